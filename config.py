@@ -1,0 +1,255 @@
+"""Every setting, with its default, meaning and unit; `load_config` reads a YAML file over them.
+
+The key names are the original's, so that its YAML files load here.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+from utils.errors import UserError
+
+_C = CfgNode()
+
+# ------------------------------------------------------------------------------------------------------------------
+# Run
+# ------------------------------------------------------------------------------------------------------------------
+# Log a line every so many iterations
+_C.PRINT_FREQ = 200
+# Validate every so many epochs, and after the last one
+_C.VAL_FREQ = 1
+# Seed of the weights, the paths and every draw of the data
+_C.SEED = 3
+# auto (CUDA where there is one), cpu or cuda
+_C.DEVICE = "auto"
+# Where run folders go: OUT_DIR/<script>/<config>-<time>/
+_C.OUT_DIR = "runs"
+
+# ------------------------------------------------------------------------------------------------------------------
+# cuDNN
+# ------------------------------------------------------------------------------------------------------------------
+_C.CUDNN = CfgNode()
+_C.CUDNN.BENCHMARK = True
+_C.CUDNN.DETERMINISTIC = False
+_C.CUDNN.ENABLED = True
+
+# ------------------------------------------------------------------------------------------------------------------
+# Network
+# ------------------------------------------------------------------------------------------------------------------
+_C.MODEL = CfgNode()
+# resnet18, resnet34, vggm: a baseline; supernet: what search.py trains; any other name: the network of a genotype
+_C.MODEL.NAME = "network"
+# Speakers to tell apart; 0: as many as the index has
+_C.MODEL.NUM_CLASSES = 0
+# Number of cells
+_C.MODEL.LAYERS = 8
+# C, the number of channels of the first cell
+_C.MODEL.INIT_CHANNELS = 64
+# Derived network: drop-path probability that the last epoch approaches, rising linearly from 0
+_C.MODEL.DROP_PATH_PROB = 0.2
+# Weights to start a baseline from: a checkpoint or run folder of ours; empty: from scratch
+_C.MODEL.PRETRAINED = ""
+
+# ------------------------------------------------------------------------------------------------------------------
+# Data
+# ------------------------------------------------------------------------------------------------------------------
+_C.DATASET = CfgNode()
+# The folder that holds wav/ (or dev/wav/ and test/wav/), vox1_meta.csv, iden_split.txt and veri_test.txt
+_C.DATASET.DATA_DIR = ""
+# Where data_preprocess.py wrote the index; empty: DATA_DIR/feature
+_C.DATASET.FEATURE_DIR = ""
+# merged: all speakers (identification); dev: without the test speakers (verification)
+_C.DATASET.SUB_DIR = "merged"
+# Loader processes; 0: load in the main process
+_C.DATASET.NUM_WORKERS = 0
+# Length of a training crop and of an evaluation window, in frames of 10 ms; windows overlap by half
+_C.DATASET.PARTIAL_N_FRAMES = 300
+
+# ------------------------------------------------------------------------------------------------------------------
+# Search
+# ------------------------------------------------------------------------------------------------------------------
+_C.SEARCH = CfgNode()
+# Candidate operations: s2 (DARTS) or s3 (with one-dimensional kernels); see models/genotypes.py
+_C.SEARCH.SPACE = "s2"
+
+# ------------------------------------------------------------------------------------------------------------------
+# Training; search.py trains the supernet's weights by the same keys
+# ------------------------------------------------------------------------------------------------------------------
+_C.TRAIN = CfgNode()
+# Utterances in a batch
+_C.TRAIN.BATCH_SIZE = 96
+# Adam's learning rate: cosine from LR in the first epoch towards LR_MIN at the end
+_C.TRAIN.LR = 0.01
+_C.TRAIN.LR_MIN = 0.001
+# Adam's weight decay and betas
+_C.TRAIN.WD = 0.0
+_C.TRAIN.BETA1 = 0.9
+_C.TRAIN.BETA2 = 0.999
+# The same for the architecture parameters
+_C.TRAIN.ARCH_LR = 0.001
+_C.TRAIN.ARCH_WD = 0.001
+_C.TRAIN.ARCH_BETA1 = 0.5
+_C.TRAIN.ARCH_BETA2 = 0.999
+# Supernet: drop-path probability of the last epoch, rising linearly from 0
+_C.TRAIN.DROPPATH_PROB = 0.2
+# Share of the target spread evenly over all classes
+_C.TRAIN.LABEL_SMOOTHING = 0.1
+# Epochs run from BEGIN_EPOCH to END_EPOCH - 1
+_C.TRAIN.BEGIN_EPOCH = 0
+_C.TRAIN.END_EPOCH = 301
+
+# ------------------------------------------------------------------------------------------------------------------
+# Evaluation
+# ------------------------------------------------------------------------------------------------------------------
+_C.EVAL = CfgNode()
+# Windows in a batch; windows of many utterances share one
+_C.EVAL.BATCH_SIZE = 64
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "DEVICE": ("auto", "cpu", "cuda"),
+    "DATASET.SUB_DIR": ("merged", "dev"),
+    "SEARCH.SPACE": ("s2", "s3"),
+}
+
+# key -> (least, greatest) value, both allowed; None: no limit
+RANGES: dict[str, tuple[float, float | None]] = {
+    "PRINT_FREQ": (1, None),
+    "VAL_FREQ": (1, None),
+    "SEED": (0, 2**32 - 1),
+    "MODEL.NUM_CLASSES": (0, None),
+    "MODEL.LAYERS": (3, None),
+    "MODEL.INIT_CHANNELS": (2, None),
+    "MODEL.DROP_PATH_PROB": (0, 0.99),
+    "DATASET.NUM_WORKERS": (0, None),
+    "DATASET.PARTIAL_N_FRAMES": (32, None),
+    "TRAIN.BATCH_SIZE": (1, None),
+    "TRAIN.LR": (0, None),
+    "TRAIN.LR_MIN": (0, None),
+    "TRAIN.WD": (0, None),
+    "TRAIN.BETA1": (0, 0.9999),
+    "TRAIN.BETA2": (0, 0.99999),
+    "TRAIN.ARCH_LR": (0, None),
+    "TRAIN.ARCH_WD": (0, None),
+    "TRAIN.ARCH_BETA1": (0, 0.9999),
+    "TRAIN.ARCH_BETA2": (0, 0.99999),
+    "TRAIN.DROPPATH_PROB": (0, 0.99),
+    "TRAIN.LABEL_SMOOTHING": (0, 0.99),
+    "TRAIN.BEGIN_EPOCH": (0, None),
+    "TRAIN.END_EPOCH": (1, None),
+    "EVAL.BATCH_SIZE": (1, None),
+}
+
+
+def default_config() -> CfgNode:
+    """A copy of the defaults, free to change."""
+    return _C.clone()
+
+
+def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
+    """The frozen settings: the defaults, under the YAML file, under the options.
+
+    Args:
+        file: path of a YAML file of (some of) the keys above.
+        options: what followed the command-line options: KEY VALUE KEY VALUE …
+
+    Raises:
+        UserError: the file is missing or no YAML; an unknown key, a wrong type or a value outside its range.
+    """
+    cfg = default_config()
+    for key, value in _flatten(_read_yaml(Path(file)), str(file)).items():
+        _set(cfg, key, value, str(file))
+    if len(options) % 2:
+        raise UserError(f"options come in pairs, KEY VALUE: {options[-1]!r} has no value")
+    for key, value in zip(options[::2], options[1::2], strict=True):
+        _set(cfg, key, value, "option")
+    if cfg.TRAIN.BEGIN_EPOCH >= cfg.TRAIN.END_EPOCH:
+        raise UserError(
+            f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
+        )
+    cfg.freeze()
+    return cfg
+
+
+def _read_yaml(path: Path) -> dict:
+    if not path.is_file():
+        raise UserError(f"no such config file: {path}; the shipped ones are under exps/")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict | None):
+        raise UserError(f"{path} must hold KEY: VALUE lines, not {content!r}")
+    return content or {}
+
+
+def _flatten(tree: dict, source: str, prefix: str = "") -> dict[str, object]:
+    """{"TRAIN": {"LR": 1}} as {"TRAIN.LR": 1}."""
+    leaves: dict[str, object] = {}
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, dict):
+            leaves |= _flatten(value, source, f"{dotted}.")
+        elif value is None:
+            raise UserError(f"{source}: {dotted} has no value")
+        else:
+            leaves[dotted] = value
+    return leaves
+
+
+def all_keys(cfg: CfgNode | None = None, prefix: str = "") -> list[str]:
+    """Every key in dotted form."""
+    keys: list[str] = []
+    for key, value in (cfg or _C).items():
+        keys += all_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [f"{prefix}{key}"]
+    return keys
+
+
+def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
+    if key not in all_keys():
+        raise UserError(f"{source}: unknown key {key}; {_valid_keys(key)}")
+    *sections, leaf = key.split(".")
+    node = cfg
+    for section in sections:
+        node = node[section]
+    value = _coerce(value, node[leaf], key, source)
+    _check_value(key, value, source)
+    node[leaf] = value
+
+
+def _valid_keys(key: str) -> str:
+    close = difflib.get_close_matches(key.upper(), all_keys(), n=1)
+    section = key.rpartition(".")[0]
+    siblings = [name for name in all_keys() if name.rpartition(".")[0] == section] if section else list(_C)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return f"{guess}valid are {', '.join(siblings or list(_C))}"
+
+
+def _coerce(value: object, default: object, key: str, source: str) -> object:
+    """`value` as the type of `default`; numbers and truth values may be given as text, as they are on a command line."""
+    kind, text = type(default), str(value)
+    if key == "MODEL.PRETRAINED" and text == "False":
+        return ""  # the original's YAML files say so
+    if kind is str and isinstance(value, str):
+        return value
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if kind in (int, float) and not isinstance(value, bool):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    raise UserError(f"{source}: {key} must be {names[kind]}, not {value!r}")
+
+
+def _check_value(key: str, value: object, source: str) -> None:
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
+    if key in RANGES:
+        least, greatest = RANGES[key]
+        if not least <= value <= (float("inf") if greatest is None else greatest):  # also false for NaN
+            limits = f"at least {least}" if greatest is None else f"from {least} to {greatest}"
+            raise UserError(f"{source}: {key} must be {limits}, not {value}")

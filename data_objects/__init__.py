@@ -1,0 +1,1 @@
+"""From wav files on disk to batches of features."""

@@ -1,0 +1,236 @@
+"""VoxCeleb1 as it lies on disk, its official lists, and which utterance belongs to which part.
+
+An utterance is named as the lists name it: `id10001/1zcIwhmdeo4/00001.wav`, speaker, video and number.
+"""
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from utils.errors import UserError
+
+LAYOUTS = ("wav", "dev/wav", "test/wav")  # under DATA_DIR; where an utterance is in several, the first counts
+AUDIO_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac")
+UTTERANCE = re.compile(r"id\d{5}/[^/\s]+/[^/\s]+\.wav")
+META, SPLIT, TRIALS = "vox1_meta.csv", "iden_split.txt", "veri_test.txt"
+META_COLUMNS = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
+SPLIT_PARTS = {"1": "train", "2": "val", "3": "test"}
+SUB_DIRS = ("merged", "dev")
+HOLD_OUT = 0.05  # of each dev speaker's videos, one at least: chosen on when training for verification
+
+
+class Speaker(NamedTuple):
+    """A line of vox1_meta.csv."""
+
+    gender: str
+    nationality: str
+    set: str  # dev or test
+
+
+class Trial(NamedTuple):
+    """A line of veri_test.txt; label 1 for the same speaker, 0 for different ones."""
+
+    label: int
+    enrolment: str
+    test: str
+
+
+@dataclass
+class Found:
+    """What lies on disk."""
+
+    files: dict[str, Path] = field(default_factory=dict)  # utterance -> file
+    duplicates: list[Path] = field(default_factory=list)  # audio of an utterance that is there already
+    misplaced: list[Path] = field(default_factory=list)  # audio whose path is not speaker/video/utterance
+    ignored: int = 0  # files that are no audio by their suffix
+
+
+def speaker_of(utterance: str) -> str:
+    """id10001 of id10001/1zcIwhmdeo4/00001.wav."""
+    return utterance.split("/", 1)[0]
+
+
+def video_of(utterance: str) -> str:
+    """id10001/1zcIwhmdeo4 of id10001/1zcIwhmdeo4/00001.wav."""
+    return utterance.rsplit("/", 1)[0]
+
+
+def find_utterances(data_dir: Path) -> Found:
+    """Every audio file under wav/, dev/wav/ and test/wav/.
+
+    Raises:
+        UserError: no such folder, none of the three in it, or no audio in them.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"no such folder: {data_dir}; give the folder that holds wav/ and the lists of VoxCeleb1")
+    roots = [data_dir / layout for layout in LAYOUTS if (data_dir / layout).is_dir()]
+    if not roots:
+        raise UserError(f"{data_dir} holds none of {', '.join(f'{layout}/' for layout in LAYOUTS)}: is it VoxCeleb1?")
+    found = Found()
+    for root in roots:
+        for folder, subfolders, names in os.walk(root, followlinks=True):
+            subfolders.sort()
+            for path in (Path(folder, name) for name in sorted(names)):
+                _file_away(found, path, PurePosixPath(path.relative_to(root).as_posix()))
+    if not found.files:
+        raise UserError(f"no audio of the form idNNNNN/VIDEO/NNNNN.wav under {', '.join(map(str, roots))}")
+    return found
+
+
+def _file_away(found: Found, path: Path, relative: PurePosixPath) -> None:
+    utterance = str(relative.with_suffix(".wav"))
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        found.ignored += 1
+    elif not UTTERANCE.fullmatch(utterance):
+        found.misplaced.append(path)
+    elif utterance in found.files:
+        found.duplicates.append(path)
+    else:
+        found.files[utterance] = path
+
+
+def read_list(path: Path, expected: str) -> Iterable[tuple[int, list[str]]]:
+    """Line numbers and words of a list's lines, blank ones left out.
+
+    Raises:
+        UserError: the file is missing, not text, empty, or a line has another number of words than `expected`.
+    """
+    if not path.is_file():
+        raise UserError(f"missing list: {path} (one line each: {expected}); it comes with VoxCeleb1")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file; expected one line each: {expected}") from error
+    if not any(line.strip() for line in lines):
+        raise UserError(f"{path} is empty; expected one line each: {expected}")
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if words and len(words) != len(expected.split()):
+            raise malformed(path, number, line, expected)
+        if words:
+            yield number, words
+
+
+def malformed(path: Path, number: int, line: str, expected: str) -> UserError:
+    """The error that names a list's line."""
+    return UserError(f"{path}, line {number}: expected '{expected}', found {line[:80]!r}")
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """iden_split.txt: utterance -> train, val or test.
+
+    Raises:
+        UserError: missing or malformed; an utterance given twice.
+    """
+    expected = "1|2|3 idNNNNN/VIDEO/NNNNN.wav"
+    parts: dict[str, str] = {}
+    for number, (part, utterance) in read_list(path, expected):
+        if part not in SPLIT_PARTS or not UTTERANCE.fullmatch(utterance):
+            raise malformed(path, number, f"{part} {utterance}", expected)
+        if utterance in parts:
+            raise UserError(f"{path}, line {number}: {utterance} stands in the list twice")
+        parts[utterance] = SPLIT_PARTS[part]
+    return parts
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """veri_test.txt.
+
+    Raises:
+        UserError: missing or malformed; trials of one kind only, which have no error rate.
+    """
+    expected = "1|0 idNNNNN/VIDEO/NNNNN.wav idNNNNN/VIDEO/NNNNN.wav"
+    trials = []
+    for number, (label, enrolment, test) in read_list(path, expected):
+        if label not in ("0", "1") or not UTTERANCE.fullmatch(enrolment) or not UTTERANCE.fullmatch(test):
+            raise malformed(path, number, f"{label} {enrolment} {test}", expected)
+        trials.append(Trial(int(label), enrolment, test))
+    if len({trial.label for trial in trials}) < 2:
+        raise UserError(f"{path}: all trials have label {trials[0].label}; both 0 and 1 are needed")
+    return trials
+
+
+def read_meta(path: Path) -> dict[str, Speaker]:
+    """vox1_meta.csv: speaker -> gender, nationality, set.
+
+    Raises:
+        UserError: missing or malformed; a speaker given twice.
+    """
+    expected = "<TAB>".join(META_COLUMNS)
+    if not path.is_file():
+        raise UserError(f"missing list: {path} (tab-separated: {expected}); it comes with VoxCeleb1")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file; expected tab-separated lines: {expected}") from error
+    speakers: dict[str, Speaker] = {}
+    for number, line in enumerate(lines, start=1):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if number == 1 and tuple(cells) != META_COLUMNS:
+            raise malformed(path, number, line, f"the header {expected}")
+        if number == 1 or not line.strip():
+            continue
+        if len(cells) != len(META_COLUMNS) or not re.fullmatch(r"id\d{5}", cells[0]) or cells[4] not in ("dev", "test"):
+            raise malformed(path, number, line, f"{expected}, with an ID idNNNNN and a Set dev or test")
+        if cells[0] in speakers:
+            raise UserError(f"{path}, line {number}: {cells[0]} stands in the list twice")
+        speakers[cells[0]] = Speaker(*cells[2:])
+    if not speakers:
+        raise UserError(f"{path} lists no speakers; expected tab-separated lines: {expected}")
+    return speakers
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The three official lists."""
+
+    speakers: dict[str, Speaker]
+    split: dict[str, str]
+    trials: list[Trial]
+
+    @property
+    def trial_utterances(self) -> set[str]:
+        """Every utterance that a trial uses: 4,715 in the official list."""
+        return {utterance for trial in self.trials for utterance in trial[1:]}
+
+
+def read_lists(data_dir: Path) -> Lists:
+    """The lists of a folder; for errors see `read_meta`, `read_split` and `read_trials`."""
+    return Lists(read_meta(data_dir / META), read_split(data_dir / SPLIT), read_trials(data_dir / TRIALS))
+
+
+def held_out_videos(utterances: Iterable[str]) -> set[str]:
+    """The videos of each speaker that `dev` training chooses its best epoch on, and does not train on.
+
+    5 % of a speaker's videos, one at least, none where there is but one; those whose names hash lowest, so the choice
+    needs no seed. Whole videos, because utterances of one video share channel and noise.
+    """
+    videos: dict[str, set[str]] = defaultdict(set)
+    for utterance in utterances:
+        videos[speaker_of(utterance)].add(video_of(utterance))
+    held_out: set[str] = set()
+    for names in videos.values():
+        if len(names) > 1:
+            ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+            held_out.update(ranked[: max(1, round(HOLD_OUT * len(names)))])
+    return held_out
+
+
+def parts_of(utterances: list[str], lists: Lists) -> dict[str, tuple[str, str]]:
+    """utterance -> (part in `merged`, part in `dev`), each train, val, test or empty.
+
+    `merged` follows iden_split.txt. `dev` knows only speakers of the set dev: what `held_out_videos` picks is val, the
+    rest is train.
+    """
+    held_out = held_out_videos(utterances)
+    parts = {}
+    for utterance in utterances:
+        dev = "val" if video_of(utterance) in held_out else "train"
+        is_dev = lists.speakers[speaker_of(utterance)].set == "dev"
+        parts[utterance] = (lists.split.get(utterance, ""), dev if is_dev else "")
+    return parts

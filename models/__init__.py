@@ -1,0 +1,84 @@
+"""The networks, and the only place that maps settings to modules.
+
+Every network has `forward(features (B, T, F)) -> logits (B, K)`, `embed(features) -> (B, D)`, `embedding_dim` and
+`classifier`, a Linear. Those built here also have `architecture`: plain values that `build_model` builds the same
+network from; checkpoints record it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from models.genotypes import SEARCH_SPACES, Genotype, parse_genotype
+from models.network import Network
+from models.resnet import resnet18, resnet34
+from models.supernet import Supernet
+from models.vggm import VGGM
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+BASELINES = {"resnet18": resnet18, "resnet34": resnet34, "vggm": VGGM}
+SUPERNET = "supernet"
+DERIVED = "network"
+
+
+def network_kind(cfg: "CfgNode") -> str:
+    """What MODEL.NAME means: a baseline by its name, `supernet`, or `network` (a genotype's) for any other name."""
+    return cfg.MODEL.NAME if cfg.MODEL.NAME in (*BASELINES, SUPERNET) else DERIVED
+
+
+def describe(cfg: "CfgNode", kind: str) -> dict[str, Any]:
+    """What the settings alone say of the architecture of a network of this kind."""
+    architecture: dict[str, Any] = {"kind": kind}
+    if kind not in BASELINES:
+        architecture |= {"layers": cfg.MODEL.LAYERS, "channels": cfg.MODEL.INIT_CHANNELS}
+    if kind == SUPERNET:
+        architecture["space"] = cfg.SEARCH.SPACE
+    if cfg.MODEL.NUM_CLASSES:
+        architecture["num_classes"] = cfg.MODEL.NUM_CLASSES
+    return architecture
+
+
+def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
+    """The baseline that MODEL.NAME names.
+
+    Raises:
+        UserError: no baseline has this name.
+    """
+    if cfg.MODEL.NAME not in BASELINES:
+        raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {', '.join(BASELINES)}")
+    return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
+
+
+def build_network(cfg: "CfgNode", genotype: Genotype, num_classes: int) -> Network:
+    """The network that a genotype derives to, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels."""
+    return build_model(describe(cfg, DERIVED) | {"num_classes": num_classes, "genotype": str(genotype)})
+
+
+def build_supernet(cfg: "CfgNode", num_classes: int) -> Supernet:
+    """The supernet of SEARCH.SPACE, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels."""
+    return build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
+
+
+def build_model(architecture: dict[str, Any]) -> nn.Module:
+    """The network of an architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space."""
+    kind, num_classes = architecture["kind"], architecture["num_classes"]
+    if kind in BASELINES:
+        model = BASELINES[kind](num_classes)
+    elif kind == SUPERNET:
+        operations = SEARCH_SPACES[architecture["space"]]
+        model = Supernet(operations, architecture["channels"], architecture["layers"], num_classes)
+    else:
+        genotype = parse_genotype(architecture["genotype"])
+        model = Network(genotype, architecture["channels"], architecture["layers"], num_classes)
+    model.architecture = architecture
+    # Channels innermost in memory: what convolution kernels, on CPUs and on tensor cores, are fastest with.
+    return model.to(memory_format=torch.channels_last)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,222 @@
+"""Genotypes: what a search finds, as text, as a tuple, and derived from architecture parameters.
+
+A genotype holds two cell graphs, normal and reduction. A cell has the inputs 0 (the older one) and 1 (the newer one)
+and the intermediate nodes 2, 3, 4, 5; every intermediate node sums two operations on earlier nodes.
+"""
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from models.operations import OPERATIONS
+from utils.errors import UserError
+
+NODES = 4  # intermediate nodes a cell
+INPUTS = 2  # input nodes a cell
+EDGES = sum(INPUTS + node for node in range(NODES))  # 14, node by node, sources ascending
+
+SEARCH_SPACES: dict[str, tuple[str, ...]] = {
+    # The order is the order of alpha's columns.
+    "s2": (
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    ),
+    "s3": (
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_3x1",
+        "sep_conv_1x3",
+        "dil_conv_3x3",
+        "dil_conv_3x1",
+        "dil_conv_1x3",
+    ),
+}
+
+Gene = tuple[str, int]  # (operation, source node)
+
+
+class Genotype(NamedTuple):
+    """Two cells; `normal` and `reduce` hold two (operation, source) pairs a node, nodes in order."""
+
+    normal: tuple[Gene, ...]
+    normal_concat: range
+    reduce: tuple[Gene, ...]
+    reduce_concat: range
+
+    def __str__(self) -> str:
+        """The authors' text form, which `parse_genotype` reads."""
+        return (
+            f"Genotype(normal={list(self.normal)}, normal_concat={self.normal_concat}, "
+            f"reduce={list(self.reduce)}, reduce_concat={self.reduce_concat})"
+        )
+
+
+# Ding et al. 2020, as printed in the authors' README.
+PAPER_GENOTYPE = Genotype(
+    normal=(
+        ("dil_conv_5x5", 1),
+        ("dil_conv_3x3", 0),
+        ("dil_conv_5x5", 0),
+        ("sep_conv_3x3", 1),
+        ("sep_conv_3x3", 1),
+        ("sep_conv_3x3", 2),
+        ("dil_conv_3x3", 2),
+        ("max_pool_3x3", 1),
+    ),
+    normal_concat=range(INPUTS, INPUTS + NODES),
+    reduce=(
+        ("max_pool_3x3", 1),
+        ("max_pool_3x3", 0),
+        ("dil_conv_5x5", 2),
+        ("max_pool_3x3", 1),
+        ("dil_conv_5x5", 3),
+        ("dil_conv_3x3", 2),
+        ("dil_conv_5x5", 4),
+        ("dil_conv_5x5", 2),
+    ),
+    reduce_concat=range(INPUTS, INPUTS + NODES),
+)
+
+
+def read_genotype(text_or_file: str) -> Genotype:
+    """The genotype in a text, or in the file of that name.
+
+    Raises:
+        UserError: neither a file nor the text of a genotype.
+    """
+    if text_or_file.lstrip().startswith("Genotype"):
+        return parse_genotype(text_or_file)
+    path = Path(text_or_file)
+    if path.is_dir():
+        path = path / "genotype.txt"
+    if not path.is_file():
+        raise UserError(
+            f"no genotype: {text_or_file!r} is neither a file nor text of the form 'Genotype(normal=[('sep_conv_3x3', "
+            "1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))'"
+        )
+    try:
+        return parse_genotype(path.read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def parse_genotype(text: str) -> Genotype:
+    """Read `Genotype(normal=[(operation, source), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)`.
+
+    The text is parsed to a syntax tree and only literals are taken from it: nothing in it is ever run.
+
+    Raises:
+        UserError: not of this form; an unknown operation; a wrong number of edges; an edge from a later node.
+    """
+    fields = _genotype_fields(text)
+    return Genotype(
+        normal=_check_genes("normal", fields["normal"]),
+        normal_concat=_check_concat("normal_concat", fields["normal_concat"]),
+        reduce=_check_genes("reduce", fields["reduce"]),
+        reduce_concat=_check_concat("reduce_concat", fields["reduce_concat"]),
+    )
+
+
+def _genotype_fields(text: str) -> dict[str, object]:
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"not a genotype: {_shorten(text)} cannot be read ({_shorten(str(error))})") from error
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
+        raise UserError(f"not a genotype: {_shorten(text)} is not of the form Genotype(normal=[...], ...)")
+    names = [keyword.arg for keyword in call.keywords]
+    if call.args or sorted(map(str, names)) != sorted(Genotype._fields):
+        raise UserError(
+            f"not a genotype: the fields must be {', '.join(Genotype._fields)}, each by name and once; "
+            f"given are {', '.join(map(str, names)) or 'none by name'}"
+        )
+    return {keyword.arg: _literal(keyword.arg, keyword.value) for keyword in call.keywords}
+
+
+def _literal(field: str, node: ast.expr) -> object:
+    """The value of a literal, or of range(a, b) with whole numbers."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+        bounds = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        if len(bounds) == len(node.args) == 2 and all(type(bound) is int for bound in bounds):
+            return range(*bounds)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"not a genotype: {field} must hold literals only, found {_shorten(ast.unparse(node))}"
+        ) from error
+
+
+def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:
+    if not isinstance(genes, list | tuple) or len(genes) != 2 * NODES:
+        count = f"{len(genes)}" if isinstance(genes, list | tuple) else "no list"
+        raise UserError(
+            f"not a genotype: {field} needs {2 * NODES} edges (two for each of {NODES} nodes), found {count}"
+        )
+    for position, gene in enumerate(genes):
+        node = INPUTS + position // 2
+        if not (isinstance(gene, list | tuple) and len(gene) == 2 and type(gene[1]) is int):
+            raise UserError(f"not a genotype: {field}[{position}] must be ('operation', source), found {gene!r}")
+        operation, source = gene
+        if operation not in OPERATIONS or operation == "none":
+            valid = ", ".join(name for name in OPERATIONS if name != "none")
+            raise UserError(f"{field}[{position}]: unknown operation {operation!r}; valid are {valid}")
+        if not 0 <= source < node:
+            raise UserError(
+                f"{field}[{position}]: node {node} can take its input from nodes 0 to {node - 1} only, not from {source}"
+            )
+    return tuple((operation, source) for operation, source in genes)
+
+
+def _check_concat(field: str, nodes: object) -> range:
+    expected = range(INPUTS, INPUTS + NODES)
+    if not isinstance(nodes, range | list | tuple) or list(nodes) != list(expected):
+        raise UserError(f"not a genotype: {field} must be {expected} (a cell's output is all its nodes), not {nodes!r}")
+    return expected
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= limit else line[:limit] + "...")
+
+
+def edge_rows(node: int) -> slice:
+    """The rows of alpha that hold the edges into intermediate node `node` (0 to 3)."""
+    first = sum(INPUTS + earlier for earlier in range(node))
+    return slice(first, first + INPUTS + node)
+
+
+def derive_genotype(alpha_normal: Tensor, alpha_reduce: Tensor, operations: Sequence[str]) -> Genotype:
+    """The genotype of architecture parameters, each (14, len(operations)).
+
+    An edge is as heavy as its heaviest operation other than `none`, after a softmax over its row. Each node keeps its
+    two heaviest edges, heaviest first; of equals, the earlier (DARTS, section 2.4).
+    """
+    concat = range(INPUTS, INPUTS + NODES)
+    return Genotype(_derive_cell(alpha_normal, operations), concat, _derive_cell(alpha_reduce, operations), concat)
+
+
+def _derive_cell(alpha: Tensor, operations: Sequence[str]) -> tuple[Gene, ...]:
+    weights = alpha.detach().cpu().softmax(dim=-1).tolist()
+    choices = [column for column, name in enumerate(operations) if name != "none"]
+    genes: list[Gene] = []
+    for node in range(NODES):
+        edges = []
+        for source, row in enumerate(weights[edge_rows(node)]):
+            best = max(choices, key=row.__getitem__)
+            edges.append((row[best], operations[best], source))
+        edges.sort(key=lambda edge: -edge[0])  # stable: of equals the earlier source stays first
+        genes.extend((operation, source) for _, operation, source in edges[:2])
+    return tuple(genes)

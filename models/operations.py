@@ -1,0 +1,149 @@
+"""The candidate operations of the search space, and their registry.
+
+Every operation maps (B, C, T, F) to (B, C, T/s, F/s) for a stride s of 1 or 2; T is time, F frequency. The same modules
+serve the supernet (norms not affine) and the derived networks (norms affine). Source: Liu et al., DARTS, ICLR 2019,
+section 3 and appendix A.1; Ding et al., AutoSpeech, Interspeech 2020, section 2.1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from utils.errors import UserError
+
+KernelSize = tuple[int, int]  # (along time, along frequency)
+
+
+class ReLUConvNorm(nn.Sequential):
+    """ReLU, 1x1 convolution, norm: how a cell brings its inputs to its own number of channels."""
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out, affine=affine),
+        )
+
+
+class FactorizedReduce(nn.Module):
+    """Halve time and frequency with two pointwise convolutions of stride 2, concatenated.
+
+    DARTS shifts the second convolution by one pixel. AutoSpeech does not: both read the same grid, so that odd sizes
+    give the same shape on either side.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.conv_1 = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)
+        return self.norm(torch.cat([self.conv_1(x), self.conv_2(x)], dim=1))
+
+
+def depthwise_separable(
+    channels: int, kernel_size: KernelSize, stride: int, dilation: int, affine: bool
+) -> list[nn.Module]:
+    """The layers ReLU, depthwise convolution, pointwise convolution, norm; the size is kept at stride 1."""
+    padding = tuple(dilation * (size - 1) // 2 for size in kernel_size)
+    return [
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    ]
+
+
+class SeparableConv(nn.Sequential):
+    """A depthwise-separable convolution applied twice; only the first one strides."""
+
+    def __init__(self, channels: int, kernel_size: KernelSize, stride: int, affine: bool) -> None:
+        super().__init__(
+            *depthwise_separable(channels, kernel_size, stride, 1, affine),
+            *depthwise_separable(channels, kernel_size, 1, 1, affine),
+        )
+
+
+class DilatedConv(nn.Sequential):
+    """A depthwise-separable convolution of dilation 2."""
+
+    def __init__(self, channels: int, kernel_size: KernelSize, stride: int, affine: bool) -> None:
+        super().__init__(*depthwise_separable(channels, kernel_size, stride, 2, affine))
+
+
+class Identity(nn.Identity):
+    """The skip connection at stride 1. Drop-path never drops it."""
+
+
+class Zero(nn.Module):
+    """No connection: zeros in the shape that the other operations of the edge give."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+def pooling(kind: str, channels: int, stride: int, affine: bool) -> nn.Module:
+    """3x3 pooling; the supernet (affine False) puts a norm behind it, a derived network does not."""
+    if kind == "max":
+        pool = nn.MaxPool2d(3, stride, padding=1)
+    else:
+        pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    return pool if affine else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False))
+
+
+def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Identity at stride 1, a factorised reduction at stride 2."""
+    return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+
+
+# name -> builder(channels, stride, affine)
+OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+    "none": lambda channels, stride, affine: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, affine: pooling("max", channels, stride, affine),
+    "avg_pool_3x3": lambda channels, stride, affine: pooling("avg", channels, stride, affine),
+    "skip_connect": skip_connect,
+    "sep_conv_3x3": lambda channels, stride, affine: SeparableConv(channels, (3, 3), stride, affine),
+    "sep_conv_5x5": lambda channels, stride, affine: SeparableConv(channels, (5, 5), stride, affine),
+    "sep_conv_7x7": lambda channels, stride, affine: SeparableConv(channels, (7, 7), stride, affine),
+    "sep_conv_3x1": lambda channels, stride, affine: SeparableConv(channels, (3, 1), stride, affine),
+    "sep_conv_1x3": lambda channels, stride, affine: SeparableConv(channels, (1, 3), stride, affine),
+    "dil_conv_3x3": lambda channels, stride, affine: DilatedConv(channels, (3, 3), stride, affine),
+    "dil_conv_5x5": lambda channels, stride, affine: DilatedConv(channels, (5, 5), stride, affine),
+    "dil_conv_3x1": lambda channels, stride, affine: DilatedConv(channels, (3, 1), stride, affine),
+    "dil_conv_1x3": lambda channels, stride, affine: DilatedConv(channels, (1, 3), stride, affine),
+}
+
+
+def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
+    """The operation `name` on `channels` channels; `affine` is True in derived networks, False in the supernet.
+
+    Raises:
+        UserError: no operation has this name.
+    """
+    if name not in OPERATIONS:
+        raise UserError(f"unknown operation {name!r}: valid are {', '.join(OPERATIONS)}")
+    return OPERATIONS[name](channels, stride, affine)
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Set whole samples of x (B, C, T, F) to zero with `probability`, and scale the others to keep the mean.
+
+    Larsson et al., FractalNet, ICLR 2017, section 3; the mask is drawn from torch's generator of x's device.
+    """
+    if probability == 0:
+        return x
+    keep = 1 - probability
+    return x * drop_path_mask(x, keep)
+
+
+def drop_path_mask(x: Tensor, keep: float) -> Tensor:
+    """One factor a sample of x (B, …), as (B, 1, 1, 1): 1/keep with probability `keep`, else 0."""
+    return torch.empty(x.size(0), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep)

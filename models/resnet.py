@@ -1,0 +1,83 @@
+"""ResNet-18 and ResNet-34 on spectrograms (He et al., CVPR 2016), as the AutoSpeech baselines have them."""
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: (B, C_in, T, F) -> (B, C_out, T/s, F/s)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        if stride == 1 and channels_in == channels_out:
+            self.downsample = nn.Identity()
+        else:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        return relu(residual + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """A residual network with one input channel.
+
+    Args:
+        blocks: number of basic blocks in each of the four stages (64, 128, 256, 512 channels).
+        num_classes: K.
+
+    The first convolution has padding 2, where the usual network has 3: so do the published baselines. The layers bear
+    the names that published weights files use, so that MODEL.PRETRAINED can load one.
+    """
+
+    embedding_dim = 512
+
+    def __init__(self, blocks: tuple[int, int, int, int], num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = _stage(blocks[0], 64, 64, stride=1)
+        self.layer2 = _stage(blocks[1], 64, 128, stride=2)
+        self.layer3 = _stage(blocks[2], 128, 256, stride=2)
+        self.layer4 = _stage(blocks[3], 256, 512, stride=2)
+        self.classifier = nn.Linear(self.embedding_dim, num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.classifier.weight, 0, 0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings (B, 512) of features (B, T, F)."""
+        x = self.maxpool(relu(self.bn1(self.conv1(features.unsqueeze(1)))))  # (B, 64, T/4, F/4)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, 512, T/32, F/32)
+        return x.mean(dim=(2, 3))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of features (B, T, F)."""
+        return self.classifier(self.embed(features))
+
+
+def _stage(count: int, channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(channels_in, channels_out, stride)
+    return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, 1) for _ in range(count - 1)))
+
+
+def resnet18(num_classes: int) -> ResNet:
+    """ResNet-18: 11,812,003 parameters with 1,251 classes."""
+    return ResNet((2, 2, 2, 2), num_classes)
+
+
+def resnet34(num_classes: int) -> ResNet:
+    """ResNet-34: 21,920,163 parameters with 1,251 classes."""
+    return ResNet((3, 4, 6, 3), num_classes)

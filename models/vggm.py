@@ -1,0 +1,50 @@
+"""VGG-M on spectrograms: Nagrani, Chung and Zisserman, VoxCeleb, Interspeech 2017, table 3."""
+
+from torch import Tensor, nn
+
+
+def _conv_norm(channels_in: int, channels_out: int, kernel: tuple[int, int], **geometry: object) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels_in, channels_out, kernel, bias=False, **geometry),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    ]
+
+
+class VGGM(nn.Module):
+    """The layers of table 3, with time before frequency.
+
+    The paper's input has 512 frequency bins, ours 257: the first convolution therefore strides by 1 along frequency
+    instead of 2, and from its output on (254 there, 253 here) every size along frequency is the table's, down to the 9
+    that fc6 spans. So every layer has the table's number of weights.
+    """
+
+    embedding_dim = 1024
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            *_conv_norm(1, 96, (7, 7), stride=(2, 1), padding=1),  # conv1: (T, F) 300 x 257 -> 148 x 253
+            nn.MaxPool2d(3, stride=2),  # mpool1: 73 x 126
+            *_conv_norm(96, 256, (5, 5), stride=2, padding=1),  # conv2: 36 x 62
+            nn.MaxPool2d(3, stride=2),  # mpool2: 17 x 30
+            *_conv_norm(256, 384, (3, 3), padding=1),  # conv3
+            *_conv_norm(384, 256, (3, 3), padding=1),  # conv4
+            *_conv_norm(256, 256, (3, 3), padding=1),  # conv5
+            nn.MaxPool2d((3, 5), stride=(2, 3)),  # mpool5: 8 x 9
+            *_conv_norm(256, 4096, (1, 9)),  # fc6: 8 x 1
+            nn.AdaptiveAvgPool2d(1),  # apool6
+            *_conv_norm(4096, 1024, (1, 1)),  # fc7
+        )
+        self.classifier = nn.Linear(self.embedding_dim, num_classes)  # fc8
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings (B, 1024) of features (B, T, 257): the output of fc7."""
+        return self.convolutions(features.unsqueeze(1)).flatten(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of features (B, T, 257)."""
+        return self.classifier(self.embed(features))

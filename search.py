@@ -1,0 +1,169 @@
+"""Step 2: search for a genotype.
+
+    python search.py --cfg exps/search.yaml
+    python search.py --cfg exps/search.yaml --load_path runs/search/...      # go on with a search
+
+A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
+the val part, the other weights on the train part, in turn (first-order DARTS: Liu et al., ICLR 2019, algorithm 1 with
+xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020, section 2.2). The run folder gets genotype.txt
+after every epoch; at the end the genotype is printed, with the command that trains it.
+"""
+
+import argparse
+import shlex
+import time
+from pathlib import Path
+
+from config import load_config
+from utils.cli import config_parser
+from utils.runtime import run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = config_parser(__doc__, load_path="run folder, or a checkpoint in it, to go on with")
+    return parser.parse_intermixed_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.cfg, args.opts)
+    from torch import nn
+
+    from data_objects.datasets import Corpus
+    from models import build_supernet, count_parameters
+    from utils.checkpoint import LAST, find_checkpoint
+    from utils.engine import TrainingState, format_figures
+    from utils.logger import RunLog
+    from utils.optim import build_adam, cosine_lr, set_lr
+    from utils.runtime import create_run_dir, prepare
+
+    device = prepare(cfg)
+    corpus = Corpus(cfg)
+    train_crops, val_crops = corpus.crops("train"), corpus.crops("val")
+    supernet = build_supernet(cfg, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)).to(device)
+    front_end = corpus.build_front_end().to(device)
+    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    optimizers = {
+        "weights": build_adam(
+            supernet.weight_parameters(),
+            lr=cfg.TRAIN.LR,
+            betas=(cfg.TRAIN.BETA1, cfg.TRAIN.BETA2),
+            weight_decay=cfg.TRAIN.WD,
+        ),
+        "alpha": build_adam(
+            supernet.arch_parameters(),
+            lr=cfg.TRAIN.ARCH_LR,
+            betas=(cfg.TRAIN.ARCH_BETA1, cfg.TRAIN.ARCH_BETA2),
+            weight_decay=cfg.TRAIN.ARCH_WD,
+        ),
+    }
+    state = TrainingState(cfg, "search", supernet, front_end, optimizers, corpus)
+    run_dir = find_checkpoint(args.load_path, LAST).parent if args.load_path else None
+    if run_dir is not None:
+        state.restore(run_dir)
+    start_gradients_at_zero(supernet)
+    log = RunLog(run_dir or create_run_dir(cfg, "search", args.cfg), state.epoch)
+    log.info(f"supernet of {count_parameters(supernet):,} parameters on {device}; run in {log.run_dir}")
+
+    epochs, began = cfg.TRAIN.END_EPOCH, time.perf_counter()
+    for epoch in range(state.epoch, epochs):
+        set_lr(optimizers["weights"], cosine_lr(epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
+        supernet.drop_path_probability = cfg.TRAIN.DROPPATH_PROB * epoch / max(epochs - 1, 1)
+        figures = search_epoch(
+            supernet, front_end, train_crops, val_crops, optimizers, criterion, state, device, log, cfg.PRINT_FREQ
+        )
+        state.advance(len(train_crops))
+        figures |= alpha_entropies(supernet) | learning_rates(optimizers)
+        log.metrics(epoch, figures)
+        log.info(f"epoch {epoch + 1}/{epochs}: {format_figures(figures)}")
+        (log.run_dir / "genotype.txt").write_text(f"{supernet.genotype()}\n", encoding="utf-8")
+        state.save(log.run_dir / LAST)
+
+    log.info(f"searched in {time.perf_counter() - began:.1f} s; the genotype is in {log.run_dir / 'genotype.txt'}")
+    log.close()
+    print(supernet.genotype())
+    print(shlex.join(training_command(cfg, args.cfg, supernet.genotype())))
+
+
+def search_epoch(
+    supernet, front_end, train_crops, val_crops, optimizers, criterion, state, device, log, print_freq
+) -> dict[str, float]:
+    """One pass over the train part: for every batch of it, an alpha step on a val batch, then a weight step.
+
+    Returns:
+        Losses and Top-1 in per cent of either step, and utterances_per_second, over the epoch.
+    """
+    from utils.engine import check_finite, format_figures, to_features
+    from utils.logger import progress_bar
+    from utils.meters import TrainingMeter
+
+    supernet.train()
+    steps = len(train_crops)
+    batches = zip(train_crops.epoch(state.epoch), val_crops.endless(state.step), strict=False)
+    train_meter, val_meter = TrainingMeter(), TrainingMeter()
+    for step, (train_batch, val_batch) in enumerate(progress_bar(batches, steps, f"epoch {state.epoch + 1}"), start=1):
+        supernet.learn_alpha()
+        optimizers["alpha"].zero_grad()
+        loss, logits, labels = take_gradients(supernet, *to_features(val_batch, front_end, device), criterion)
+        optimizers["alpha"].step()
+        val_meter.update(loss, logits, labels)
+
+        supernet.learn_weights()
+        optimizers["weights"].zero_grad(set_to_none=False)
+        loss, logits, labels = take_gradients(supernet, *to_features(train_batch, front_end, device), criterion)
+        optimizers["weights"].step()
+        train_meter.update(loss, logits, labels)
+
+        if step % print_freq == 0 or step == steps:
+            figures = {f"train_{name}": value for name, value in train_meter.read().items()}
+            figures |= {f"val_{name}": value for name, value in val_meter.read().items()}
+            check_finite(figures["train_loss"] + figures["val_loss"], state.epoch, step)
+            if step < steps:
+                log.info(f"epoch {state.epoch + 1}, step {step}/{steps}: {format_figures(figures)}")
+    return figures
+
+
+def take_gradients(supernet, features, labels, criterion):
+    """Loss and logits of a batch; its gradients are added to those of the parameters that learn."""
+    logits = supernet(features)
+    loss = criterion(logits, labels)
+    loss.backward()
+    return loss, logits, labels
+
+
+def start_gradients_at_zero(supernet) -> None:
+    """Give every weight a gradient of 0.
+
+    Adam passes over weights without a gradient, but lets those with a gradient of 0 drift on by their momentum. In the
+    original every operation has a gradient in every step, 0 where it was not sampled; so it is here.
+    """
+    for weight in supernet.weight_parameters():
+        weight.grad = weight.detach() * 0
+
+
+def alpha_entropies(supernet) -> dict[str, float]:
+    """Mean entropy, in nats, of the operations' probabilities on an edge: log(operations) at first, 0 when decided."""
+    entropies = {}
+    for name, alpha in (("normal", supernet.alpha_normal), ("reduce", supernet.alpha_reduce)):
+        log_probabilities = alpha.detach().log_softmax(dim=-1)
+        entropies[f"entropy_{name}"] = -(log_probabilities.exp() * log_probabilities).sum(dim=-1).mean().item()
+    return entropies
+
+
+def learning_rates(optimizers) -> dict[str, float]:
+    """lr_weights and lr_alpha."""
+    return {f"lr_{name}": optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
+
+
+def training_command(cfg, config_file, genotype) -> list[str]:
+    """The command that trains the genotype: with the scratch.yaml beside the search's settings, or the paper's."""
+    beside = Path(config_file).parent / "scratch.yaml"
+    scratch = beside if beside.is_file() else Path("exps/scratch/scratch.yaml")
+    options = ["DATASET.DATA_DIR", cfg.DATASET.DATA_DIR]
+    for key, value in (("DATASET.FEATURE_DIR", cfg.DATASET.FEATURE_DIR), ("OUT_DIR", cfg.OUT_DIR)):
+        options += [key, value] if value not in ("", "runs") else []
+    return ["python", "train.py", "--cfg", str(scratch), "--text_arch", str(genotype), *options]
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,32 @@
+"""Train a baseline: ResNet-18, ResNet-34 or VGG-M, by MODEL.NAME.
+
+    python train_baseline.py --cfg exps/baseline/resnet18.yaml
+    python train_baseline.py --cfg exps/baseline/resnet18.yaml --load_path runs/train_baseline/...    # go on with a run
+
+The best epoch is chosen on the val part and kept as best.pt in the run folder; the last line printed is its figures,
+as JSON, with those of the test part.
+"""
+
+import argparse
+
+from config import load_config
+from utils.cli import config_parser
+from utils.runtime import run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = config_parser(__doc__, load_path="run folder, or a checkpoint in it, to go on with")
+    return parser.parse_intermixed_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.cfg, args.opts)
+    from models import build_baseline
+    from utils.engine import run_training
+
+    run_training(cfg, args.cfg, args.load_path, "train_baseline", lambda classes: build_baseline(cfg, classes))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,176 @@
+"""Checkpoints: one file that holds all that continuing or evaluating needs.
+
+They hold tensors and plain values alone, so they load with `weights_only=True` and can run no code.
+"""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from utils.errors import UserError
+
+FORMAT = "autospeech-checkpoint"
+VERSION = 1
+LAST, BEST = "last.pt", "best.pt"
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        script: search, train or train_baseline.
+        architecture: what the network is built from: kind, num_classes and, unless a baseline, layers, channels and
+            genotype (as text; the supernet has its space instead).
+        model, front_end: state dicts; front_end_settings: what its numbers mean.
+        optimizers: a state dict each, by name.
+        generators: torch's generator states, by device type.
+        epoch: epochs done; step: iterations done.
+        best: the figures of the epoch that best.pt holds; empty before the first validation.
+        config: the settings, as YAML.
+        sub_dir, speakers: what was trained on; a speaker's place is its class.
+        index: fingerprint of the index.
+    """
+
+    script: str
+    architecture: dict[str, Any]
+    model: dict[str, Any]
+    front_end: dict[str, Any]
+    front_end_settings: dict[str, Any]
+    optimizers: dict[str, Any]
+    generators: dict[str, Any]
+    epoch: int
+    step: int
+    best: dict[str, Any]
+    config: str
+    sub_dir: str
+    speakers: list[str]
+    index: str
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    with open(partial, "wb") as file:
+        torch.save({"format": FORMAT, "version": VERSION, **_shallow(checkpoint)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _shallow(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
+
+
+def find_checkpoint(path: str | Path, which: str) -> Path:
+    """The file that --load_path means: itself, or last.pt or best.pt (`which`) in a run folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = [name for name in (LAST, BEST) if (path / name).is_file()]
+        if which not in names:
+            has = f"it has {', '.join(names)}" if names else "is it a run folder?"
+            raise UserError(f"--load_path: no {which} in {path}; {has}")
+        return path / which
+    if not path.is_file():
+        raise UserError(f"--load_path: no such file or folder: {path}")
+    return path
+
+
+def load_checkpoint(path: Path, scripts: tuple[str, ...]) -> Checkpoint:
+    """Read a checkpoint to the CPU.
+
+    Args:
+        scripts: which scripts' checkpoints will do.
+
+    Raises:
+        UserError: not a checkpoint of ours, of another version, or of another script.
+    """
+    content = _read_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this project")
+    if content["version"] != VERSION:
+        raise UserError(f"{path} is a checkpoint of version {content['version']}; this code reads version {VERSION}")
+    checkpoint = Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
+    if checkpoint.script not in scripts:
+        remedy = "; train its genotype with train.py first" if checkpoint.script == "search" else ""
+        raise UserError(
+            f"{path} is a checkpoint of {checkpoint.script}.py; needed is one of "
+            f"{' or '.join(f'{script}.py' for script in scripts)}{remedy}"
+        )
+    return checkpoint
+
+
+def _read_tensors(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} is not a checkpoint that can be read: {reason[:120]}") from error
+
+
+def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse a checkpoint of another network than the settings describe.
+
+    Raises:
+        UserError: naming what differs, with both values.
+    """
+    found = checkpoint.architecture
+    for name in expected:
+        if found.get(name) != expected[name]:
+            raise UserError(
+                f"{path} holds another network: its {name} is {found.get(name)}, the settings say {expected[name]}; "
+                "give the settings that it was trained with (config.yaml in its run folder)"
+            )
+
+
+def generator_states() -> dict[str, Any]:
+    """The states of torch's generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Set torch's generators to earlier states."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+
+
+def load_pretrained(network: nn.Module, path: str) -> None:
+    """Start a network from the weights in a file: a checkpoint, a run folder, or a plain dictionary of tensors.
+
+    A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
+    network would compute if every channel held the spectrogram. The classifier is taken over only where it fits.
+
+    Raises:
+        UserError: the file cannot be read, or weights other than the classifier's are missing or of another shape.
+    """
+    file = find_checkpoint(path, BEST)
+    content = _read_tensors(file)
+    weights = content.get("model", content) if isinstance(content, dict) else {}
+    own = network.state_dict()
+    for name, value in own.items():
+        given = weights.get(name)
+        if isinstance(given, torch.Tensor) and given.dim() == 4 and value.shape[1] == 1 < given.shape[1]:
+            given = given.sum(dim=1, keepdim=True)
+        if isinstance(given, torch.Tensor) and given.shape == value.shape:
+            own[name] = given
+        elif not name.startswith("classifier.") and not name.endswith("num_batches_tracked"):
+            found = "missing" if given is None else f"{tuple(given.shape)}"
+            raise UserError(
+                f"MODEL.PRETRAINED: {file} does not fit the network: {name} is {found}, needed is {tuple(value.shape)}"
+            )
+    network.load_state_dict(own)

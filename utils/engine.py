@@ -1,0 +1,337 @@
+"""Training a network and using one: what train.py, train_baseline.py and both evaluations share."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from data_objects.datasets import Corpus, CropBatch
+from data_objects.frontend import SETTINGS, FrontEnd, reverse_time
+from data_objects.voxceleb import speaker_of
+from models import build_model, count_parameters, describe, network_kind
+from utils.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    check_architecture,
+    find_checkpoint,
+    generator_states,
+    load_checkpoint,
+    load_pretrained,
+    restore_generators,
+    save_checkpoint,
+)
+from utils.errors import UserError
+from utils.logger import RunLog, get_logger, progress_bar
+from utils.meters import TrainingMeter
+from utils.metrics import top_k_accuracy
+from utils.optim import build_adam, cosine_lr, set_lr
+from utils.runtime import create_run_dir, prepare
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Using a network
+# ------------------------------------------------------------------------------------------------------------------
+def embed_utterances(
+    network: nn.Module, front_end: FrontEnd, corpus: Corpus, rows: Sequence[int], device: torch.device
+) -> Tensor:
+    """Embeddings (N, D) float32, on the CPU, of the utterances in `rows`: each the mean of its windows' embeddings."""
+    network.eval()
+    loader = corpus.windows(rows)
+    embeddings = []
+    with torch.inference_mode():
+        for windows, counts, _ in progress_bar(loader, len(loader), "embedding"):
+            embedded = torch.cat(
+                [
+                    network.embed(front_end(chunk.to(device, non_blocking=True)))
+                    for chunk in windows.split(corpus.window_batch_size)
+                ]
+            )
+            embeddings += [utterance.mean(dim=0) for utterance in embedded.split(counts)]
+        return torch.stack(embeddings).float().cpu()
+
+
+def identify(
+    network: nn.Module,
+    front_end: FrontEnd,
+    corpus: Corpus,
+    rows: Sequence[int],
+    speakers: Sequence[str],
+    device: torch.device,
+) -> dict[str, float]:
+    """Classify every utterance in `rows` as one of `speakers`, the network's classes.
+
+    Returns:
+        top1 and top5 in per cent, and the mean cross-entropy as loss.
+    """
+    label_of = {speaker: label for label, speaker in enumerate(speakers)}
+    labels = np.array([label_of[speaker_of(corpus.index.utterances[row])] for row in rows])
+    embeddings = embed_utterances(network, front_end, corpus, rows, device)
+    with torch.inference_mode():
+        logits = network.classifier(embeddings.to(device)).float().cpu()
+    loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()
+    top1, top5 = (100 * top_k_accuracy(logits.numpy(), labels, k) for k in (1, 5))
+    return {"top1": top1, "top5": top5, "loss": loss}
+
+
+def load_system(cfg: CfgNode, load_path: str, device: torch.device) -> tuple[nn.Module, FrontEnd, Checkpoint, Path]:
+    """The trained network of a checkpoint or run folder (its best), with the front end it was trained with.
+
+    Raises:
+        UserError: no checkpoint, one of another kind, or of another network than the settings say.
+    """
+    path = find_checkpoint(load_path, BEST)
+    checkpoint = load_checkpoint(path, ("train", "train_baseline"))
+    check_architecture(describe(cfg, network_kind(cfg)), checkpoint, path)
+    if checkpoint.front_end_settings != SETTINGS:
+        raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {SETTINGS}")
+    network, front_end = build_model(checkpoint.architecture), FrontEnd()
+    network.load_state_dict(checkpoint.model)
+    front_end.load_state_dict(checkpoint.front_end)
+    return network.to(device).eval(), front_end.to(device), checkpoint, path
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Training a network
+# ------------------------------------------------------------------------------------------------------------------
+def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
+    waveforms, labels, reverse = (part.to(device, non_blocking=True) for part in batch)
+    return reverse_time(front_end(waveforms), reverse), labels
+
+
+def train_network(
+    cfg: CfgNode,
+    network: nn.Module,
+    corpus: Corpus,
+    *,
+    script: str,
+    config_file: str,
+    run_dir: Path | None,
+    device: torch.device,
+) -> Path:
+    """Train to TRAIN.END_EPOCH; the epoch that is best on the val part is kept as best.pt, the last as last.pt.
+
+    Args:
+        network: as built by `models.build_model`.
+        run_dir: the folder of a run to go on with; None makes a new one.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: data missing or too few; a checkpoint of another network; a loss that is not finite.
+    """
+    crops, val_rows = corpus.crops("train"), corpus.rows("val")
+    front_end = corpus.build_front_end().to(device)
+    network.to(device)
+    betas = (cfg.TRAIN.BETA1, cfg.TRAIN.BETA2)
+    optimizer = build_adam(network.parameters(), lr=cfg.TRAIN.LR, betas=betas, weight_decay=cfg.TRAIN.WD)
+    state = TrainingState(cfg, script, network, front_end, {"weights": optimizer}, corpus)
+    if run_dir is not None:
+        state.restore(run_dir)
+    log = RunLog(run_dir or create_run_dir(cfg, script, config_file), state.epoch)
+    run_dir = log.run_dir
+    log.info(f"{count_parameters(network):,} parameters, {len(corpus.speakers):,} speakers, {device}; run in {run_dir}")
+    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    began = time.perf_counter()
+    for epoch in range(state.epoch, cfg.TRAIN.END_EPOCH):
+        lr = cosine_lr(epoch, cfg.TRAIN.END_EPOCH, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN)
+        set_lr(optimizer, lr)
+        network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB * epoch / cfg.TRAIN.END_EPOCH
+        figures = {"lr": lr} | train_epoch(
+            network, front_end, crops, optimizer, criterion, epoch=epoch, device=device, log=log, every=cfg.PRINT_FREQ
+        )
+        is_best = False
+        if (epoch + 1) % cfg.VAL_FREQ == 0 or epoch + 1 == cfg.TRAIN.END_EPOCH:
+            val = identify(network, front_end, corpus, val_rows, corpus.speakers, device)
+            figures |= {f"val_{name}": value for name, value in val.items()}
+            is_best = state.is_better(val)
+        state.advance(len(crops), {"epoch": epoch + 1, **val} if is_best else None)
+        log.metrics(epoch, figures)
+        log.info(f"epoch {epoch + 1}/{cfg.TRAIN.END_EPOCH}: {format_figures(figures)}{' (best so far)' * is_best}")
+        state.save(run_dir / LAST)
+        if is_best:
+            state.save(run_dir / BEST)
+    log.info(f"trained in {time.perf_counter() - began:.1f} s")
+    log.close()
+    return run_dir
+
+
+def train_epoch(
+    network: nn.Module,
+    front_end: FrontEnd,
+    crops,
+    optimizer: torch.optim.Optimizer,
+    criterion: nn.Module,
+    *,
+    epoch: int,
+    device: torch.device,
+    log: RunLog,
+    every: int,
+) -> dict[str, float]:
+    """One pass over the training crops; returns the mean train_loss, train_top1 in per cent, utterances_per_second."""
+    network.train()
+    meter = TrainingMeter()
+    for step, batch in enumerate(progress_bar(crops.epoch(epoch), len(crops), f"epoch {epoch + 1}"), start=1):
+        features, labels = to_features(batch, front_end, device)
+        logits = network(features)
+        loss = criterion(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        meter.update(loss, logits, labels)
+        if step % every == 0 or step == len(crops):
+            figures = meter.read()
+            check_finite(figures["loss"], epoch, step)
+            if step < len(crops):
+                log.info(f"epoch {epoch + 1}, step {step}/{len(crops)}: {format_figures(figures)}")
+    return {f"train_{name}" if name != "utterances_per_second" else name: value for name, value in figures.items()}
+
+
+def check_finite(loss: float, epoch: int, step: int) -> None:
+    """Stop a run whose loss is no number any more.
+
+    Raises:
+        UserError: the loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR; the last good "
+            "epoch is in last.pt"
+        )
+
+
+def format_figures(figures: dict[str, float]) -> str:
+    """Figures for a line of the log."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+class TrainingState:
+    """All that a run must save to go on later as if it had not stopped: see `Checkpoint`.
+
+    Attributes:
+        epoch: epochs done; step: iterations done; best: figures of the best epoch, empty before the first.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        script: str,
+        network: nn.Module,
+        front_end: FrontEnd,
+        optimizers: dict[str, torch.optim.Optimizer],
+        corpus: Corpus,
+    ) -> None:
+        self.epoch = cfg.TRAIN.BEGIN_EPOCH
+        self.step = 0
+        self.best: dict[str, float] = {}
+        self._cfg = cfg
+        self._script = script
+        self._network = network
+        self._front_end = front_end
+        self._optimizers = optimizers
+        self._corpus = corpus
+
+    def is_better(self, figures: dict[str, float]) -> bool:
+        """Whether these figures of the val part beat the best so far: a higher Top-1, or the same at a lower loss."""
+        return not self.best or (figures["top1"], -figures["loss"]) > (self.best["top1"], -self.best["loss"])
+
+    def advance(self, steps: int, best: dict[str, float] | None = None) -> None:
+        """Count an epoch of so many steps, and its figures if they are the best."""
+        self.epoch += 1
+        self.step += steps
+        self.best = best or self.best
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        checkpoint = Checkpoint(
+            script=self._script,
+            architecture=self._network.architecture,
+            model=self._network.state_dict(),
+            front_end=self._front_end.state_dict(),
+            front_end_settings=SETTINGS,
+            optimizers={name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
+            generators=generator_states(),
+            epoch=self.epoch,
+            step=self.step,
+            best=self.best,
+            config=self._cfg.dump(),
+            sub_dir=self._corpus.sub_dir,
+            speakers=self._corpus.speakers,
+            index=self._corpus.index.fingerprint,
+        )
+        save_checkpoint(checkpoint, path)
+
+    def restore(self, run_dir: Path) -> None:
+        """Go on from a run folder's last checkpoint.
+
+        Raises:
+            UserError: it is of another script, network or corpus.
+        """
+        path = find_checkpoint(run_dir, LAST)
+        checkpoint = load_checkpoint(path, (self._script,))
+        check_architecture(self._network.architecture, checkpoint, path)
+        if (checkpoint.speakers, checkpoint.sub_dir) != (self._corpus.speakers, self._corpus.sub_dir):
+            raise UserError(
+                f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
+                f"settings give {len(self._corpus.speakers)} of {self._corpus.sub_dir}: a run goes on with its own data"
+            )
+        if checkpoint.index != self._corpus.index.fingerprint:
+            raise UserError(f"{path} was trained with another index than {self._corpus.index.feature_dir} holds now")
+        self._network.load_state_dict(checkpoint.model)
+        self._front_end.load_state_dict(checkpoint.front_end)
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(checkpoint.optimizers[name])
+        restore_generators(checkpoint.generators)
+        self.epoch, self.step, self.best = checkpoint.epoch, checkpoint.step, checkpoint.best
+
+
+def run_training(
+    cfg: CfgNode, config_file: str, load_path: str | None, script: str, build: Callable[[int], nn.Module]
+) -> None:
+    """Train what `build(num_classes)` builds, in a run folder; report the best epoch on the test part.
+
+    Args:
+        load_path: a run folder, or a checkpoint in it, to go on with; None begins a new run.
+        script: the name of the calling script, which the run folder and the checkpoints bear.
+
+    Raises:
+        UserError: see `train_network`.
+    """
+    device = prepare(cfg)
+    corpus = Corpus(cfg)
+    network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
+    if cfg.MODEL.PRETRAINED and not load_path:
+        load_pretrained(network, cfg.MODEL.PRETRAINED)
+    run_dir = find_checkpoint(load_path, LAST).parent if load_path else None
+    run_dir = train_network(
+        cfg, network, corpus, script=script, run_dir=run_dir, config_file=config_file, device=device
+    )
+    results = {"parameters": count_parameters(network)} | report_best(cfg, run_dir, corpus, device)
+    write_results(run_dir / "results.json", results)
+    step = "identification" if corpus.sub_dir == "merged" else "verification"
+    get_logger().info(f"next: python evaluate_{step}.py --cfg {run_dir / 'config.yaml'} --load_path {run_dir}")
+
+
+def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, device: torch.device) -> dict[str, float]:
+    """The figures of the best epoch: on the val part, which chose it, and on the test part, where there is one."""
+    network, front_end, checkpoint, _ = load_system(cfg, str(run_dir), device)
+    results = {"epoch": checkpoint.best["epoch"], "val_top1": checkpoint.best["top1"]}
+    test_rows = corpus.index.rows(corpus.sub_dir, "test")
+    if len(test_rows):
+        test = identify(network, front_end, corpus, test_rows, checkpoint.speakers, device)
+        results |= {"top1": test["top1"], "top5": test["top5"], "utterances": len(test_rows)}
+    return results
+
+
+def write_results(path: Path, results: dict, *, keys: Sequence[str] = ()) -> None:
+    """Write results as JSON to a file, and `keys` of them (all, by default) on one line of standard output."""
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({key: results[key] for key in keys or results}))

@@ -1,0 +1,80 @@
+"""What a run says: to the console and log.txt, to metrics.jsonl, and to TensorBoard.
+
+The console's part goes to standard error: standard output is for results.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints above a progress bar, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def get_logger() -> logging.Logger:
+    """The project's logger, to the console."""
+    logger = logging.getLogger("autospeech")
+    if not logger.handlers:
+        handler = _ConsoleHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    return logger
+
+
+def progress_bar(items: Iterable, total: int, description: str) -> tqdm:
+    """A bar on standard error; none where that is no terminal."""
+    return tqdm(items, total=total, desc=description, unit="step", leave=False, dynamic_ncols=True, disable=None)
+
+
+class RunLog:
+    """The record of a run in its folder: log.txt, metrics.jsonl, TensorBoard events.
+
+    Args:
+        run_dir: an existing folder.
+        epochs_done: of a resumed run; figures of later epochs, left by an interruption, are taken out of metrics.jsonl.
+    """
+
+    def __init__(self, run_dir: Path, epochs_done: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.run_dir = run_dir
+        self.logger = get_logger()
+        self._file = logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self.logger.addHandler(self._file)
+        self._metrics = run_dir / "metrics.jsonl"
+        self._keep_epochs_before(epochs_done)
+        self._tensorboard = SummaryWriter(str(run_dir))
+
+    def _keep_epochs_before(self, epoch: int) -> None:
+        if self._metrics.is_file():
+            lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            self._metrics.write_text("".join(line for line in lines if json.loads(line)["epoch"] < epoch))
+
+    def info(self, message: str) -> None:
+        """A line to the console and log.txt."""
+        self.logger.info(message)
+
+    def metrics(self, epoch: int, figures: dict[str, float]) -> None:
+        """The figures of an epoch to metrics.jsonl and TensorBoard."""
+        with open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
+        for name, value in figures.items():
+            self._tensorboard.add_scalar(name, value, epoch)
+        self._tensorboard.flush()
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._tensorboard.close()
+        self.logger.removeHandler(self._file)
+        self._file.close()
