@@ -228,7 +228,7 @@ def _valid_keys(key: str) -> str:
 
 
 def _coerce(value: object, default: object, key: str, source: str) -> object:
-    """`value` as the type of `default`; numbers and truth values may be given as text, as they are on a command line."""
+    """`value` as the type of `default`; numbers and truth values may be text, as they are on a command line."""
     kind, text = type(default), str(value)
     if key == "MODEL.PRETRAINED" and text == "False":
         return ""  # the original's YAML files say so

@@ -53,7 +53,8 @@ def main() -> None:
     seconds = time.perf_counter() - began
     log.info(f"{len(trials):,} trials over {len(utterances):,} utterances in {seconds:.1f} s on {device}")
 
-    write_trials(path.parent / "scores.txt", [(f"{score:.8f}", *trial) for score, trial in zip(scores, trials)])
+    scored = [(f"{score:.8f}", *trial) for score, trial in zip(scores, trials, strict=True)]
+    write_trials(path.parent / "scores.txt", scored)
     if skipped:
         write_trials(path.parent / "skipped_trials.txt", skipped)
         log.warning(

@@ -82,7 +82,7 @@ def main() -> None:
     log.info(f"searched in {time.perf_counter() - began:.1f} s; the genotype is in {log.run_dir / 'genotype.txt'}")
     log.close()
     print(supernet.genotype())
-    print(shlex.join(training_command(cfg, args.cfg, supernet.genotype())))
+    print(training_command(cfg, args.cfg, supernet.genotype()))
 
 
 def search_epoch(
@@ -155,14 +155,14 @@ def learning_rates(optimizers) -> dict[str, float]:
     return {f"lr_{name}": optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
 
 
-def training_command(cfg, config_file, genotype) -> list[str]:
+def training_command(cfg, config_file, genotype) -> str:
     """The command that trains the genotype: with the scratch.yaml beside the search's settings, or the paper's."""
     beside = Path(config_file).parent / "scratch.yaml"
     scratch = beside if beside.is_file() else Path("exps/scratch/scratch.yaml")
     options = ["DATASET.DATA_DIR", cfg.DATASET.DATA_DIR]
     for key, value in (("DATASET.FEATURE_DIR", cfg.DATASET.FEATURE_DIR), ("OUT_DIR", cfg.OUT_DIR)):
         options += [key, value] if value not in ("", "runs") else []
-    return ["python", "train.py", "--cfg", str(scratch), "--text_arch", str(genotype), *options]
+    return f'python train.py --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(options)}'
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The index of a corpus and its feature statistics: all that preprocessing leaves on disk.
 
-    feature/utterances.csv   a line an utterance: where its samples lie, how many, its gain, its parts
-    feature/stats.npz        mean and deviation of every frequency bin, for `merged` and for `dev` training
-    feature/rejected.csv     what was not used, and why
-    feature/wav/             16 kHz mono 16-bit copies of the utterances that are something else
-    feature/parts/           a file a speaker: what a run that was interrupted need not do again
+feature/utterances.csv   a line an utterance: where its samples lie, how many, its gain, its parts
+feature/stats.npz        mean and deviation of every frequency bin, for `merged` and for `dev` training
+feature/rejected.csv     what was not used, and why
+feature/wav/             16 kHz mono 16-bit copies of the utterances that are something else
+feature/parts/           a file a speaker: what a run that was interrupted need not do again
 """
 
 import csv
@@ -145,7 +145,9 @@ def build_index(
         raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
     _write_statistics(out_dir / STATISTICS, results)
     _write_csv(out_dir / UTTERANCES, COLUMNS, (asdict(row).values() for row in rows))
-    return BuildReport(rows, rejected, [name for result in results for name in result.silent], len(tasks) - len(waiting))
+    return BuildReport(
+        rows, rejected, [name for result in results for name in result.silent], len(tasks) - len(waiting)
+    )
 
 
 def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:

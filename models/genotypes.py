@@ -175,7 +175,7 @@ def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:
             raise UserError(f"{field}[{position}]: unknown operation {operation!r}; valid are {valid}")
         if not 0 <= source < node:
             raise UserError(
-                f"{field}[{position}]: node {node} can take its input from nodes 0 to {node - 1} only, not from {source}"
+                f"{field}[{position}]: node {node} takes its inputs from nodes 0 to {node - 1} only, not from {source}"
             )
     return tuple((operation, source) for operation, source in genes)
 

@@ -147,8 +147,6 @@ def restore_generators(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-
-
 def load_pretrained(network: nn.Module, path: str) -> None:
     """Start a network from the weights in a file: a checkpoint, a run folder, or a plain dictionary of tensors.
 

@@ -314,7 +314,8 @@ def run_training(
     run_dir = train_network(
         cfg, network, corpus, script=script, run_dir=run_dir, config_file=config_file, device=device
     )
-    results = {"parameters": count_parameters(network)} | report_best(cfg, run_dir, corpus, device)
+    results = {"run_dir": str(run_dir), "parameters": count_parameters(network)}
+    results |= report_best(cfg, run_dir, corpus, device)
     write_results(run_dir / "results.json", results)
     step = "identification" if corpus.sub_dir == "merged" else "verification"
     get_logger().info(f"next: python evaluate_{step}.py --cfg {run_dir / 'config.yaml'} --load_path {run_dir}")
