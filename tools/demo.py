@@ -66,7 +66,8 @@ def main() -> None:
 
 def run(script: str, *arguments: str) -> list[str]:
     """Run a script of the project as a user would; returns the lines of its standard output."""
-    shown = f"$ python {shlex.join([script, *arguments])}"
+    words = [f'"{word}"' if "Genotype(" in word else shlex.quote(word) for word in (script, *arguments)]
+    shown = f"$ python {' '.join(words)}"
     print(shown if len(shown) < 300 else f"{shown[:300]}...", flush=True)
     done = subprocess.run([sys.executable, script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
