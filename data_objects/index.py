@@ -12,9 +12,11 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -67,8 +69,12 @@ class SpeakerTask:
         """Changes when a file, its part or the program's format changes."""
         digest = hashlib.sha256(f"{VERSION}".encode())
         for utterance in self.utterances:
-            status = (self.data_dir / utterance[1]).stat()
-            digest.update(json.dumps([*utterance, status.st_size, status.st_mtime_ns]).encode())
+            try:
+                status = (self.data_dir / utterance[1]).stat()
+                state = [status.st_size, status.st_mtime_ns]
+            except OSError:  # a dangling link, say; reading it will say so
+                state = []
+            digest.update(json.dumps([*utterance, *state]).encode())
         return digest.hexdigest()
 
 
@@ -129,9 +135,12 @@ def build_index(
         advance: called with a number of utterances whenever they are done.
 
     Raises:
-        UserError: no utterance can be used (rejected.csv is written even so).
+        UserError: no utterance can be used (rejected.csv is written even so); out_dir cannot be written to.
     """
-    (out_dir / "parts").mkdir(parents=True, exist_ok=True)
+    try:
+        (out_dir / "parts").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out_dir} ({error.strerror}): give another folder with --out_dir") from error
     waiting = [task for task in tasks if not (skip_existing and _is_done(task))]
     advance(sum(len(task.utterances) for task in tasks) - sum(len(task.utterances) for task in waiting))
     for count in _run(waiting, num_workers):
@@ -160,6 +169,8 @@ def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError("a worker process was killed (out of memory?): run again with -s to go on") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -234,7 +245,10 @@ def _load_result(path: Path) -> tuple[str, SpeakerResult]:
 def _is_done(task: SpeakerTask) -> bool:
     if not task.result_file.is_file():
         return False
-    fingerprint, result = _load_result(task.result_file)
+    try:
+        fingerprint, result = _load_result(task.result_file)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version, or damaged
+        return False
     copies = (task.out_dir / row.file for row in result.rows if row.root == "feature")
     return fingerprint == task.fingerprint() and all(copy.is_file() for copy in copies)
 

@@ -54,7 +54,14 @@ def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
 
 
 def build_network(cfg: "CfgNode", genotype: Genotype, num_classes: int) -> Network:
-    """The network that a genotype derives to, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels."""
+    """The network that a genotype derives to, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels.
+
+    Raises:
+        UserError: MODEL.NAME means another kind of network.
+    """
+    if network_kind(cfg) != DERIVED:
+        script = "search.py" if network_kind(cfg) == SUPERNET else "train_baseline.py"
+        raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not the network of a genotype but one for {script}")
     return build_model(describe(cfg, DERIVED) | {"num_classes": num_classes, "genotype": str(genotype)})
 
 

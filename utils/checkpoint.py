@@ -77,8 +77,8 @@ def find_checkpoint(path: str | Path, which: str) -> Path:
     if path.is_dir():
         names = [name for name in (LAST, BEST) if (path / name).is_file()]
         if which not in names:
-            has = f"it has {', '.join(names)}" if names else "is it a run folder?"
-            raise UserError(f"--load_path: no {which} in {path}; {has}")
+            reason = "it is a search, or has not validated yet" if names else "is it a run folder?"
+            raise UserError(f"--load_path: no {which} in {path}: {reason}")
         return path / which
     if not path.is_file():
         raise UserError(f"--load_path: no such file or folder: {path}")

@@ -203,8 +203,8 @@ def check_finite(loss: float, epoch: int, step: int) -> None:
     """
     if not math.isfinite(loss):
         raise UserError(
-            f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR; the last good "
-            "epoch is in last.pt"
+            f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR and begin anew, or go "
+            "on from the last epoch with --load_path"
         )
 
 

@@ -18,11 +18,12 @@ if TYPE_CHECKING:  # torch is imported where it is used, so that --help answers 
 def limit_spinning() -> None:
     """Let PyTorch's CPU threads wait politely for each other; to be called before torch is imported.
 
-    GNU OpenMP's threads spin for milliseconds at every barrier. Where other programs share the cores, the spinning keeps
-    the awaited thread from running, and a training step takes a hundred times as long. After 10,000 turns a thread
-    sleeps instead, which costs nothing on idle cores. A value that the user has set stays.
+    GNU OpenMP's threads spin for milliseconds at every barrier. Where other programs share the cores, that keeps the
+    awaited thread from running: of two trainings on the same two cores, each took ten to a hundred times as long. After
+    1,000 turns a thread sleeps instead, which cost nothing measurable on idle cores (100 turns did). A value that the
+    user has set stays.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run_script(main: Callable[[], object]) -> None:
