@@ -32,7 +32,9 @@ def run_script(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        # One line by contract; from a loader's process it comes with that process's traceback before it.
+        message = str(error).strip().splitlines()[-1].removeprefix("utils.errors.UserError: ")
+        print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
