@@ -4,6 +4,7 @@ The key names are the original's, so that its YAML files load here.
 """
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,8 +106,8 @@ _C.TRAIN.END_EPOCH = 301
 # Evaluation
 # ------------------------------------------------------------------------------------------------------------------
 _C.EVAL = CfgNode()
-# Windows in a batch; windows of many utterances share one
-_C.EVAL.BATCH_SIZE = 64
+# Windows in a batch; windows of many utterances share one. CPUs are fastest with few, GPUs with many
+_C.EVAL.BATCH_SIZE = 16
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
@@ -250,6 +251,6 @@ def _check_value(key: str, value: object, source: str) -> None:
         raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
     if key in RANGES:
         least, greatest = RANGES[key]
-        if not least <= value <= (float("inf") if greatest is None else greatest):  # also false for NaN
+        if not (math.isfinite(value) and least <= value <= (value if greatest is None else greatest)):
             limits = f"at least {least}" if greatest is None else f"from {least} to {greatest}"
             raise UserError(f"{source}: {key} must be {limits}, not {value}")

@@ -42,7 +42,7 @@ def main() -> None:
     tasks, strangers = plan_tasks(found, lists, args.data_dir, out_dir)
     unusable = list_unusable(found, strangers, args.data_dir)
     total = sum(len(task.utterances) for task in tasks)
-    with tqdm(total=total, unit="utterance", desc="reading") as progress:
+    with tqdm(total=total, unit="utterance", desc="reading", disable=None) as progress:
         report = build_index(tasks, unusable, out_dir, args.num_workers, args.skip_existing, progress.update)
     print(summarize(report, found, lists, out_dir))
 

@@ -59,7 +59,7 @@ def main() -> None:
         "speakers": len(speakers),
         "classes": len(checkpoint.speakers),
         "checkpoint": str(path),
-        "epoch": checkpoint.best["epoch"],
+        "epoch": checkpoint.epoch,
         "index": corpus.index.fingerprint,
         "seconds": round(seconds, 2),
     }

@@ -55,11 +55,13 @@ def main() -> None:
 
     scored = [(f"{score:.8f}", *trial) for score, trial in zip(scores, trials, strict=True)]
     write_trials(path.parent / "scores.txt", scored)
+    skipped_file = path.parent / "skipped_trials.txt"
+    skipped_file.unlink(missing_ok=True)  # of an earlier evaluation
     if skipped:
-        write_trials(path.parent / "skipped_trials.txt", skipped)
+        write_trials(skipped_file, skipped)
         log.warning(
             f"WARNING: {len(skipped):,} of {len(trials) + len(skipped):,} trials were skipped, because utterances are "
-            f"not in the index; they are listed in {path.parent / 'skipped_trials.txt'}"
+            f"not in the index; they are listed in {skipped_file}"
         )
     if overlap:
         log.warning(
@@ -74,7 +76,7 @@ def main() -> None:
         "utterances": len(utterances),
         "speaker_overlap": len(overlap),
         "checkpoint": str(path),
-        "epoch": checkpoint.best["epoch"],
+        "epoch": checkpoint.epoch,
         "sub_dir": checkpoint.sub_dir,
         "index": corpus.index.fingerprint,
         "seconds": round(seconds, 2),

@@ -104,9 +104,9 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
             if len(samples) < file.frames:
                 raise AudioError(f"truncated: {len(samples)} of {file.frames} samples")
             return samples, file.samplerate
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: a codec that it cannot seek in
         if path.suffix.lower() in (".wav", ".flac", ".ogg"):
-            raise AudioError(f"not audio: {error.error_string}") from error
+            raise AudioError(f"not audio: {getattr(error, 'error_string', error)}") from error
     return _decode_by_librosa(path)
 
 

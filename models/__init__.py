@@ -14,7 +14,7 @@ from models.genotypes import SEARCH_SPACES, Genotype, parse_genotype
 from models.network import Network
 from models.resnet import resnet18, resnet34
 from models.supernet import Supernet
-from models.vggm import VGGM
+from models.vggm import SHORTEST, VGGM
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,10 +46,14 @@ def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
     """The baseline that MODEL.NAME names.
 
     Raises:
-        UserError: no baseline has this name.
+        UserError: no baseline has this name; crops or batches too small for VGG-M.
     """
     if cfg.MODEL.NAME not in BASELINES:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {', '.join(BASELINES)}")
+    if cfg.MODEL.NAME == "vggm" and cfg.DATASET.PARTIAL_N_FRAMES < SHORTEST:
+        raise UserError(f"DATASET.PARTIAL_N_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
+    if cfg.MODEL.NAME == "vggm" and cfg.TRAIN.BATCH_SIZE < 2:
+        raise UserError("TRAIN.BATCH_SIZE must be at least 2 for vggm: fc7's norm has one value an utterance")
     return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
 
 

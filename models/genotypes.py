@@ -5,6 +5,7 @@ and the intermediate nodes 2, 3, 4, 5; every intermediate node sums two operatio
 """
 
 import ast
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -99,12 +100,12 @@ def read_genotype(text_or_file: str) -> Genotype:
     if text_or_file.lstrip().startswith("Genotype"):
         return parse_genotype(text_or_file)
     path = Path(text_or_file)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike the methods of Path, these are False for what cannot be a name
         path = path / "genotype.txt"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
-            f"no genotype: {text_or_file!r} is neither a file nor text of the form 'Genotype(normal=[('sep_conv_3x3', "
-            "1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))'"
+            f"no genotype: {_shorten(text_or_file)} is neither a file nor text of the form Genotype(normal=["
+            "('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))"
         )
     try:
         return parse_genotype(path.read_text(encoding="utf-8"))
@@ -170,7 +171,7 @@ def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:
         if not (isinstance(gene, list | tuple) and len(gene) == 2 and type(gene[1]) is int):
             raise UserError(f"not a genotype: {field}[{position}] must be ('operation', source), found {gene!r}")
         operation, source = gene
-        if operation not in OPERATIONS or operation == "none":
+        if not isinstance(operation, str) or operation not in OPERATIONS or operation == "none":
             valid = ", ".join(name for name in OPERATIONS if name != "none")
             raise UserError(f"{field}[{position}]: unknown operation {operation!r}; valid are {valid}")
         if not 0 <= source < node:

@@ -2,9 +2,7 @@
 
 from torch import Tensor, nn
 
-from utils.errors import UserError
-
-SHORTEST = 65  # frames: shorter inputs vanish in the pooling
+SHORTEST = 65  # frames; shorter inputs vanish in the pooling
 
 
 def _conv_norm(channels_in: int, channels_out: int, kernel: tuple[int, int], **geometry: object) -> list[nn.Module]:
@@ -46,15 +44,7 @@ class VGGM(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def embed(self, features: Tensor) -> Tensor:
-        """Embeddings (B, 1024) of features (B, T, 257): the output of fc7.
-
-        Raises:
-            UserError: fewer frames than its pooling needs; a batch of one in training, which fc7's norm cannot take.
-        """
-        if features.size(1) < SHORTEST:
-            raise UserError(f"vggm needs {SHORTEST} frames or more: DATASET.PARTIAL_N_FRAMES is {features.size(1)}")
-        if self.training and features.size(0) == 1:
-            raise UserError("vggm cannot train on batches of one utterance: set TRAIN.BATCH_SIZE to 2 or more")
+        """Embeddings (B, 1024) of features (B, T, 257), T of SHORTEST or more: the output of fc7."""
         return self.convolutions(features.unsqueeze(1)).flatten(1)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -156,9 +156,9 @@ def train_network(
         state.advance(len(crops), {"epoch": epoch + 1, **val} if is_best else None)
         log.metrics(epoch, figures)
         log.info(f"epoch {epoch + 1}/{cfg.TRAIN.END_EPOCH}: {format_figures(figures)}{' (best so far)' * is_best}")
-        state.save(run_dir / LAST)
-        if is_best:
+        if is_best:  # before last.pt, so that a run stopped in between makes it again
             state.save(run_dir / BEST)
+        state.save(run_dir / LAST)
     log.info(f"trained in {time.perf_counter() - began:.1f} s")
     log.close()
     return run_dir

@@ -58,8 +58,10 @@ class RunLog:
 
     def _keep_epochs_before(self, epoch: int) -> None:
         if self._metrics.is_file():
-            lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            self._metrics.write_text("".join(line for line in lines if json.loads(line)["epoch"] < epoch))
+            lines = self._metrics.read_text(encoding="utf-8").splitlines()
+            # An interruption can leave half a line, which is of an epoch that was not finished.
+            whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] < epoch]
+            self._metrics.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
 
     def info(self, message: str) -> None:
         """A line to the console and log.txt."""

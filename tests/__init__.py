@@ -1,0 +1,1 @@
+"""Tests; the modules mirror the packages, and `helpers` holds what several of them need."""

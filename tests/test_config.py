@@ -1,0 +1,207 @@
+"""Settings: the original's keys, the shipped files, what overrides what, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import CHOICES, RANGES, all_keys, default_config, load_config
+from tests.helpers import ROOT
+from utils.errors import UserError
+
+SHIPPED = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("exps/**/*.yaml"))
+# Every key that the original's YAML files set, with another value than ours by default.
+ORIGINAL = """
+PRINT_FREQ: 100
+VAL_FREQ: 5
+SEED: 4
+CUDNN: {BENCHMARK: false, DETERMINISTIC: true, ENABLED: false}
+MODEL: {NAME: foo, NUM_CLASSES: 1251, LAYERS: 9, INIT_CHANNELS: 32, DROP_PATH_PROB: 0.1, PRETRAINED: weights.pt}
+DATASET: {DATA_DIR: /data/VoxCeleb1, SUB_DIR: dev, NUM_WORKERS: 8, PARTIAL_N_FRAMES: 200}
+TRAIN:
+  BATCH_SIZE: 48
+  LR: 0.02
+  LR_MIN: 0.002
+  WD: 3.0e-4
+  BETA1: 0.8
+  BETA2: 0.99
+  ARCH_LR: 0.002
+  ARCH_WD: 0.002
+  ARCH_BETA1: 0.9
+  ARCH_BETA2: 0.99
+  DROPPATH_PROB: 0.3
+  BEGIN_EPOCH: 1
+  END_EPOCH: 50
+"""
+
+
+def write(folder: Path, content: str) -> Path:
+    """A YAML file."""
+    path = folder / "settings.yaml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def get(cfg, key: str) -> object:
+    """The value of a dotted key."""
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
+    """Dotted keys and their values."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# What is taken
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("key", "value"), leaves(yaml.safe_load(ORIGINAL)).items())
+def test_keys_of_the_original(tmp_path: Path, key: str, value: object) -> None:
+    """Its YAML files load, and every key is taken."""
+    assert get(default_config(), key) != value
+    assert get(load_config(write(tmp_path, ORIGINAL)), key) == value
+
+
+def test_pretrained_may_be_false(tmp_path: Path) -> None:
+    """The original's YAML files say so; it means from scratch."""
+    assert load_config(write(tmp_path, "MODEL: {PRETRAINED: False}")).MODEL.PRETRAINED == ""
+
+
+@pytest.mark.parametrize("file", SHIPPED)
+def test_shipped_settings(file: str) -> None:
+    """Every file under exps/ loads, and has the values it states."""
+    cfg = load_config(ROOT / file)
+    for key, value in leaves(yaml.safe_load((ROOT / file).read_text())).items():
+        assert get(cfg, key) == value
+
+
+def test_there_are_shipped_settings() -> None:
+    """Those that the commands of the authors' README name, among others."""
+    named = {"exps/search.yaml", "exps/scratch/scratch.yaml", "exps/baseline/resnet18.yaml"}
+    assert named <= set(SHIPPED)
+
+
+def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+    """In this order."""
+    path = write(tmp_path, "TRAIN: {LR: 0.5, WD: 0.25}")
+    cfg = load_config(path, ["TRAIN.LR", "0.125", "TRAIN.LR", "0.0625", "OUT_DIR", "elsewhere"])
+    assert (cfg.TRAIN.LR, cfg.TRAIN.WD, cfg.TRAIN.LR_MIN) == (0.0625, 0.25, default_config().TRAIN.LR_MIN)
+    assert cfg.OUT_DIR == "elsewhere"
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    """All defaults."""
+    assert load_config(write(tmp_path, "# nothing\n")) == default_config()
+
+
+@pytest.mark.parametrize("number", ["3e-4", "3.0e-4", "'3e-4'", "0.0003"])
+def test_numbers_as_text(tmp_path: Path, number: str) -> None:
+    """YAML takes 3e-4 for text; a user does not."""
+    assert load_config(write(tmp_path, f"TRAIN: {{WD: {number}}}")).TRAIN.WD == 3e-4
+
+
+def test_types_stay(tmp_path: Path) -> None:
+    """A whole number given for a real one becomes one; text on the command line becomes what it should be."""
+    cfg = load_config(write(tmp_path, "TRAIN: {LR: 1}"), ["SEED", "5", "CUDNN.ENABLED", "false"])
+    assert (type(cfg.TRAIN.LR), type(cfg.SEED), cfg.CUDNN.ENABLED) == (float, int, False)
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    """Nothing changes them behind the back of what was saved."""
+    cfg = load_config(write(tmp_path, ""))
+    with pytest.raises(AttributeError):
+        cfg.TRAIN.LR = 1.0
+    assert load_config(write(tmp_path, "")).TRAIN.LR == default_config().TRAIN.LR
+
+
+def test_saved_settings_load_again(tmp_path: Path) -> None:
+    """config.yaml of a run folder is this text."""
+    cfg = load_config(write(tmp_path, ORIGINAL))
+    assert load_config(write(tmp_path, cfg.dump())) == cfg
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# What is refused
+# ------------------------------------------------------------------------------------------------------------------
+REFUSED = {
+    "unknown key": ("TRAIN: {LEARNING_RATE: 1}", ["TRAIN.LEARNING_RATE", "TRAIN.LR", "TRAIN.BATCH_SIZE"]),
+    "misspelt key": ("TRAIN: {BATCHSIZE: 1}", ["TRAIN.BATCHSIZE", "did you mean TRAIN.BATCH_SIZE?"]),
+    "lower case": ("train: {lr: 1}", ["train.lr", "did you mean TRAIN.LR?"]),
+    "unknown section": ("OPTIMISER: {LR: 1}", ["OPTIMISER.LR", "TRAIN"]),
+    "value for a section": ("TRAIN: 5", ["TRAIN"]),
+    "section for a value": ("SEED: {A: 1}", ["SEED.A"]),
+    "no value": ("SEED:", ["SEED", "no value"]),
+    "text for a number": ("TRAIN: {LR: fast}", ["TRAIN.LR", "a number", "'fast'"]),
+    "fraction for a whole number": ("SEED: 1.5", ["SEED", "a whole number", "1.5"]),
+    "truth for a number": ("SEED: true", ["SEED", "a whole number", "True"]),
+    "number for a truth": ("CUDNN: {ENABLED: 1}", ["CUDNN.ENABLED", "True or False", "1"]),
+    "list for text": ("OUT_DIR: [a]", ["OUT_DIR", "text"]),
+    "not among the choices": ("DEVICE: gpu", ["DEVICE", "auto, cpu, cuda", "'gpu'"]),
+    "too small": ("TRAIN: {BATCH_SIZE: 0}", ["TRAIN.BATCH_SIZE", "at least 1", "0"]),
+    "too large": ("TRAIN: {DROPPATH_PROB: 1.5}", ["TRAIN.DROPPATH_PROB", "from 0 to 0.99", "1.5"]),
+    "not a number": ("TRAIN: {LR: .nan}", ["TRAIN.LR", "at least 0", "nan"]),
+    "infinite": ("TRAIN: {LR: .inf}", ["TRAIN.LR", "inf"]),
+    "no mapping": ("- SEED", ["KEY: VALUE", "['SEED']"]),
+    "no YAML": ("SEED: [1", ["not YAML"]),
+}
+
+
+@pytest.mark.parametrize(("content", "parts"), REFUSED.values(), ids=REFUSED)
+def test_refused_file(tmp_path: Path, content: str, parts: list[str]) -> None:
+    """One line that names the file, the key and what is valid."""
+    path = write(tmp_path, content)
+    with pytest.raises(UserError) as raised:
+        load_config(path)
+    message = str(raised.value)
+    assert len(message.splitlines()) == 1
+    for part in (str(path), *parts):
+        assert part in message
+
+
+def test_refused_option(tmp_path: Path) -> None:
+    """An option is named as one; a key without a value too."""
+    path = write(tmp_path, "")
+    with pytest.raises(UserError, match=r"^option: TRAIN\.LR must be a number, not 'fast'$"):
+        load_config(path, ["TRAIN.LR", "fast"])
+    with pytest.raises(UserError, match=r"'TRAIN\.WD' has no value"):
+        load_config(path, ["TRAIN.LR", "1", "TRAIN.WD"])
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """Named, with the place of the shipped ones."""
+    with pytest.raises(UserError, match=r"no such config file: .*missing\.yaml.*exps/"):
+        load_config(tmp_path / "missing.yaml")
+
+
+def test_epochs_that_end_before_they_begin(tmp_path: Path) -> None:
+    """Both values."""
+    with pytest.raises(UserError, match=r"BEGIN_EPOCH 301 must be less than TRAIN\.END_EPOCH 301"):
+        load_config(write(tmp_path, ""), ["TRAIN.BEGIN_EPOCH", "301"])
+
+
+@given(st.binary(max_size=60))
+def test_garbage_raises_nothing_but_user_errors(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever the file holds."""
+    path = tmp_path_factory.getbasetemp() / "settings.yaml"
+    path.write_bytes(content)
+    try:
+        load_config(path)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_every_number_has_a_range_and_all_defaults_lie_in_theirs() -> None:
+    """A key that is added without one would take any number."""
+    cfg = default_config()
+    numbers = {key for key in all_keys() if type(get(cfg, key)) in (int, float)}
+    assert numbers == set(RANGES)
+    assert set(CHOICES) <= set(all_keys())
+    for key, (least, greatest) in RANGES.items():
+        assert least <= get(cfg, key) <= (greatest or float("inf"))

@@ -1,0 +1,461 @@
+"""The networks: sizes, shapes, exact gradients of the supernet, drop-path, memory layout, weights to start from."""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from config import default_config
+from models import BASELINES, build_baseline, build_model, count_parameters
+from models.genotypes import EDGES, INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, derive_genotype
+from models.network import Cell
+from models.operations import (
+    OPERATIONS,
+    FactorizedReduce,
+    Identity,
+    ReLUConvNorm,
+    build_operation,
+    drop_path,
+    drop_path_mask,
+)
+from models.resnet import resnet18
+from models.supernet import Supernet
+from models.vggm import VGGM
+from tests.helpers import call_script
+from utils.checkpoint import load_pretrained
+from utils.errors import UserError
+
+KERNELS = {"3x3": (3, 3), "5x5": (5, 5), "7x7": (7, 7), "3x1": (3, 1), "1x3": (1, 3)}  # along time, along frequency
+CONVOLUTIONS = [name for name in OPERATIONS if "conv" in name]
+
+
+def derived(layers: int, channels: int, num_classes: int) -> nn.Module:
+    """The network of the paper's genotype."""
+    architecture = {"kind": "network", "layers": layers, "channels": channels, "num_classes": num_classes}
+    return build_model(architecture | {"genotype": str(PAPER_GENOTYPE)})
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Sizes
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("layers", "channels", "num_classes", "parameters"),
+    [(8, 64, 1251, 5_149_379), (30, 64, 1251, 16_528_323), (8, 128, 1251, 17_674_403), (8, 128, 1211, 17_592_443)],
+)
+def test_parameters_of_the_derived_network(layers: int, channels: int, num_classes: int, parameters: int) -> None:
+    """Counted from the architecture of the paper with its genotype."""
+    assert count_parameters(derived(layers, channels, num_classes)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters", "macs"),
+    [
+        ("scratch/scratch.yaml", 17_674_403, 3.608e9),
+        ("scratch/scratch.yaml MODEL.INIT_CHANNELS 64", 5_149_379, 0.926e9),
+        ("scratch/scratch.yaml MODEL.INIT_CHANNELS 64 MODEL.LAYERS 30", 16_528_323, 3.209e9),
+        ("scratch/scratch_veri.yaml", 17_592_443, 3.608e9),
+        ("baseline/resnet18.yaml", 11_812_003, 2.714e9),
+        ("baseline/resnet34.yaml", 21_920_163, 5.597e9),
+        ("search.yaml", 2_248_915, None),
+    ],
+)
+def test_size_of_the_shipped_configs(config: str, parameters: int, macs: float | None) -> None:
+    """Parameters exactly; multiply-accumulates for 300 frames within 1 % of the published networks' convolutions."""
+    outcome = call_script("tools/summarize.py", "--cfg", *f"exps/{config}".split())
+    summary = json.loads(outcome.last_line)
+    assert summary["parameters"] == parameters
+    if macs:
+        assert summary["macs"] == pytest.approx(macs, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["network", "supernet", *BASELINES])
+def test_contract_of_a_network(kind: str) -> None:
+    """Every network maps features (B, T, F) to embeddings (B, D) and logits (B, K), through a linear classifier."""
+    network = build_small(kind).eval()
+    features = torch.randn(2, 101, 257)
+    with torch.no_grad():
+        embedding, logits = network.embed(features), network(features)
+    assert embedding.shape == (2, network.embedding_dim)
+    assert isinstance(network.classifier, nn.Linear)
+    torch.testing.assert_close(network.classifier(embedding), logits)
+    assert logits.shape == (2, 5)
+
+
+def build_small(kind: str) -> nn.Module:
+    """A small network of this kind for 5 classes."""
+    architecture = {"kind": kind, "layers": 4, "channels": 4, "num_classes": 5, "space": "s2"}
+    return build_model(architecture | {"genotype": str(PAPER_GENOTYPE)})
+
+
+def test_embedding_of_the_derived_network_has_16_numbers_a_channel() -> None:
+    """4 nodes of 4C channels each, after two reductions."""
+    assert derived(3, 8, 2).embedding_dim == 16 * 8
+
+
+@pytest.mark.parametrize("kind", ["network", "supernet", *BASELINES])
+def test_weights_are_channels_last(kind: str) -> None:
+    """Convolution weights lie with their channels innermost."""
+    convolutions = [layer for layer in build_small(kind).modules() if isinstance(layer, nn.Conv2d)]
+    assert convolutions
+    assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in convolutions)
+
+
+def test_vggm_has_the_sizes_of_the_table() -> None:
+    """Every layer's output as in table 3 of the VoxCeleb paper (frequency x time there), but for 253 rows, not 254."""
+    shapes = []
+    network = VGGM(5).eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d):
+            layer.register_forward_hook(lambda layer, inputs, output: shapes.append(tuple(output.shape[1:])))
+    network(torch.randn(1, 300, 257))
+    assert shapes == [
+        (96, 148, 253),
+        (96, 73, 126),
+        (256, 36, 62),
+        (256, 17, 30),
+        (384, 17, 30),
+        (256, 17, 30),
+        (256, 17, 30),
+        (256, 8, 9),
+        (4096, 8, 1),
+        (4096, 1, 1),
+        (1024, 1, 1),
+    ]
+
+
+def test_baseline_by_name() -> None:
+    """MODEL.NAME builds a baseline; a name that is none lists those there are."""
+    cfg = default_config()
+    cfg.MODEL.NAME = "resnet18"
+    assert build_baseline(cfg, 3).classifier.out_features == 3
+    cfg.MODEL.NAME = "resnet19"
+    with pytest.raises(UserError, match=r"'resnet19'.*resnet18, resnet34, vggm"):
+        build_baseline(cfg, 3)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Operations
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_shape_of_an_operation(name: str, stride: int, affine: bool) -> None:
+    """Stride 1 keeps the size, stride 2 halves it and rounds up."""
+    operation = build_operation(name, 4, stride, affine)
+    for size in ((9, 7), (8, 6), (1, 1)):
+        expected = tuple(math.ceil(length / stride) for length in size)
+        assert operation(torch.randn(2, 4, *size)).shape == (2, 4, *expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_norms_of_an_operation(name: str, stride: int) -> None:
+    """Affine in derived networks, where pooling has none; not affine in the supernet."""
+    is_pooling, is_bare = "pool" in name, name == "none" or (name, stride) == ("skip_connect", 1)
+    for affine in (True, False):
+        layers = build_operation(name, 4, stride, affine).modules()
+        norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+        assert all(norm.affine is affine for norm in norms)
+        assert bool(norms) is not (is_bare or (is_pooling and affine))
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_reach_of_a_convolution(name: str) -> None:
+    """Which outputs one input reaches: K-1 steps each way for sep (twice K), every second step for dil."""
+    kind, _, size = name.split("_")
+    operation = build_operation(name, 2, 1, affine=True).eval()
+    for layer in operation.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.ones_(layer.weight)
+    impulse = torch.zeros(1, 2, 21, 21)
+    impulse[0, 0, 10, 10] = 1
+    reached = {(int(time) - 10, int(frequency) - 10) for time, frequency in operation(impulse)[0, 0].nonzero()}
+    reach = [(length - 1) if kind == "sep" else 2 * (length // 2) for length in KERNELS[size]]
+    step = 1 if kind == "sep" else 2
+    assert reached == set(itertools.product(*(range(-length, length + 1, step) for length in reach)))
+
+
+def test_average_pooling_does_not_count_its_padding() -> None:
+    """A constant stays that constant up to the edges."""
+    ones = torch.ones(1, 2, 5, 5)
+    assert torch.equal(build_operation("avg_pool_3x3", 2, 1, affine=True)(ones), ones)
+
+
+def test_factorized_reduction_reads_one_grid() -> None:
+    """Both halves see the pixels of even position alone, unlike in DARTS."""
+    reduce = FactorizedReduce(2, 4).eval()
+    image = torch.rand(1, 2, 6, 6)
+    changed = image.clone()
+    changed[:, :, 1::2] += 1
+    changed[:, :, :, 1::2] += 1
+    assert torch.equal(reduce(image), reduce(changed))
+
+
+def test_unknown_operation_lists_the_valid_ones() -> None:
+    """The error is for the user."""
+    with pytest.raises(UserError, match=r"'conv_9x9'.*sep_conv_3x3"):
+        build_operation("conv_9x9", 2, 1, affine=True)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Drop-path
+# ------------------------------------------------------------------------------------------------------------------
+def test_drop_path_keeps_the_mean() -> None:
+    """Whole samples become 0 or 1/keep times themselves, in such shares that the mean stays."""
+    torch.manual_seed(0)
+    dropped = drop_path(torch.ones(20_000, 2, 3, 1), 0.25)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("operation", "is_dropped"), [("skip_connect", False), ("max_pool_3x3", True)])
+def test_drop_path_never_drops_the_identity(operation: str, is_dropped: bool) -> None:
+    """A cell of identities computes the same at any probability; one of anything else does not."""
+    cell = Cell(((operation, 0), (operation, 1)) * NODES, 4, 4, 4, reduction=False, previous_reduction=False)
+    x = torch.randn(8, 4, 6, 5)
+    assert torch.equal(cell(x, x, 0.9), cell(x, x, 0.0)) is not is_dropped
+    cell.eval()
+    assert torch.equal(cell(x, x, 0.9), cell(x, x, 0.0))
+
+
+def test_strided_skip_connection_is_no_identity() -> None:
+    """In a reduction cell it is a factorised reduction, which drop-path may drop."""
+    assert isinstance(build_operation("skip_connect", 4, 1, affine=True), Identity)
+    assert isinstance(build_operation("skip_connect", 4, 2, affine=True), FactorizedReduce)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Supernet
+# ------------------------------------------------------------------------------------------------------------------
+CHANNELS, LAYERS, CLASSES = 4, 4, 5
+
+
+class DenseSupernet(nn.Module):
+    """The oracle: every operation of every edge is run, and autograd does the rest.
+
+    Its weights stand in the order stem, cells (older input, newer input, edges by node and source), classifier.
+    """
+
+    def __init__(self, operations: Sequence[str]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 3 * CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(3 * CHANNELS),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        self.cells = nn.ModuleList()
+        self.is_reduction = [layer in (LAYERS // 3, 2 * LAYERS // 3) for layer in range(LAYERS)]
+        older = newer = 3 * CHANNELS
+        channels = CHANNELS
+        for layer, reduction in enumerate(self.is_reduction):
+            channels *= 2 if reduction else 1
+            first = FactorizedReduce if layer and self.is_reduction[layer - 1] else ReLUConvNorm
+            inputs = [first(older, channels, affine=False), ReLUConvNorm(newer, channels, affine=False)]
+            edges = [
+                nn.ModuleList(
+                    build_operation(name, channels, 2 if reduction and source < INPUTS else 1, affine=False)
+                    for name in operations
+                )
+                for node in range(NODES)
+                for source in range(INPUTS + node)
+            ]
+            self.cells.append(nn.ModuleList([*inputs, *edges]))
+            older, newer = newer, NODES * channels
+        self.classifier = nn.Linear(newer, CLASSES)
+
+    def forward(self, features: Tensor, weights: Sequence[Tensor], drop_path_probability: float) -> Tensor:
+        """Logits of features (B, T, F) with the weights (14, operations) of every cell."""
+        older = newer = self.stem(features.unsqueeze(1))
+        for (first, second, *edges), cell_weights in zip(self.cells, weights, strict=True):
+            states = [first(older), second(newer)]
+            mixed = zip(edges, cell_weights, strict=True)
+            for _ in range(NODES):
+                states.append(sum(self.mix(x, *next(mixed), drop_path_probability) for x in list(states)))
+            older, newer = newer, torch.cat(states[INPUTS:], dim=1)
+        return self.classifier(newer.mean(dim=(2, 3)))
+
+    @staticmethod
+    def mix(x: Tensor, operations: nn.ModuleList, weights: Tensor, drop_path_probability: float) -> Tensor:
+        """The sum over k of w_k op_k(x), with drop-path."""
+        output = sum(weight * operation(x) for weight, operation in zip(weights, operations, strict=True))
+        return output * drop_path_mask(output, 1 - drop_path_probability) if drop_path_probability else output
+
+
+def straight_through(alpha: Tensor, noise: Tensor | float) -> Tensor:
+    """One-hot forward, the gradient of the softmax backward."""
+    soft = (alpha.log_softmax(dim=-1) + noise).softmax(dim=-1)
+    return nn.functional.one_hot(soft.argmax(dim=-1), soft.size(-1)) - soft.detach() + soft
+
+
+def build_pair(space: str) -> tuple[Supernet, DenseSupernet]:
+    """A supernet with alphas far apart, and the oracle with its weights, both in float64."""
+    torch.manual_seed(7)
+    operations = SEARCH_SPACES[space]
+    supernet = Supernet(operations, CHANNELS, LAYERS, CLASSES).double().train()
+    for alpha in supernet.arch_parameters():
+        nn.init.normal_(alpha)
+    oracle = DenseSupernet(operations).double().train()
+    for own, weight in zip(oracle.parameters(), supernet.weight_parameters(), strict=True):
+        assert own.shape == weight.shape
+        own.data.copy_(weight.data)
+    return supernet, oracle
+
+
+def draw_batch() -> tuple[Tensor, Tensor]:
+    """Features (B, T, F) of odd sizes, and labels."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(3, 35, 29, dtype=torch.float64, generator=generator), torch.tensor([0, 4, 2])
+
+
+def oracle_gradients(
+    supernet: Supernet, oracle: DenseSupernet, noise: Tensor, drop_path_probability: float
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Logits, and the gradients of alpha and of the weights, of the dense oracle."""
+    features, labels = draw_batch()
+    alphas = [alpha.detach().clone().requires_grad_() for alpha in supernet.arch_parameters()]
+    weights = [straight_through(alphas[kind], noise[cell]) for cell, kind in enumerate(oracle.is_reduction)]
+    logits = oracle(features, weights, drop_path_probability)
+    parameters = list(oracle.parameters())
+    gradients = torch.autograd.grad(nn.functional.cross_entropy(logits, labels), [*alphas, *parameters])
+    return logits, list(gradients[:2]), list(gradients[2:])
+
+
+def assert_gradients_equal(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Equal to 1e-9 of the largest gradient of all; a gradient that is missing counts as 0."""
+    largest = max(gradient.abs().max() for gradient in expected)
+    for parameter, gradient in zip(actual, expected, strict=True):
+        own = torch.zeros_like(gradient) if parameter.grad is None else parameter.grad
+        assert (own - gradient).abs().max() <= 1e-9 * largest
+
+
+@pytest.mark.parametrize("drop_path_probability", [0.0, 0.4])
+@pytest.mark.parametrize("step", ["alpha", "weights"])
+@pytest.mark.parametrize("space", SEARCH_SPACES)
+def test_supernet_has_exact_gradients(space: str, step: str, drop_path_probability: float) -> None:
+    """Running few operations gives what running all of them gives: logits, alpha's and the weights' gradients."""
+    supernet, oracle = build_pair(space)
+    noise = supernet.draw_noise().double()
+    torch.manual_seed(5)
+    expected, alpha_gradients, weight_gradients = oracle_gradients(supernet, oracle, noise, drop_path_probability)
+    supernet.drop_path_probability = drop_path_probability
+    {"alpha": supernet.learn_alpha, "weights": supernet.learn_weights}[step]()
+    features, labels = draw_batch()
+    torch.manual_seed(5)  # the same masks
+    logits = supernet(features, noise)
+    nn.functional.cross_entropy(logits, labels).backward()
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-9)
+    if step == "alpha":
+        assert_gradients_equal(supernet.arch_parameters(), alpha_gradients)
+        assert all(weight.grad is None for weight in supernet.weight_parameters())
+    else:
+        assert_gradients_equal(supernet.weight_parameters(), weight_gradients)
+        assert all(alpha.grad is None for alpha in supernet.arch_parameters())
+
+
+def test_supernet_draws_paths_in_training() -> None:
+    """Without noise given, every call in training draws its own from torch's generator."""
+    supernet, _ = build_pair("s2")
+    features, _ = draw_batch()
+    first, second = supernet(features), supernet(features)
+    assert not torch.allclose(first, second)
+
+
+def test_supernet_evaluates_the_argmax_without_noise() -> None:
+    """In evaluation the heaviest operation of every edge runs, and nothing is drawn."""
+    supernet, oracle = build_pair("s2")
+    supernet.eval()
+    oracle.eval()
+    features, _ = draw_batch()
+    weights = [
+        nn.functional.one_hot(alpha.argmax(dim=-1), alpha.size(-1)).double()
+        for alpha in (supernet.arch_parameters()[kind] for kind in oracle.is_reduction)
+    ]
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(features), oracle(features, weights, 0.0), rtol=0, atol=1e-9)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_every_cell_draws_its_own_noise() -> None:
+    """Gumbel noise (cells, 14, operations): its mean is Euler's constant, its variance pi squared / 6."""
+    torch.manual_seed(0)
+    supernet = Supernet(SEARCH_SPACES["s2"], 2, 3, 2)
+    noise = torch.stack([supernet.draw_noise() for _ in range(200)]).double()
+    assert noise.shape[1:] == (3, EDGES, 8)
+    assert not torch.equal(noise[0, 0], noise[0, 1])
+    assert noise.mean().item() == pytest.approx(0.5772, abs=0.02)
+    assert noise.var().item() == pytest.approx(math.pi**2 / 6, abs=0.05)
+
+
+def test_supernet_parameters_are_alpha_and_weights() -> None:
+    """Two disjoint sets that hold every parameter once, so that no optimizer misses or shares one."""
+    supernet = Supernet(SEARCH_SPACES["s3"], 2, 3, 2)
+    arch, weights = supernet.arch_parameters(), supernet.weight_parameters()
+    identities = [id(parameter) for parameter in (*arch, *weights)]
+    assert len(identities) == len(set(identities))
+    assert set(identities) == {id(parameter) for parameter in supernet.parameters()}
+    assert [alpha.shape for alpha in arch] == [(EDGES, 10)] * 2
+
+
+def test_alpha_starts_near_zero() -> None:
+    """1e-3 times a standard normal."""
+    torch.manual_seed(0)
+    alphas = torch.cat([torch.cat(Supernet(SEARCH_SPACES["s2"], 2, 3, 2).arch_parameters()) for _ in range(20)])
+    assert alphas.std().item() == pytest.approx(1e-3, rel=0.05)
+
+
+def test_only_the_stem_of_the_supernet_has_an_affine_norm() -> None:
+    """Scales that learn would let alpha's weights be undone."""
+    norms = [layer for layer in Supernet(SEARCH_SPACES["s2"], 2, 3, 2).modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert [norm.affine for norm in norms].count(True) == 1
+    assert norms[0].affine
+
+
+def test_supernet_derives_its_genotype_from_alpha() -> None:
+    """The same as deriving from the two matrices."""
+    supernet, _ = build_pair("s3")
+    assert supernet.genotype() == derive_genotype(*supernet.arch_parameters(), SEARCH_SPACES["s3"])
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Weights to start from
+# ------------------------------------------------------------------------------------------------------------------
+def imagenet_like() -> dict[str, Tensor]:
+    """Weights as published for three input channels and a thousand classes under another name."""
+    weights = resnet18(2).state_dict()
+    weights["conv1.weight"] = torch.randn(64, 3, 7, 7)
+    del weights["classifier.weight"], weights["classifier.bias"]
+    return weights | {"fc.weight": torch.randn(1000, 512), "fc.bias": torch.randn(1000)}
+
+
+def test_pretrained_weights_of_three_channels(tmp_path: Path) -> None:
+    """The first convolution is summed over its input channels; the classifier stays as it was drawn."""
+    weights = imagenet_like()
+    torch.save(weights, tmp_path / "weights.pt")
+    network = resnet18(5)
+    classifier = network.classifier.weight.clone()
+    load_pretrained(network, str(tmp_path / "weights.pt"))
+    torch.testing.assert_close(network.conv1.weight, weights["conv1.weight"].sum(dim=1, keepdim=True))
+    assert torch.equal(network.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
+    assert torch.equal(network.classifier.weight, classifier)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"layer2.0.conv1.weight": torch.zeros(1, 2, 3, 3)}, r"layer2\.0\.conv1\.weight is \(1, 2, 3, 3\).*\(128, 64"),
+        ({"layer3.0.bn1.weight": None}, r"layer3\.0\.bn1\.weight is missing"),
+    ],
+)
+def test_pretrained_weights_that_do_not_fit(tmp_path: Path, change: dict, complaint: str) -> None:
+    """The error names the file, the weight and both shapes."""
+    weights = {name: value for name, value in (imagenet_like() | change).items() if value is not None}
+    torch.save(weights, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=rf"weights\.pt.*{complaint}"):
+        load_pretrained(resnet18(5), str(tmp_path / "weights.pt"))

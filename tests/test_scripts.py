@@ -1,0 +1,394 @@
+"""The six scripts as a user runs them, on the toy corpus: what they print, what they leave, how they go on."""
+
+import dataclasses
+import json
+import math
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from config import load_config
+from data_objects.voxceleb import read_trials
+from models.genotypes import PAPER_GENOTYPE, parse_genotype
+from tests.helpers import (
+    ROOT,
+    SCRATCH,
+    SEARCH,
+    Outcome,
+    call_script,
+    environment,
+    options,
+    preprocess,
+    run_script,
+    write_small_corpus,
+)
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.engine import TrainingState
+from utils.metrics import equal_error_rate
+
+GENOTYPE = str(PAPER_GENOTYPE)
+SCRIPTS = (
+    "data_preprocess.py",
+    "search.py",
+    "train.py",
+    "train_baseline.py",
+    "evaluate_identification.py",
+    "evaluate_verification.py",
+)
+IDENTIFICATION = ["top1", "top5", "utterances", "speakers"]
+VERIFICATION = ["eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap"]
+RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt"}
+
+
+def only_run(out: Path, script: str) -> Path:
+    """The one run folder of a script."""
+    (run_dir,) = (out / script).iterdir()
+    return run_dir
+
+
+def names(run_dir: Path) -> set[str]:
+    """The files of a run folder; its TensorBoard events, whose name has the time in it, as `events`."""
+    return {"events" if path.name.startswith("events.out.") else path.name for path in run_dir.iterdir()}
+
+
+def metrics(run_dir: Path) -> list[dict[str, float]]:
+    """The figures of every epoch, without those that tell how fast it was."""
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if "per_second" not in name} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def searched(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
+    """A search of two epochs: how it ended, and its run folder."""
+    out = tmp_path_factory.mktemp("runs of search")
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, TRAIN__END_EPOCH=2)
+    outcome = run_script("search.py", "--cfg", SEARCH, *settings, check=True)
+    return outcome, only_run(out, "search")
+
+
+@pytest.fixture(scope="module")
+def trained(searched: tuple[Outcome, Path]) -> tuple[dict, Path]:
+    """What the command that the search printed trains, on all speakers: its figures and its run folder."""
+    command = searched[0].last_line.replace("python ", f"{shlex.quote(sys.executable)} ", 1)
+    command = f"{command} {shlex.join(options())}"
+    done = subprocess.run(command, shell=True, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    return figures, Path(figures["run_dir"])
+
+
+@pytest.fixture(scope="module")
+def trained_dev(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a network trained without the test speakers."""
+    out = tmp_path_factory.mktemp("dev")
+    settings = options(DATASET__DATA_DIR=toy, DATASET__SUB_DIR="dev", OUT_DIR=out)
+    outcome = run_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings, check=True)
+    return Path(json.loads(outcome.last_line)["run_dir"])
+
+
+def copy_best(run_dir: Path, folder: Path) -> Path:
+    """The best checkpoint in a folder of its own, so that an evaluation leaves its files there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(run_dir / "best.pt", folder))
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# What they print and leave
+# ------------------------------------------------------------------------------------------------------------------
+def test_search_prints_the_genotype_and_the_command_that_trains_it(searched: tuple[Outcome, Path]) -> None:
+    """The last two lines of standard output; that the command works, other tests here need."""
+    outcome, run_dir = searched
+    genotype, command = outcome.stdout.splitlines()[-2:]
+    assert parse_genotype(genotype) == parse_genotype((run_dir / "genotype.txt").read_text())
+    assert command.startswith("python train.py --cfg exps/mini/scratch.yaml --text_arch ")
+    assert genotype in shlex.split(command)
+
+
+def test_run_folder_of_a_search(toy: Path, searched: tuple[Outcome, Path]) -> None:
+    """Settings, log, figures of every epoch, events, the last checkpoint, the genotype."""
+    _, run_dir = searched
+    assert names(run_dir) == RUN_FILES | {"events", "genotype.txt"}
+    assert str(toy) == load_config(run_dir / "config.yaml").DATASET.DATA_DIR
+    figures = metrics(run_dir)
+    assert [line["epoch"] for line in figures] == [0, 1]
+    assert all(math.isfinite(value) for line in figures for value in line.values())
+    assert {"train_loss", "val_loss", "entropy_normal", "entropy_reduce"} <= set(figures[0])
+    assert load_checkpoint(run_dir / "last.pt", ("search",)).epoch == 2
+
+
+def test_search_moves_alpha_and_the_weights(searched: tuple[Outcome, Path]) -> None:
+    """Both optimizers step, each over its own parameters."""
+    checkpoint = load_checkpoint(searched[1] / "last.pt", ("search",))
+    steps = {
+        name: {int(state["step"]) for state in optimizer["state"].values()}
+        for name, optimizer in checkpoint.optimizers.items()
+    }
+    assert checkpoint.step == 2 * (24 // 4)  # epochs x batches of the train part
+    assert steps == {"alpha": {checkpoint.step}, "weights": {checkpoint.step}}
+    assert len(checkpoint.optimizers["alpha"]["state"]) == 2
+
+
+def test_run_folder_of_a_training(trained: tuple[dict, Path]) -> None:
+    """The last line printed is what results.json holds."""
+    figures, run_dir = trained
+    assert names(run_dir) == RUN_FILES | {"events", "best.pt", "results.json"}
+    assert json.loads((run_dir / "results.json").read_text()) == figures
+    assert list(figures) == ["run_dir", "parameters", "epoch", "val_top1", "top1", "top5", "utterances"]
+    assert figures["utterances"] == 6 * 2
+
+
+def test_identification(toy: Path, trained: tuple[dict, Path]) -> None:
+    """The last line printed, results-identification.json, and the same figures as at the end of the training."""
+    figures, run_dir = trained
+    arguments = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+    outcome = run_script("evaluate_identification.py", *arguments, check=True)
+    printed = json.loads(outcome.last_line)
+    assert list(printed) == IDENTIFICATION
+    assert (printed["utterances"], printed["speakers"]) == (12, 6)
+    assert (printed["top1"], printed["top5"]) == (figures["top1"], figures["top5"])
+    kept = json.loads((run_dir / "results-identification.json").read_text())
+    assert {name: kept[name] for name in IDENTIFICATION} == printed
+
+
+def test_verification(toy: Path, trained_dev: Path) -> None:
+    """The last line printed, results-verification.json, and every trial with its score in scores.txt, in order."""
+    arguments = ("--cfg", trained_dev / "config.yaml", "--load_path", trained_dev)
+    outcome = run_script("evaluate_verification.py", *arguments, check=True)
+    printed = json.loads(outcome.last_line)
+    assert list(printed) == VERIFICATION
+    trials = read_trials(toy / "veri_test.txt")
+    assert (printed["trials"], printed["skipped_trials"], printed["utterances"]) == (len(trials), 0, 16)
+    assert printed["speaker_overlap"] == 0
+    assert "WARNING" not in outcome.stderr
+    kept = json.loads((trained_dev / "results-verification.json").read_text())
+    assert {name: kept[name] for name in VERIFICATION} == printed
+    scored = [line.split(" ") for line in (trained_dev / "scores.txt").read_text().splitlines()]
+    assert [(int(label), *pair) for _, label, *pair in scored] == trials
+    scores, labels = np.array([float(line[0]) for line in scored]), np.array([trial.label for trial in trials])
+    assert np.abs(scores).max() <= 1
+    assert printed["eer"] == pytest.approx(100 * equal_error_rate(scores, labels), abs=0.1)
+
+
+def test_verification_warns_of_speakers_trained_on(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
+    """A network trained on all speakers gives no verification result, and says so."""
+    arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained[1], tmp_path))
+    outcome = call_script("evaluate_verification.py", *arguments, *options(DATASET__DATA_DIR=toy))
+    assert json.loads(outcome.last_line)["speaker_overlap"] == 2
+    assert "WARNING: 2 of the trials' speakers were trained on" in outcome.stderr
+
+
+def test_verification_counts_trials_without_utterances(toy: Path, trained_dev: Path, tmp_path: Path) -> None:
+    """Trials that cannot be scored are counted, listed and warned of; the list goes when none is left."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in ("wav", "feature"):
+        (folder / name).symlink_to(toy / name)
+    trials = (toy / "veri_test.txt").read_text()
+    missing = f"1 {trials.split()[1]} id10005/gone/00001.wav\n"
+    (folder / "veri_test.txt").write_text(missing + trials)
+    checkpoint = copy_best(trained_dev, tmp_path)
+    arguments = ("--cfg", SCRATCH, "--load_path", checkpoint, *options(DATASET__DATA_DIR=folder))
+    outcome = call_script("evaluate_verification.py", *arguments)
+    printed = json.loads(outcome.last_line)
+    assert (printed["trials"], printed["skipped_trials"]) == (len(trials.splitlines()), 1)
+    assert f"WARNING: 1 of {1 + len(trials.splitlines())} trials were skipped" in outcome.stderr
+    assert (tmp_path / "skipped_trials.txt").read_text() == missing
+    (folder / "veri_test.txt").write_text(trials)
+    call_script("evaluate_verification.py", *arguments)
+    assert not (tmp_path / "skipped_trials.txt").exists()
+
+
+@pytest.mark.parametrize(("name", "frames"), [("resnet18", 64), ("vggm", 80)])
+def test_baseline(tmp_path: Path, name: str, frames: int) -> None:
+    """A baseline trains, and its run folder is evaluated with the same settings."""
+    corpus = write_small_corpus(tmp_path / "corpus")
+    preprocess(corpus)
+    settings = options(
+        DATASET__DATA_DIR=corpus,
+        OUT_DIR=tmp_path / "runs",
+        MODEL__NAME=name,
+        TRAIN__BATCH_SIZE=3,
+        DATASET__PARTIAL_N_FRAMES=frames,
+    )
+    config = ("--cfg", "exps/mini/resnet18.yaml", *settings)
+    figures = json.loads(run_script("train_baseline.py", *config, check=True).last_line)
+    outcome = call_script("evaluate_identification.py", *config, "--load_path", figures["run_dir"])
+    assert json.loads(outcome.last_line)["top1"] == figures["top1"]
+
+
+@pytest.mark.parametrize("script", ["evaluate_identification.py", "evaluate_verification.py"])
+def test_results_name_the_epoch_of_the_checkpoint(
+    toy: Path, trained: tuple[dict, Path], tmp_path: Path, script: str
+) -> None:
+    """Of the checkpoint that was evaluated, also where it is not the best or no epoch was validated yet."""
+    checkpoint = load_checkpoint(trained[1] / "last.pt", ("train",))
+    save_checkpoint(dataclasses.replace(checkpoint, epoch=7, best={}), tmp_path / "last.pt")
+    arguments = ("--cfg", SCRATCH, "--load_path", tmp_path / "last.pt")
+    call_script(script, *arguments, *options(DATASET__DATA_DIR=toy))
+    (results,) = tmp_path.glob("results-*.json")
+    assert json.loads(results.read_text())["epoch"] == 7
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, *sorted(f"tools/{path.name}" for path in ROOT.glob("tools/*.py"))])
+def test_help_answers_without_torch(script: str) -> None:
+    """Importing torch takes seconds; whoever asks how to run a script should not wait for it."""
+    command = [sys.executable, "-X", "importtime", script, "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "usage: " in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert "torch" not in imported
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Going on
+# ------------------------------------------------------------------------------------------------------------------
+EPOCHS = 3
+RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
+# Epochs long enough to be killed in, of which the second and the last are validated.
+LONG = {
+    "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": EPOCHS, "VAL_FREQ": 2, **RATES},
+    "search": {"DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": EPOCHS, **RATES},
+}
+RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """By the name of a script: the folder of a run that nothing stopped."""
+    done: dict[str, Path] = {}
+
+    def run(script: str) -> Path:
+        if script not in done:
+            out = tmp_path_factory.mktemp("uninterrupted")
+            settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, **LONG[script])
+            run_script(f"{script}.py", *RESUMABLE[script], *settings, check=True)
+            done[script] = only_run(out, script)
+        return done[script]
+
+    return run
+
+
+def kill_after_an_epoch(script: str, settings: list[str], out: Path) -> Path:
+    """Start a script, and kill it as soon as its first checkpoint is there; returns its run folder."""
+    command = [sys.executable, f"{script}.py", *RESUMABLE[script], *settings]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("*/*/last.pt")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    return only_run(out, script)
+
+
+def assert_same_checkpoint(actual: Path, expected: Path) -> None:
+    """Every tensor bit for bit, and all figures."""
+    one, other = (torch.load(path, weights_only=True) for path in (actual, expected))
+    for content in (one, other):
+        del content["config"]  # OUT_DIR differs
+    assert_same(one, other)
+
+
+def assert_same(one: object, other: object) -> None:
+    """Equal, down to the last bit of tensors."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_same(one[key], other[key])
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("script", RESUMABLE)
+def test_killed_run_goes_on_as_if_nothing_had_happened(
+    toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str
+) -> None:
+    """Killed without warning and gone on with, with other loader processes: the same weights, alpha and figures."""
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **LONG[script])
+    run_dir = kill_after_an_epoch(script, settings, tmp_path)
+    assert len(metrics(run_dir)) < EPOCHS
+    resume = (*RESUMABLE[script], "--load_path", run_dir, *settings, "DATASET.NUM_WORKERS", 2)
+    run_script(f"{script}.py", *resume, check=True)
+    whole = uninterrupted(script)
+    assert metrics(run_dir) == metrics(whole)
+    assert_same_checkpoint(run_dir / "last.pt", whole / "last.pt")
+    if script == "train":
+        assert_same_checkpoint(run_dir / "best.pt", whole / "best.pt")
+
+
+def test_learning_rate_falls_by_half_a_cosine(uninterrupted: Callable[[str], Path]) -> None:
+    """From TRAIN.LR, in the first epoch, towards TRAIN.LR_MIN at the end; alpha's stays."""
+    expected = [0.001 + 0.009 * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2 for epoch in range(EPOCHS)]
+    assert [line["lr"] for line in metrics(uninterrupted("train"))] == pytest.approx(expected)
+    searched = metrics(uninterrupted("search"))
+    assert [line["lr_weights"] for line in searched] == pytest.approx(expected)
+    assert {line["lr_alpha"] for line in searched} == {0.01}
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_stopped_between_two_checkpoints(
+    toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], saves: int
+) -> None:
+    """Wherever it stops, last.pt and best.pt fit each other when it goes on."""
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **LONG["train"])
+    save, paths = TrainingState.save, []
+
+    def save_and_stop(state: TrainingState, path: Path) -> None:
+        save(state, path)
+        paths.append(path)
+        if len(paths) == saves:
+            raise KeyboardInterrupt
+
+    with mock.patch.object(TrainingState, "save", save_and_stop):
+        assert call_script("train.py", *RESUMABLE["train"], *settings).status == 130
+    run_dir = only_run(tmp_path, "train")
+    load_path = ("--load_path", run_dir) if (run_dir / "last.pt").exists() else ()
+    outcome = call_script("train.py", *RESUMABLE["train"], *load_path, *settings)
+    assert outcome.status == 0, outcome.stderr
+    run_dir = Path(json.loads(outcome.last_line)["run_dir"])
+    assert_same_checkpoint(run_dir / "best.pt", uninterrupted("train") / "best.pt")
+
+
+def test_figures_of_an_epoch_cut_short(toy: Path, tmp_path: Path, trained: tuple[dict, Path]) -> None:
+    """A crash can leave half a line in metrics.jsonl; the run goes on all the same."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained[1], run_dir)
+    with open(run_dir / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 1, "lr"')
+    settings = options(DATASET__DATA_DIR=toy, TRAIN__END_EPOCH=2)
+    genotype = load_checkpoint(run_dir / "last.pt", ("train",)).architecture["genotype"]
+    arguments = ("--cfg", SCRATCH, "--text_arch", genotype, "--load_path", run_dir)
+    outcome = call_script("train.py", *arguments, *settings)
+    assert outcome.status == 0, outcome.stderr
+    assert [line["epoch"] for line in metrics(run_dir)] == [0, 1]
+
+
+@pytest.mark.parametrize("script", RESUMABLE)
+def test_finished_run_is_left_as_it_is(
+    toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str
+) -> None:
+    """Going on with a run that is done prints its result again and trains nothing."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(uninterrupted(script), run_dir)
+    before = (run_dir / "last.pt").read_bytes()
+    arguments = (*RESUMABLE[script], "--load_path", run_dir / "last.pt")
+    outcome = call_script(f"{script}.py", *arguments, *options(DATASET__DATA_DIR=toy, **LONG[script]))
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stdout
+    assert (run_dir / "last.pt").read_bytes() == before
+    assert [line["epoch"] for line in metrics(run_dir)] == list(range(EPOCHS))
