@@ -1,5 +1,7 @@
 """Fixtures: the toy corpus and one network trained on it, made once for all tests."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import settings
 
 from tests.helpers import preprocess, run_script
 
-# The same examples every time and nothing written to the project's folder; a busy machine may take as long as it needs.
+# Nothing is written to the project's folder.
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "hypothesis"))
+# The same examples every time, and a busy machine may take as long as it needs.
 settings.register_profile("project", derandomize=True, database=None, deadline=None)
 settings.load_profile("project")
 

@@ -74,12 +74,23 @@ def call_script(script: str, *arguments: object) -> Outcome:
     stdout, stderr, status = io.StringIO(), io.StringIO(), 0
     argv = [script, *map(str, arguments)]
     streams = contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr)
-    with mock.patch.object(sys, "argv", argv), contextlib.chdir(ROOT), streams[0], streams[1], same_threads():
+    with mock.patch.object(sys, "argv", argv), project_folder(), streams[0], streams[1], same_threads():
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
         except SystemExit as stop:
             status = stop.code or 0
     return Outcome(status, stdout.getvalue(), stderr.getvalue())
+
+
+@contextlib.contextmanager
+def project_folder() -> Iterator[None]:
+    """Work in the project's folder, and go back."""
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @contextlib.contextmanager
