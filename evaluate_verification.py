@@ -16,6 +16,7 @@ from utils.cli import config_parser
 from utils.runtime import run_script
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap")
+SKIPPED = "skipped_trials.txt"
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,57 +31,38 @@ def main() -> None:
 
     from data_objects.datasets import Corpus
     from data_objects.voxceleb import TRIALS, read_trials, speaker_of
-    from utils.engine import embed_utterances, load_system, write_results
+    from utils.engine import load_system, score_trials, write_results
     from utils.logger import get_logger
-    from utils.metrics import cosine_scores, equal_error_rate, min_dcf
+    from utils.metrics import equal_error_rate, min_dcf
     from utils.runtime import prepare
 
-    log, device = get_logger(), prepare(cfg)
+    device = prepare(cfg)
     network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
     corpus = Corpus(cfg)
     trials_file = corpus.data_dir / TRIALS
     trials, skipped = split_trials(read_trials(trials_file), corpus.index, trials_file)
-    utterances = sorted({utterance for trial in trials for utterance in trial[1:]})
-    overlap = {speaker_of(utterance) for utterance in utterances} & set(checkpoint.speakers)
-
     began = time.perf_counter()
-    rows = [corpus.index.row_of(utterance) for utterance in utterances]
-    embeddings = embed_utterances(network, front_end, corpus, rows, device).numpy()
-    place = {utterance: number for number, utterance in enumerate(utterances)}
-    enrolment, test = (np.array([place[trial[side]] for trial in trials]) for side in (1, 2))
-    scores = cosine_scores(embeddings, enrolment, test)
-    labels = np.array([trial.label for trial in trials])
+    scores = score_trials(network, front_end, corpus, trials, device)
     seconds = time.perf_counter() - began
-    log.info(f"{len(trials):,} trials over {len(utterances):,} utterances in {seconds:.1f} s on {device}")
 
-    scored = [(f"{score:.8f}", *trial) for score, trial in zip(scores, trials, strict=True)]
-    write_trials(path.parent / "scores.txt", scored)
-    skipped_file = path.parent / "skipped_trials.txt"
-    skipped_file.unlink(missing_ok=True)  # of an earlier evaluation
-    if skipped:
-        write_trials(skipped_file, skipped)
-        log.warning(
-            f"WARNING: {len(skipped):,} of {len(trials) + len(skipped):,} trials were skipped, because utterances are "
-            f"not in the index; they are listed in {skipped_file}"
-        )
-    if overlap:
-        log.warning(
-            f"WARNING: {len(overlap)} of the trials' speakers were trained on: this is not a verification result; "
-            "train with SUB_DIR dev for one"
-        )
+    labels = np.array([trial.label for trial in trials])
+    utterances = {utterance for trial in trials for utterance in trial[1:]}
     results = {
         "eer": 100 * equal_error_rate(scores, labels),
         "min_dcf": min_dcf(scores, labels),
         "trials": len(trials),
         "skipped_trials": len(skipped),
         "utterances": len(utterances),
-        "speaker_overlap": len(overlap),
+        "speaker_overlap": len({speaker_of(utterance) for utterance in utterances} & set(checkpoint.speakers)),
         "checkpoint": str(path),
         "epoch": checkpoint.epoch,
         "sub_dir": checkpoint.sub_dir,
         "index": corpus.index.fingerprint,
         "seconds": round(seconds, 2),
     }
+    get_logger().info(f"{len(trials):,} trials over {len(utterances):,} utterances in {seconds:.1f} s on {device}")
+    write_scores(path.parent, scores, trials, skipped)
+    warn(results, path.parent)
     write_results(path.parent / "results-verification.json", results, keys=SUMMARY)
 
 
@@ -104,9 +86,30 @@ def split_trials(trials, index, trials_file):
     return usable, skipped
 
 
-def write_trials(path, lines) -> None:
-    """Write tuples a line each, their items separated by blanks."""
-    path.write_text("".join(" ".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")
+def write_scores(folder, scores, trials, skipped) -> None:
+    """scores.txt, and skipped_trials.txt where there are any; an earlier evaluation's is removed."""
+    lines = (f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, trials, strict=True))
+    (folder / "scores.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / SKIPPED).unlink(missing_ok=True)
+    if skipped:
+        lines = (f"{' '.join(map(str, trial))}\n" for trial in skipped)
+        (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+
+
+def warn(results, folder) -> None:
+    """Say what keeps the results from being what they seem."""
+    from utils.logger import get_logger
+
+    if results["skipped_trials"]:
+        get_logger().warning(
+            f"WARNING: {results['skipped_trials']:,} of {results['trials'] + results['skipped_trials']:,} trials were "
+            f"skipped, because utterances are not in the index; they are listed in {folder / SKIPPED}"
+        )
+    if results["speaker_overlap"]:
+        get_logger().warning(
+            f"WARNING: {results['speaker_overlap']} of the trials' speakers were trained on: this is not a "
+            "verification result; train with SUB_DIR dev for one"
+        )
 
 
 if __name__ == "__main__":

@@ -30,12 +30,11 @@ def main() -> None:
     from torch import nn
 
     from data_objects.datasets import Corpus
-    from models import build_supernet, count_parameters
-    from utils.checkpoint import LAST, find_checkpoint
-    from utils.engine import TrainingState, format_figures
-    from utils.logger import RunLog
-    from utils.optim import build_adam, cosine_lr, set_lr
-    from utils.runtime import create_run_dir, prepare
+    from models import build_supernet
+    from utils.checkpoint import LAST
+    from utils.engine import TrainingState, format_figures, open_run
+    from utils.optim import build_alpha_optimizer, build_weight_optimizer, cosine_lr, learning_rates, set_lr
+    from utils.runtime import prepare
 
     device = prepare(cfg)
     corpus = Corpus(cfg)
@@ -44,26 +43,12 @@ def main() -> None:
     front_end = corpus.build_front_end().to(device)
     criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
     optimizers = {
-        "weights": build_adam(
-            supernet.weight_parameters(),
-            lr=cfg.TRAIN.LR,
-            betas=(cfg.TRAIN.BETA1, cfg.TRAIN.BETA2),
-            weight_decay=cfg.TRAIN.WD,
-        ),
-        "alpha": build_adam(
-            supernet.arch_parameters(),
-            lr=cfg.TRAIN.ARCH_LR,
-            betas=(cfg.TRAIN.ARCH_BETA1, cfg.TRAIN.ARCH_BETA2),
-            weight_decay=cfg.TRAIN.ARCH_WD,
-        ),
+        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
+        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
     }
     state = TrainingState(cfg, "search", supernet, front_end, optimizers, corpus)
-    run_dir = find_checkpoint(args.load_path, LAST).parent if args.load_path else None
-    if run_dir is not None:
-        state.restore(run_dir)
+    log = open_run(state, args.cfg, args.load_path)
     start_gradients_at_zero(supernet)
-    log = RunLog(run_dir or create_run_dir(cfg, "search", args.cfg), state.epoch)
-    log.info(f"supernet of {count_parameters(supernet):,} parameters on {device}; run in {log.run_dir}")
 
     epochs, began = cfg.TRAIN.END_EPOCH, time.perf_counter()
     for epoch in range(state.epoch, epochs):
@@ -73,7 +58,7 @@ def main() -> None:
             supernet, front_end, train_crops, val_crops, optimizers, criterion, state, device, log, cfg.PRINT_FREQ
         )
         state.advance(len(train_crops))
-        figures |= alpha_entropies(supernet) | learning_rates(optimizers)
+        figures |= supernet.alpha_entropies() | learning_rates(optimizers)
         log.metrics(epoch, figures)
         log.info(f"epoch {epoch + 1}/{epochs}: {format_figures(figures)}")
         (log.run_dir / "genotype.txt").write_text(f"{supernet.genotype()}\n", encoding="utf-8")
@@ -139,20 +124,6 @@ def start_gradients_at_zero(supernet) -> None:
     """
     for weight in supernet.weight_parameters():
         weight.grad = weight.detach() * 0
-
-
-def alpha_entropies(supernet) -> dict[str, float]:
-    """Mean entropy, in nats, of the operations' probabilities on an edge: log(operations) at first, 0 when decided."""
-    entropies = {}
-    for name, alpha in (("normal", supernet.alpha_normal), ("reduce", supernet.alpha_reduce)):
-        log_probabilities = alpha.detach().log_softmax(dim=-1)
-        entropies[f"entropy_{name}"] = -(log_probabilities.exp() * log_probabilities).sum(dim=-1).mean().item()
-    return entropies
-
-
-def learning_rates(optimizers) -> dict[str, float]:
-    """lr_weights and lr_alpha."""
-    return {f"lr_{name}": optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
 
 
 def training_command(cfg, config_file, genotype) -> str:

@@ -154,6 +154,17 @@ class Supernet(nn.Module):
         alphas = {id(alpha) for alpha in self.arch_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in alphas]
 
+    def alpha_entropies(self) -> dict[str, float]:
+        """entropy_normal and entropy_reduce: the mean entropy, in nats, of the operations' probabilities on an edge.
+
+        It is log(number of operations) at first and 0 when all is decided.
+        """
+        entropies = {}
+        for name, alpha in (("normal", self.alpha_normal), ("reduce", self.alpha_reduce)):
+            log_probabilities = alpha.detach().log_softmax(dim=-1)
+            entropies[f"entropy_{name}"] = -(log_probabilities.exp() * log_probabilities).sum(dim=-1).mean().item()
+        return entropies
+
     def genotype(self) -> Genotype:
         """What the present alpha derives to."""
         return derive_genotype(self.alpha_normal, self.alpha_reduce, self.operation_names)

@@ -1,4 +1,4 @@
-"""Fixtures: the toy corpus and one network trained on it, made once for all tests."""
+"""How all tests run, and the toy corpus, made once for them."""
 
 import os
 import tempfile

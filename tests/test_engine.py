@@ -103,7 +103,7 @@ def test_drop_path_rises_over_the_epochs(corpus_dir: Path, tmp_path: Path) -> No
     """To MODEL.DROP_PATH_PROB times epoch / epochs."""
     cfg = settings(corpus_dir, TRAIN__END_EPOCH=4, MODEL__DROP_PATH_PROB=0.4, OUT_DIR=str(tmp_path))
     network, _, corpus = build(cfg)
-    train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", run_dir=None, device=CPU)
+    train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", load_path=None, device=CPU)
     assert network.drop_path_probability == pytest.approx(0.4 * 3 / 4)
 
 
@@ -112,7 +112,7 @@ def test_training_learns(corpus_dir: Path, tmp_path: Path) -> None:
     cfg = settings(corpus_dir, TRAIN__END_EPOCH=40, MODEL__DROP_PATH_PROB=0.0, VAL_FREQ=40, OUT_DIR=str(tmp_path))
     network, front_end, corpus = build(cfg)
     before = identify(network, front_end, corpus, corpus.rows("train"), corpus.speakers, CPU)["loss"]
-    train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", run_dir=None, device=CPU)
+    train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", load_path=None, device=CPU)
     network.train()  # norms of so few batches have not settled: use those of the batch
     features = front_end(torch.stack([batch for batch, _, _ in corpus.crops("train").epoch(0)]).flatten(0, 1))
     labels = torch.cat([labels for _, labels, _ in corpus.crops("train").epoch(0)])

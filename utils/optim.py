@@ -2,15 +2,29 @@
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
 
-def build_adam(
-    parameters: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float], weight_decay: float
+
+def build_weight_optimizer(cfg: "CfgNode", weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
+    """Adam for a network's weights, by TRAIN.LR, BETA1, BETA2 and WD."""
+    return _build_adam(weights, cfg.TRAIN.LR, (cfg.TRAIN.BETA1, cfg.TRAIN.BETA2), cfg.TRAIN.WD)
+
+
+def build_alpha_optimizer(cfg: "CfgNode", alphas: Iterable[nn.Parameter]) -> torch.optim.Adam:
+    """Adam for architecture parameters, by TRAIN.ARCH_LR, ARCH_BETA1, ARCH_BETA2 and ARCH_WD."""
+    return _build_adam(alphas, cfg.TRAIN.ARCH_LR, (cfg.TRAIN.ARCH_BETA1, cfg.TRAIN.ARCH_BETA2), cfg.TRAIN.ARCH_WD)
+
+
+def _build_adam(
+    parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Adam:
-    """Adam with its update fused into one kernel: networks of hundreds of small tensors spend less on the overhead."""
+    # Fused into one kernel: networks of hundreds of small tensors spend less on the overhead.
     return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
 
 
@@ -26,3 +40,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def learning_rates(optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
+    """lr_NAME of every optimizer, for the log."""
+    return {f"lr_{name}": optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
