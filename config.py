@@ -51,7 +51,7 @@ _C.MODEL.LAYERS = 8
 _C.MODEL.INIT_CHANNELS = 64
 # Derived network: drop-path probability that the last epoch approaches, rising linearly from 0
 _C.MODEL.DROP_PATH_PROB = 0.2
-# Weights to start a baseline from: a checkpoint or run folder of ours; empty: from scratch
+# Weights to start from: a checkpoint, a run folder, or a file of tensors by name (a ResNet's); empty: from scratch
 _C.MODEL.PRETRAINED = ""
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         UserError: the file is missing or no YAML; an unknown key, a wrong type or a value outside its range.
     """
     cfg = default_config()
-    for key, value in _flatten(_read_yaml(Path(file)), str(file)).items():
+    for key, value in flatten(_read_yaml(Path(file))).items():
         _set(cfg, key, value, str(file))
     if len(options) % 2:
         raise UserError(f"options come in pairs, KEY VALUE: {options[-1]!r} has no value")
@@ -176,7 +176,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
 
 def _read_yaml(path: Path) -> dict:
     if not path.is_file():
-        raise UserError(f"no such config file: {path}; the shipped ones are under exps/")
+        raise UserError(f"no such config file: {path}; the shipped ones are in {Path(__file__).parent / 'exps'}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -186,17 +186,11 @@ def _read_yaml(path: Path) -> dict:
     return content or {}
 
 
-def _flatten(tree: dict, source: str, prefix: str = "") -> dict[str, object]:
+def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
     """{"TRAIN": {"LR": 1}} as {"TRAIN.LR": 1}."""
     leaves: dict[str, object] = {}
     for key, value in tree.items():
-        dotted = f"{prefix}{key}"
-        if isinstance(value, dict):
-            leaves |= _flatten(value, source, f"{dotted}.")
-        elif value is None:
-            raise UserError(f"{source}: {dotted} has no value")
-        else:
-            leaves[dotted] = value
+        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
 
 
@@ -209,8 +203,12 @@ def all_keys(cfg: CfgNode | None = None, prefix: str = "") -> list[str]:
 
 
 def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
+    if isinstance(_C.get(key), CfgNode):
+        raise UserError(f"{source}: {key} is a section: it takes {', '.join(all_keys(_C[key], f'{key}.'))}")
     if key not in all_keys():
         raise UserError(f"{source}: unknown key {key}; {_valid_keys(key)}")
+    if value is None:
+        raise UserError(f"{source}: {key} has no value")
     *sections, leaf = key.split(".")
     node = cfg
     for section in sections:
@@ -221,7 +219,8 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
 
 
 def _valid_keys(key: str) -> str:
-    close = difflib.get_close_matches(key.upper(), all_keys(), n=1)
+    close = [name for name in all_keys() if name.rpartition(".")[2] == key.rpartition(".")[2].upper()]
+    close += difflib.get_close_matches(key.upper(), all_keys(), n=1)
     section = key.rpartition(".")[0]
     siblings = [name for name in all_keys() if name.rpartition(".")[0] == section] if section else list(_C)
     guess = f"did you mean {close[0]}? " if close else ""
@@ -233,6 +232,8 @@ def _coerce(value: object, default: object, key: str, source: str) -> object:
     kind, text = type(default), str(value)
     if key == "MODEL.PRETRAINED" and text == "False":
         return ""  # the original's YAML files say so
+    if key == "MODEL.PRETRAINED" and text == "True":
+        raise UserError(f"{source}: {key} must be the path of a weights file: none is downloaded")
     if kind is str and isinstance(value, str):
         return value
     if kind is bool and text.lower() in ("true", "false"):

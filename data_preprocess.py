@@ -36,8 +36,8 @@ def main() -> None:
     from data_objects.index import build_index, plan_tasks
     from data_objects.voxceleb import find_utterances, read_lists
 
-    lists = read_lists(args.data_dir) if args.data_dir.is_dir() else None
     found = find_utterances(args.data_dir)
+    lists = read_lists(args.data_dir)
     out_dir = args.out_dir or args.data_dir / "feature"
     tasks, strangers = plan_tasks(found, lists, args.data_dir, out_dir)
     unusable = list_unusable(found, strangers, args.data_dir)

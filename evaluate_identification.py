@@ -60,6 +60,7 @@ def main() -> None:
         "classes": len(checkpoint.speakers),
         "checkpoint": str(path),
         "epoch": checkpoint.epoch,
+        "window_frames": corpus.frames,
         "index": corpus.index.fingerprint,
         "seconds": round(seconds, 2),
     }

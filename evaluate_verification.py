@@ -56,6 +56,7 @@ def main() -> None:
         "speaker_overlap": len({speaker_of(utterance) for utterance in utterances} & set(checkpoint.speakers)),
         "checkpoint": str(path),
         "epoch": checkpoint.epoch,
+        "window_frames": corpus.frames,
         "sub_dir": checkpoint.sub_dir,
         "index": corpus.index.fingerprint,
         "seconds": round(seconds, 2),
@@ -88,12 +89,13 @@ def split_trials(trials, index, trials_file):
 
 def write_scores(folder, scores, trials, skipped) -> None:
     """scores.txt, and skipped_trials.txt where there are any; an earlier evaluation's is removed."""
+    from utils.files import write_atomically
+
     lines = (f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, trials, strict=True))
-    (folder / "scores.txt").write_text("".join(lines), encoding="utf-8")
+    write_atomically(folder / "scores.txt", "".join(lines))
     (folder / SKIPPED).unlink(missing_ok=True)
     if skipped:
-        lines = (f"{' '.join(map(str, trial))}\n" for trial in skipped)
-        (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+        write_atomically(folder / SKIPPED, "".join(f"{' '.join(map(str, trial))}\n" for trial in skipped))
 
 
 def warn(results, folder) -> None:

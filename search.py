@@ -14,13 +14,13 @@ import shlex
 import time
 from pathlib import Path
 
-from config import load_config
+from config import flatten, load_config
 from utils.cli import config_parser
 from utils.runtime import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, load_path="run folder, or a checkpoint in it, to go on with")
+    parser = config_parser(__doc__, load_path="folder of a run to go on with")
     return parser.parse_intermixed_args()
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     from models import build_supernet
     from utils.checkpoint import LAST
     from utils.engine import TrainingState, format_figures, open_run
+    from utils.files import write_atomically
     from utils.optim import build_alpha_optimizer, build_weight_optimizer, cosine_lr, learning_rates, set_lr
     from utils.runtime import prepare
 
@@ -55,23 +56,32 @@ def main() -> None:
         set_lr(optimizers["weights"], cosine_lr(epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
         supernet.drop_path_probability = cfg.TRAIN.DROPPATH_PROB * epoch / max(epochs - 1, 1)
         figures = search_epoch(
-            supernet, front_end, train_crops, val_crops, optimizers, criterion, state, device, log, cfg.PRINT_FREQ
+            supernet,
+            front_end,
+            train_crops,
+            val_crops,
+            optimizers,
+            criterion,
+            state=state,
+            device=device,
+            log=log,
+            every=cfg.PRINT_FREQ,
         )
         state.advance(len(train_crops))
         figures |= supernet.alpha_entropies() | learning_rates(optimizers)
-        log.metrics(epoch, figures)
+        log.metrics(epoch + 1, figures)
         log.info(f"epoch {epoch + 1}/{epochs}: {format_figures(figures)}")
-        (log.run_dir / "genotype.txt").write_text(f"{supernet.genotype()}\n", encoding="utf-8")
+        write_atomically(log.run_dir / "genotype.txt", f"{supernet.genotype()}\n")
         state.save(log.run_dir / LAST)
 
     log.info(f"searched in {time.perf_counter() - began:.1f} s; the genotype is in {log.run_dir / 'genotype.txt'}")
     log.close()
     print(supernet.genotype())
-    print(training_command(cfg, args.cfg, supernet.genotype()))
+    print(training_command(cfg, args.cfg, supernet.genotype(), len(corpus.speakers)))
 
 
 def search_epoch(
-    supernet, front_end, train_crops, val_crops, optimizers, criterion, state, device, log, print_freq
+    supernet, front_end, train_crops, val_crops, optimizers, criterion, *, state, device, log, every
 ) -> dict[str, float]:
     """One pass over the train part: for every batch of it, an alpha step on a val batch, then a weight step.
 
@@ -99,7 +109,7 @@ def search_epoch(
         optimizers["weights"].step()
         train_meter.update(loss, logits, labels)
 
-        if step % print_freq == 0 or step == steps:
+        if step % every == 0 or step == steps:
             figures = {f"train_{name}": value for name, value in train_meter.read().items()}
             figures |= {f"val_{name}": value for name, value in val_meter.read().items()}
             check_finite(figures["train_loss"] + figures["val_loss"], state.epoch, step)
@@ -126,14 +136,19 @@ def start_gradients_at_zero(supernet) -> None:
         weight.grad = weight.detach() * 0
 
 
-def training_command(cfg, config_file, genotype) -> str:
-    """The command that trains the genotype: with the scratch.yaml beside the search's settings, or the paper's."""
+def training_command(cfg, config_file, genotype, speakers) -> str:
+    """The command that trains the genotype on the same data, by the scratch.yaml beside the search's or the paper's."""
     beside = Path(config_file).parent / "scratch.yaml"
-    scratch = beside if beside.is_file() else Path("exps/scratch/scratch.yaml")
-    options = ["DATASET.DATA_DIR", cfg.DATASET.DATA_DIR]
-    for key, value in (("DATASET.FEATURE_DIR", cfg.DATASET.FEATURE_DIR), ("OUT_DIR", cfg.OUT_DIR)):
-        options += [key, value] if value not in ("", "runs") else []
-    return f'python train.py --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(options)}'
+    paper = f"exps/scratch/scratch{'_veri' if cfg.DATASET.SUB_DIR == 'dev' else ''}.yaml"
+    scratch = str(beside) if beside.is_file() else paper
+    training = load_config(Path(__file__).parent / scratch)
+    options = {"DATASET.DATA_DIR": cfg.DATASET.DATA_DIR, "DATASET.FEATURE_DIR": cfg.DATASET.FEATURE_DIR}
+    options |= {"DATASET.SUB_DIR": cfg.DATASET.SUB_DIR, "OUT_DIR": cfg.OUT_DIR, "DEVICE": cfg.DEVICE}
+    if training.MODEL.NUM_CLASSES not in (0, speakers):
+        options["MODEL.NUM_CLASSES"] = str(speakers)
+    settings = flatten(training)
+    words = [word for key, value in options.items() if str(settings[key]) != value for word in (key, value)]
+    return f'python train.py --cfg {shlex.quote(scratch)} --text_arch "{genotype}" {shlex.join(words)}'
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python train.py --cfg exps/scratch/scratch.yaml --text_arch "Genotype(normal=[...], ...)"
     python train.py --cfg exps/scratch/scratch.yaml --text_arch runs/search/.../genotype.txt
-    python train.py --cfg exps/scratch/scratch.yaml --text_arch ... --load_path runs/train/...     # go on with a run
+    python train.py --cfg runs/train/.../config.yaml --load_path runs/train/...                   # go on with a run
 
-The best epoch is chosen on the val part and kept as best.pt in the run folder; the last line printed is its figures,
-as JSON, with those of the test part.
+The best epoch is chosen on the val part and kept as best.pt in the run folder. Standard output gets one line: the best
+epoch's figures on the val and the test part, as JSON.
 """
 
 import argparse
@@ -16,19 +16,29 @@ from utils.runtime import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, load_path="run folder, or a checkpoint in it, to go on with")
-    parser.add_argument("--text_arch", required=True, metavar="GENOTYPE", help="a genotype, or a file that holds one")
-    return parser.parse_intermixed_args()
+    parser = config_parser(__doc__, load_path="folder of a run to go on with")
+    parser.add_argument(
+        "--text_arch", metavar="GENOTYPE", help="a genotype, a file that holds one, or a search's folder"
+    )
+    args = parser.parse_intermixed_args()
+    if not (args.text_arch or args.load_path):
+        parser.error("--text_arch is needed for a new run")
+    return args
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
     from models import build_network
-    from models.genotypes import read_genotype
+    from models.genotypes import parse_genotype, read_genotype
+    from utils.checkpoint import LAST, find_checkpoint, load_checkpoint
     from utils.engine import run_training
 
-    genotype = read_genotype(args.text_arch)
+    if args.text_arch:
+        genotype = read_genotype(args.text_arch)
+    else:
+        checkpoint = load_checkpoint(find_checkpoint(args.load_path, LAST), ("train",))
+        genotype = parse_genotype(checkpoint.architecture["genotype"])
     run_training(cfg, args.cfg, args.load_path, "train", lambda classes: build_network(cfg, genotype, classes))
 
 

@@ -3,8 +3,8 @@
     python train_baseline.py --cfg exps/baseline/resnet18.yaml
     python train_baseline.py --cfg exps/baseline/resnet18.yaml --load_path runs/train_baseline/...    # go on with a run
 
-The best epoch is chosen on the val part and kept as best.pt in the run folder; the last line printed is its figures,
-as JSON, with those of the test part.
+The best epoch is chosen on the val part and kept as best.pt in the run folder. Standard output gets one line: the best
+epoch's figures on the val and the test part, as JSON.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from utils.runtime import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, load_path="run folder, or a checkpoint in it, to go on with")
+    parser = config_parser(__doc__, load_path="folder of a run to go on with")
     return parser.parse_intermixed_args()
 
 

@@ -11,6 +11,8 @@ SAMPLE_RATE = 16_000  # Hz
 LEVEL = 10 ** (-30 / 20)  # RMS of -30 dBFS: quieter utterances are scaled up to it
 SHORTEST = 400  # samples: one analysis window (25 ms)
 FULL_SCALE = 32_768  # of 16-bit samples
+LOUDEST = 2.0  # floating-point samples may overshoot 1 a little; beyond this they are of another scale
+LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # Hz; other rates are damaged headers
 UNKNOWN_LENGTH = 0x7FFF_0000  # sizes from here on are what streaming writers put in place of a length they do not know
 
 
@@ -78,6 +80,10 @@ def read_audio(path: Path) -> tuple[np.ndarray, WavLayout | None]:
     samples, rate = _decode(path)
     if samples.size and not np.isfinite(samples).all():
         raise AudioError("not finite: NaN or infinite samples")
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"sampling rate out of range: {rate} Hz")
+    if samples.size and np.abs(samples).max() > LOUDEST:
+        raise AudioError(f"samples out of range: up to {np.abs(samples).max():.3g}, where 1 is full scale")
     samples = samples.mean(axis=1)
     if rate != SAMPLE_RATE and samples.size:
         import librosa  # slow to import, and seldom needed

@@ -106,9 +106,18 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
 class CropLoader:
     """Batches of random crops of one part of the corpus, epoch by epoch or without end."""
 
-    def __init__(self, dataset: TrainingCrops, rows: np.ndarray, batch_size: int, num_workers: int) -> None:
+    def __init__(
+        self, dataset: TrainingCrops, rows: np.ndarray, batch_size: int, num_workers: int, pin_memory: bool = False
+    ) -> None:
         self.batches = ShuffledBatches(rows, batch_size, dataset.seed)
-        self._loader = _build_loader(dataset, self.batches, num_workers, collate_fn=None)
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=self.batches,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # see Corpus.windows
+        )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -169,26 +178,14 @@ def _collate_windows(items: list[tuple[np.ndarray, int]]) -> WindowBatch:
     return windows, [len(windows) for windows, _ in items], [row for _, row in items]
 
 
-def _build_loader(dataset: Dataset, batches, num_workers: int, collate_fn) -> DataLoader:
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=collate_fn,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-        # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
-        # torch's is the same however often the data is iterated over.
-        generator=torch.Generator(),
-    )
-
-
 class Corpus:
     """What a run takes from a preprocessed corpus.
 
     Attributes:
         index, sub_dir: the utterances, and which of them (merged or dev).
         speakers: the classes, in order.
+        frames: length of a crop and of a window.
+        window_batch_size: windows that an evaluation puts through the network at a time.
 
     Raises:
         UserError: DATA_DIR is not set, missing or not preprocessed.
@@ -199,9 +196,10 @@ class Corpus:
         self.index = load_index(self.data_dir, feature_dir)
         self.sub_dir = cfg.DATASET.SUB_DIR
         self.speakers = self.index.speakers(self.sub_dir)
-        self._frames = cfg.DATASET.PARTIAL_N_FRAMES
+        self.frames = cfg.DATASET.PARTIAL_N_FRAMES
         self._seed = cfg.SEED
         self._num_workers = cfg.DATASET.NUM_WORKERS
+        self._pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
         self._train_batch_size = cfg.TRAIN.BATCH_SIZE
         self.window_batch_size = cfg.EVAL.BATCH_SIZE
 
@@ -234,8 +232,8 @@ class Corpus:
                 f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of the {part} part "
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
-        dataset = TrainingCrops(self.index, self._frames, self.speakers, self._seed)
-        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers)
+        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed)
+        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory)
 
     def rows(self, part: str) -> np.ndarray:
         """The rows of a part: train, val or test.
@@ -252,8 +250,17 @@ class Corpus:
 
     def windows(self, rows: Sequence[int]) -> DataLoader:
         """Every window of some utterances, in batches of at most EVAL.BATCH_SIZE windows of many utterances."""
-        groups = group_by_windows(self.index, rows, self._frames, self.window_batch_size)
-        return _build_loader(EvaluationWindows(self.index, self._frames), groups, self._num_workers, _collate_windows)
+        groups = group_by_windows(self.index, rows, self.frames, self.window_batch_size)
+        return DataLoader(
+            EvaluationWindows(self.index, self.frames),
+            batch_sampler=groups,
+            num_workers=self._num_workers,
+            collate_fn=_collate_windows,
+            pin_memory=self._pin_memory,
+            # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
+            # torch's is the same however often the data is iterated over.
+            generator=torch.Generator(),
+        )
 
 
 def corpus_folders(cfg: "CfgNode") -> tuple[Path, Path]:

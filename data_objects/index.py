@@ -11,25 +11,36 @@ import csv
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import torch
 
-from data_objects.audio import SAMPLE_RATE, AudioError, level_gain, read_audio, write_wav
+from data_objects.audio import (
+    FULL_SCALE,
+    SAMPLE_RATE,
+    AudioError,
+    WavLayout,
+    level_gain,
+    read_audio,
+    read_samples,
+    write_wav,
+)
+from data_objects.frontend import BINS, FrontEnd, pad_reflect
 from data_objects.voxceleb import SUB_DIRS, Found, Lists, parts_of, speaker_of
 from utils.errors import UserError
+from utils.files import write_atomically
 
 VERSION = 1  # of the files below; raise it when what they hold changes
 UTTERANCES, STATISTICS, REJECTED = "utterances.csv", "stats.npz", "rejected.csv"
-BINS = 257
 
 
 @dataclass(frozen=True)
@@ -177,43 +188,50 @@ def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:
 
 def process_speaker(task: SpeakerTask) -> int:
     """Do one task and write its result, whole or not at all; returns its number of utterances."""
-    import torch
-
     torch.set_num_threads(1)  # the workers share the cores among them
     fingerprint = task.fingerprint()
     result = SpeakerResult()
     for utterance, file, merged, dev in task.utterances:
         try:
-            _add_utterance(result, task, utterance, file, merged, dev)
+            samples, layout = read_audio(task.data_dir / file)
         except (AudioError, OSError) as error:
             result.rejected.append((file, str(error)))
-    _write_atomically(task.result_file, _result_bytes(fingerprint, result))
+        else:
+            row = Row(utterance, "data", file, offset=0, samples=len(samples), gain=1.0, merged=merged, dev=dev)
+            _add_utterance(result, task, samples, layout, row)
+    write_atomically(task.result_file, _result_bytes(fingerprint, result))
     return len(task.utterances)
 
 
-def _add_utterance(result: SpeakerResult, task: SpeakerTask, utterance: str, file: str, merged: str, dev: str) -> None:
-    samples, layout = read_audio(task.data_dir / file)
-    root = "data"
+def _add_utterance(
+    result: SpeakerResult, task: SpeakerTask, samples: np.ndarray, layout: WavLayout | None, row: Row
+) -> None:
+    """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
     if layout is None:
-        root, file = "feature", f"wav/{utterance}"
-        layout = write_wav(task.out_dir / file, samples)
-    gain = level_gain(samples)
-    result.rows.append(Row(utterance, root, file, layout.offset, len(samples), gain, merged, dev))
+        row = replace(row, root="feature", file=f"wav/{row.utterance}")
+        layout, samples = _convert(samples, task.out_dir / row.file)
+    row = replace(row, offset=layout.offset, gain=level_gain(samples))
+    result.rows.append(row)
     if not samples.any():
-        result.silent.append(utterance)
-    trained_on = [number for number, part in enumerate((merged, dev)) if part == "train"]
+        result.silent.append(row.utterance)
+    trained_on = [number for number, sub_dir in enumerate(SUB_DIRS) if getattr(row, sub_dir) == "train"]
     if trained_on:
-        sums, frames = _frame_sums(samples * np.float32(gain))
+        sums, frames = _frame_sums(samples * np.float32(row.gain))
         result.sums[trained_on] += sums
         result.frames[trained_on] += frames
 
 
+def _convert(samples: np.ndarray, path: Path) -> tuple[WavLayout, np.ndarray]:
+    """Write a 16-bit copy; returns its layout and its samples, which are those that training will read."""
+    try:
+        layout = write_wav(path, samples)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise UserError(f"cannot write {path} ({error}): make room and run again with -s") from error
+    return layout, read_samples(path, layout.offset, 0, len(samples)) / np.float32(FULL_SCALE)
+
+
 def _frame_sums(samples: np.ndarray) -> tuple[np.ndarray, int]:
     """Sums of the magnitudes and of their squares, (2, 257), over all frames of an utterance (N,)."""
-    import torch
-
-    from data_objects.frontend import FrontEnd, pad_reflect
-
     magnitudes = FrontEnd()(torch.from_numpy(pad_reflect(samples))[None])[0].numpy().astype(np.float64)
     return np.stack([magnitudes.sum(axis=0), np.square(magnitudes).sum(axis=0)]), len(magnitudes)
 
@@ -250,12 +268,13 @@ def _is_done(task: SpeakerTask) -> bool:
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version, or damaged
         return False
     copies = (task.out_dir / row.file for row in result.rows if row.root == "feature")
-    return fingerprint == task.fingerprint() and all(copy.is_file() for copy in copies)
+    # What was rejected is tried again: the reason may have gone, a missing decoder, say.
+    return fingerprint == task.fingerprint() and not result.rejected and all(copy.is_file() for copy in copies)
 
 
 def _remove_stale_parts(tasks: list[SpeakerTask], out_dir: Path) -> None:
     current = {task.result_file for task in tasks}
-    for path in (out_dir / "parts").iterdir():
+    for path in (out_dir / "parts").glob("id[0-9][0-9][0-9][0-9][0-9].npz*"):  # unfinished ones too
         if path not in current:
             path.unlink()
 
@@ -274,7 +293,7 @@ def _write_statistics(path: Path, results: list[SpeakerResult]) -> None:
         arrays[f"{sub_dir}_frames"] = frames[number]
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    _write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[Iterable]) -> None:
@@ -282,16 +301,7 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[Iterable]) ->
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    _write_atomically(path, buffer.getvalue().encode())
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_atomically(path, buffer.getvalue())
 
 
 def count_reasons(rejected: list[tuple[str, str]]) -> Counter[str]:
@@ -367,7 +377,7 @@ def load_index(data_dir: Path, feature_dir: Path) -> Index:
             command += f" --out_dir {feature_dir}"
         raise UserError(f"{data_dir} is not preprocessed yet ({path} is missing): run '{command}'")
     content = path.read_bytes()
-    lines = csv.reader(io.StringIO(content.decode(errors="replace")))
+    lines = csv.reader(io.StringIO(content.decode(errors="surrogateescape")))
     if tuple(next(lines, ())) != COLUMNS:
         raise UserError(f"{path} is of another version: run 'python data_preprocess.py {data_dir}' again")
     rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=2)]
@@ -391,10 +401,15 @@ def load_statistics(feature_dir: Path, sub_dir: str) -> tuple[np.ndarray, np.nda
     path = feature_dir / STATISTICS
     if not path.is_file():
         raise UserError(f"{path} is missing: run data_preprocess.py again")
-    with np.load(path) as file:
-        if file["version"] != VERSION:
-            raise UserError(f"{path} is of another version: run data_preprocess.py again")
-        if file[f"{sub_dir}_frames"] == 0:
-            raise UserError(f"{path}: SUB_DIR {sub_dir} has no utterance to train on; check the lists in DATA_DIR")
-        # A bin that never varies carries nothing; it must not blow up either.
-        return file[f"{sub_dir}_mean"], np.maximum(file[f"{sub_dir}_deviation"], 1e-8)
+    try:
+        with np.load(path) as file:
+            version, frames = file["version"], file[f"{sub_dir}_frames"]
+            mean, deviation = file[f"{sub_dir}_mean"], file[f"{sub_dir}_deviation"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}): run data_preprocess.py again") from error
+    if version != VERSION:
+        raise UserError(f"{path} is of another version: run data_preprocess.py again")
+    if frames == 0:
+        raise UserError(f"{path}: SUB_DIR {sub_dir} has no utterance to train on; check the lists in DATA_DIR")
+    # A bin that never varies carries nothing; it must not blow up either.
+    return mean, np.maximum(deviation, 1e-8)

@@ -70,7 +70,13 @@ def build_network(cfg: "CfgNode", genotype: Genotype, num_classes: int) -> Netwo
 
 
 def build_supernet(cfg: "CfgNode", num_classes: int) -> Supernet:
-    """The supernet of SEARCH.SPACE, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels."""
+    """The supernet of SEARCH.SPACE, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels.
+
+    Raises:
+        UserError: MODEL.NAME is a baseline's.
+    """
+    if cfg.MODEL.NAME in BASELINES:
+        raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
     return build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
 
 

@@ -155,9 +155,14 @@ def _literal(field: str, node: ast.expr) -> object:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UserError(
-            f"not a genotype: {field} must hold literals only, found {_shorten(ast.unparse(node))}"
-        ) from error
+        raise UserError(f"not a genotype: {field} must hold literals only, found {_source(node)}") from error
+
+
+def _source(node: ast.expr) -> str:
+    try:
+        return _shorten(ast.unparse(node))
+    except RecursionError:
+        return "an expression nested too deeply"
 
 
 def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:

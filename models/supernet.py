@@ -130,6 +130,8 @@ class Supernet(nn.Module):
         self.alpha_normal = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
         self.alpha_reduce = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
         self.drop_path_probability = 0.0
+        alphas = {id(alpha) for alpha in self.arch_parameters()}
+        self._weights = [parameter for parameter in self.parameters() if id(parameter) not in alphas]
 
     def learn_alpha(self) -> None:
         """Let alpha alone take gradients: every operation runs, no other weight's gradient is computed."""
@@ -151,8 +153,7 @@ class Supernet(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Everything but alpha."""
-        alphas = {id(alpha) for alpha in self.arch_parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in alphas]
+        return self._weights
 
     def alpha_entropies(self) -> dict[str, float]:
         """entropy_normal and entropy_reduce: the mean entropy, in nats, of the operations' probabilities on an edge.

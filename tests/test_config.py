@@ -176,7 +176,7 @@ def test_refused_option(tmp_path: Path) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     """Named, with the place of the shipped ones."""
-    with pytest.raises(UserError, match=r"no such config file: .*missing\.yaml.*exps/"):
+    with pytest.raises(UserError, match=r"no such config file: .*missing\.yaml.*exps"):
         load_config(tmp_path / "missing.yaml")
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from config import load_config
+from data_objects.datasets import TrainingCrops
 from data_objects.voxceleb import read_trials
 from models.genotypes import PAPER_GENOTYPE, parse_genotype
 from tests.helpers import (
@@ -120,7 +121,7 @@ def test_run_folder_of_a_search(toy: Path, searched: tuple[Outcome, Path]) -> No
     assert names(run_dir) == RUN_FILES | {"events", "genotype.txt"}
     assert str(toy) == load_config(run_dir / "config.yaml").DATASET.DATA_DIR
     figures = metrics(run_dir)
-    assert [line["epoch"] for line in figures] == [0, 1]
+    assert [line["epoch"] for line in figures] == [1, 2]
     assert all(math.isfinite(value) for line in figures for value in line.values())
     assert {"train_loss", "val_loss", "entropy_normal", "entropy_reduce"} <= set(figures[0])
     assert load_checkpoint(run_dir / "last.pt", ("search",)).epoch == 2
@@ -136,6 +137,21 @@ def test_search_moves_alpha_and_the_weights(searched: tuple[Outcome, Path]) -> N
     assert checkpoint.step == 2 * (24 // 4)  # epochs x batches of the train part
     assert steps == {"alpha": {checkpoint.step}, "weights": {checkpoint.step}}
     assert len(checkpoint.optimizers["alpha"]["state"]) == 2
+
+
+def test_search_never_learns_from_a_crop_twice(toy: Path, tmp_path: Path) -> None:
+    """Every step takes the next batch of the val part, through its end and into its next epoch, not the first again."""
+    drawn, draw = [], TrainingCrops.__getitem__
+
+    def record(crops: TrainingCrops, item: tuple[int, int]) -> tuple:
+        drawn.append(item)
+        return draw(crops, item)
+
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, TRAIN__BATCH_SIZE=10)
+    with mock.patch.object(TrainingCrops, "__getitem__", record):
+        call_script("search.py", "--cfg", SEARCH, *settings)
+    assert len(drawn) == 2 * (2 + 2) * 10  # epochs x batches of either part x batch
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_run_folder_of_a_training(trained: tuple[dict, Path]) -> None:
@@ -254,12 +270,13 @@ def test_help_answers_without_torch(script: str) -> None:
 # ------------------------------------------------------------------------------------------------------------------
 # Going on
 # ------------------------------------------------------------------------------------------------------------------
-EPOCHS = 3
+EPOCHS = 4
+KILLED_AFTER = 2  # epochs: in the first one of a training, drop-path draws nothing yet
 RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
-# Epochs long enough to be killed in, of which the second and the last are validated.
+# Epochs long enough to be killed in.
 LONG = {
     "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": EPOCHS, "VAL_FREQ": 2, **RATES},
-    "search": {"DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": EPOCHS, **RATES},
+    "search": {"TRAIN__BATCH_SIZE": 6, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": EPOCHS, **RATES},
 }
 RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
 
@@ -280,14 +297,15 @@ def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return run
 
 
-def kill_after_an_epoch(script: str, settings: list[str], out: Path) -> Path:
-    """Start a script, and kill it as soon as its first checkpoint is there; returns its run folder."""
+def kill_after_some_epochs(script: str, settings: list[str], out: Path) -> Path:
+    """Start a script, and kill it as soon as its checkpoint of so many epochs is there; returns its run folder."""
     command = [sys.executable, f"{script}.py", *RESUMABLE[script], *settings]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
-    while not list(out.glob("*/*/last.pt")) and process.poll() is None and time.monotonic() < deadline:
+    deadline, saved = time.monotonic() + 60, set()  # when last.pt was written
+    while len(saved) < KILLED_AFTER and process.poll() is None and time.monotonic() < deadline:
+        saved |= {path.stat().st_mtime_ns for path in out.glob("*/*/last.pt")}
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -320,8 +338,8 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     """Killed without warning and gone on with, with other loader processes: the same weights, alpha and figures."""
     settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **LONG[script])
-    run_dir = kill_after_an_epoch(script, settings, tmp_path)
-    assert len(metrics(run_dir)) < EPOCHS
+    run_dir = kill_after_some_epochs(script, settings, tmp_path)
+    assert KILLED_AFTER <= len(metrics(run_dir)) < EPOCHS
     resume = (*RESUMABLE[script], "--load_path", run_dir, *settings, "DATASET.NUM_WORKERS", 2)
     run_script(f"{script}.py", *resume, check=True)
     whole = uninterrupted(script)
@@ -369,13 +387,13 @@ def test_figures_of_an_epoch_cut_short(toy: Path, tmp_path: Path, trained: tuple
     run_dir = tmp_path / "run"
     shutil.copytree(trained[1], run_dir)
     with open(run_dir / "metrics.jsonl", "a") as file:
-        file.write('{"epoch": 1, "lr"')
+        file.write('{"epoch": 2, "lr"')
     settings = options(DATASET__DATA_DIR=toy, TRAIN__END_EPOCH=2)
     genotype = load_checkpoint(run_dir / "last.pt", ("train",)).architecture["genotype"]
     arguments = ("--cfg", SCRATCH, "--text_arch", genotype, "--load_path", run_dir)
     outcome = call_script("train.py", *arguments, *settings)
     assert outcome.status == 0, outcome.stderr
-    assert [line["epoch"] for line in metrics(run_dir)] == [0, 1]
+    assert [line["epoch"] for line in metrics(run_dir)] == [1, 2]
 
 
 @pytest.mark.parametrize("script", RESUMABLE)
@@ -391,4 +409,4 @@ def test_finished_run_is_left_as_it_is(
     assert outcome.status == 0, outcome.stderr
     assert outcome.stdout
     assert (run_dir / "last.pt").read_bytes() == before
-    assert [line["epoch"] for line in metrics(run_dir)] == list(range(EPOCHS))
+    assert [line["epoch"] for line in metrics(run_dir)] == list(range(1, EPOCHS + 1))

@@ -6,7 +6,8 @@
     python tools/summarize.py --cfg exps/search.yaml                                 # the supernet
 
 macs are the multiply-accumulates of convolutions and linear layers for one input of DATASET.PARTIAL_N_FRAMES frames; of
-the supernet, those of one sampled path. Where MODEL.NUM_CLASSES is 0, the corpus in DATASET.DATA_DIR tells how many.
+the supernet, those of one sampled path. Where MODEL.NUM_CLASSES is 0, the corpus in
+DATASET.DATA_DIR tells how many; or give MODEL.NUM_CLASSES.
 """
 
 import argparse
@@ -38,6 +39,8 @@ def main() -> None:
     from utils.errors import UserError
 
     kind = network_kind(cfg)
+    if kind == DERIVED and not args.text_arch:
+        print("no --text_arch: this is the network of the paper's genotype", file=sys.stderr)
     if args.text_arch and kind != DERIVED:
         raise UserError(f"--text_arch is for networks of a genotype, but MODEL.NAME is {kind}")
     architecture = {"num_classes": cfg.MODEL.NUM_CLASSES or len(Corpus(cfg).speakers)} | describe(cfg, kind)

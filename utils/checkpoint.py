@@ -3,15 +3,18 @@
 They hold tensors and plain values alone, so they load with `weights_only=True` and can run no code.
 """
 
-import os
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
+from config import flatten
 from utils.errors import UserError
+from utils.files import write_atomically
 
 FORMAT = "autospeech-checkpoint"
 VERSION = 1
@@ -54,33 +57,29 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        torch.save({"format": FORMAT, "version": VERSION, **_shallow(checkpoint)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, **_shallow(checkpoint)}, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def _shallow(checkpoint: Checkpoint) -> dict[str, Any]:
     return {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
 
 
-def find_checkpoint(path: str | Path, which: str) -> Path:
-    """The file that --load_path means: itself, or last.pt or best.pt (`which`) in a run folder.
+def find_checkpoint(path: str | Path, which: str, option: str = "--load_path") -> Path:
+    """The file that an option means: itself, or last.pt or best.pt (`which`) in a run folder.
 
     Raises:
         UserError: there is none.
     """
     path = Path(path)
     if path.is_dir():
-        names = [name for name in (LAST, BEST) if (path / name).is_file()]
-        if which not in names:
-            reason = "it is a search, or has not validated yet" if names else "is it a run folder?"
-            raise UserError(f"--load_path: no {which} in {path}: {reason}")
+        if not (path / which).is_file():
+            reason = "no epoch was finished" if which == LAST else "it is a search, or has not validated yet"
+            raise UserError(f"{option}: no {which} in {path}: {reason}, or it is no run folder")
         return path / which
     if not path.is_file():
-        raise UserError(f"--load_path: no such file or folder: {path}")
+        raise UserError(f"{option}: no such file or folder: {path}")
     return path
 
 
@@ -112,8 +111,7 @@ def _read_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what reading garbage raises depends on the garbage
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} is not a checkpoint that can be read: {reason[:120]}") from error
+        raise UserError(f"{path} is not a checkpoint, or damaged ({type(error).__name__})") from error
 
 
 def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
@@ -131,10 +129,50 @@ def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: P
             )
 
 
+# What may differ when a run goes on: none of it changes what a step computes, but END_EPOCH, for those who train on.
+FREE_SETTINGS = (
+    "PRINT_FREQ",
+    "VAL_FREQ",
+    "DEVICE",
+    "OUT_DIR",
+    "CUDNN",
+    "DATASET.DATA_DIR",
+    "DATASET.FEATURE_DIR",
+    "DATASET.NUM_WORKERS",
+    "MODEL.NAME",  # the architecture is compared by itself
+    "MODEL.NUM_CLASSES",
+    "MODEL.PRETRAINED",
+    "EVAL",
+    "TRAIN.END_EPOCH",
+)
+
+
+def check_settings(config: str, checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse to go on with a run under other settings than it was begun with.
+
+    Args:
+        config: the settings, as YAML.
+
+    Raises:
+        UserError: naming what differs, with both values.
+    """
+    now, before = (flatten(yaml.safe_load(text)) for text in (config, checkpoint.config))
+    differing = [
+        f"{key} {before.get(key)} (now {now.get(key)})"
+        for key in sorted(now.keys() | before.keys())
+        if now.get(key) != before.get(key) and key not in FREE_SETTINGS and key.split(".")[0] not in FREE_SETTINGS
+    ]
+    if differing:
+        raise UserError(
+            f"{path} is of a run with {', '.join(differing)}: go on with --cfg {path.parent / 'config.yaml'}, or begin "
+            "a new run"
+        )
+
+
 def generator_states() -> dict[str, Any]:
     """The states of torch's generators."""
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
@@ -155,7 +193,7 @@ def load_pretrained(network: nn.Module, path: str) -> None:
     Raises:
         UserError: the file cannot be read, or weights other than the classifier's are missing or of another shape.
     """
-    file = find_checkpoint(path, BEST)
+    file = find_checkpoint(path, BEST, "MODEL.PRETRAINED")
     content = _read_tensors(file)
     weights = content.get("model", content) if isinstance(content, dict) else {}
     own = network.state_dict()

@@ -2,24 +2,27 @@
 
 import json
 import math
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from data_objects.datasets import Corpus, CropBatch
 from data_objects.frontend import SETTINGS, FrontEnd, reverse_time
 from data_objects.voxceleb import Trial, speaker_of
-from models import build_model, count_parameters, describe, network_kind
+from models import Network, build_model, count_parameters, describe, network_kind
 from utils.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
     check_architecture,
+    check_settings,
     find_checkpoint,
     generator_states,
     load_checkpoint,
@@ -28,6 +31,7 @@ from utils.checkpoint import (
     save_checkpoint,
 )
 from utils.errors import UserError
+from utils.files import write_atomically
 from utils.logger import RunLog, get_logger, progress_bar
 from utils.meters import TrainingMeter
 from utils.metrics import cosine_scores, top_k_accuracy
@@ -101,12 +105,20 @@ def load_system(cfg: CfgNode, load_path: str, device: torch.device) -> tuple[nn.
     """
     path = find_checkpoint(load_path, BEST)
     checkpoint = load_checkpoint(path, ("train", "train_baseline"))
-    check_architecture(describe(cfg, network_kind(cfg)), checkpoint, path)
+    expected = describe(cfg, network_kind(cfg))
+    expected.pop("num_classes", None)  # the classes are the checkpoint's own
+    check_architecture(expected, checkpoint, path)
     if checkpoint.front_end_settings != SETTINGS:
         raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {SETTINGS}")
     network, front_end = build_model(checkpoint.architecture), FrontEnd()
     network.load_state_dict(checkpoint.model)
     front_end.load_state_dict(checkpoint.front_end)
+    frames = yaml.safe_load(checkpoint.config)["DATASET"]["PARTIAL_N_FRAMES"]
+    if frames != cfg.DATASET.PARTIAL_N_FRAMES:
+        get_logger().warning(
+            f"WARNING: the network was trained on crops of {frames} frames and is evaluated on windows of "
+            f"{cfg.DATASET.PARTIAL_N_FRAMES} (DATASET.PARTIAL_N_FRAMES)"
+        )
     return network.to(device).eval(), front_end.to(device), checkpoint, path
 
 
@@ -133,7 +145,7 @@ def train_network(
 
     Args:
         network: as built by `models.build_model`.
-        load_path: a run folder, or a checkpoint in it, to go on with; None begins a new run.
+        load_path: the folder of a run to go on with; None begins a new run.
 
     Returns:
         The run folder.
@@ -152,7 +164,8 @@ def train_network(
     for epoch in range(state.epoch, cfg.TRAIN.END_EPOCH):
         lr = cosine_lr(epoch, cfg.TRAIN.END_EPOCH, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN)
         set_lr(optimizer, lr)
-        network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB * epoch / cfg.TRAIN.END_EPOCH
+        if isinstance(network, Network):
+            network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB * epoch / cfg.TRAIN.END_EPOCH
         figures = {"lr": lr} | train_epoch(
             network, front_end, crops, optimizer, criterion, epoch=epoch, device=device, log=log, every=cfg.PRINT_FREQ
         )
@@ -162,7 +175,7 @@ def train_network(
             figures |= {f"val_{name}": value for name, value in val.items()}
             is_best = state.is_better(val)
         state.advance(len(crops), {"epoch": epoch + 1, **val} if is_best else None)
-        log.metrics(epoch, figures)
+        log.metrics(epoch + 1, figures)
         log.info(f"epoch {epoch + 1}/{cfg.TRAIN.END_EPOCH}: {format_figures(figures)}{' (best so far)' * is_best}")
         if is_best:  # before last.pt, so that a run stopped in between makes it again
             state.save(log.run_dir / BEST)
@@ -281,11 +294,14 @@ class TrainingState:
         """Go on from a run folder's last checkpoint.
 
         Raises:
-            UserError: it is of another script, network or corpus.
+            UserError: it is of another script, network, corpus or settings.
         """
         path = find_checkpoint(run_dir, LAST)
         checkpoint = load_checkpoint(path, (self.script,))
         check_architecture(self.network.architecture, checkpoint, path)
+        check_settings(self.cfg.dump(), checkpoint, path)
+        if checkpoint.front_end_settings != SETTINGS:
+            raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {SETTINGS}")
         if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
             raise UserError(
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
@@ -302,13 +318,16 @@ class TrainingState:
 
 
 def open_run(state: TrainingState, config_file: str, load_path: str | None) -> RunLog:
-    """The log of a new run folder, or of the one that `load_path` is or lies in, with the state restored from it.
+    """The log of a new run folder, or of the one that `load_path` names, with the state restored from it.
 
     Raises:
         UserError: see `TrainingState.restore`.
     """
     if load_path:
-        run_dir = find_checkpoint(load_path, LAST).parent
+        path = find_checkpoint(load_path, LAST)
+        if path.name != LAST:
+            raise UserError(f"--load_path: a run goes on from its {LAST}: give its folder, {path.parent}")
+        run_dir = path.parent
         state.restore(run_dir)
     else:
         run_dir = create_run_dir(state.cfg, state.script, config_file)
@@ -316,6 +335,8 @@ def open_run(state: TrainingState, config_file: str, load_path: str | None) -> R
     count = f"{count_parameters(state.network):,} parameters, {len(state.corpus.speakers):,} speakers"
     done = f"; {state.epoch} epochs are done" if load_path else ""
     log.info(f"{count}; run in {run_dir}{done}")
+    if state.epoch >= state.cfg.TRAIN.END_EPOCH:
+        log.info(f"nothing to do: {state.epoch} epochs are done and TRAIN.END_EPOCH is {state.cfg.TRAIN.END_EPOCH}")
     return log
 
 
@@ -325,7 +346,7 @@ def run_training(
     """Train what `build(num_classes)` builds, in a run folder; report the best epoch on the test part.
 
     Args:
-        load_path: a run folder, or a checkpoint in it, to go on with; None begins a new run.
+        load_path: the folder of a run to go on with; None begins a new run.
         script: the name of the calling script, which the run folder and the checkpoints bear.
 
     Raises:
@@ -343,7 +364,8 @@ def run_training(
     results |= report_best(cfg, run_dir, corpus, device)
     write_results(run_dir / "results.json", results)
     step = "identification" if corpus.sub_dir == "merged" else "verification"
-    get_logger().info(f"next: python evaluate_{step}.py --cfg {run_dir / 'config.yaml'} --load_path {run_dir}")
+    command = ["python", f"evaluate_{step}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+    get_logger().info(f"next: {shlex.join(command)}")
 
 
 def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, device: torch.device) -> dict[str, float]:
@@ -359,5 +381,5 @@ def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, device: torch.devic
 
 def write_results(path: Path, results: dict, *, keys: Sequence[str] = ()) -> None:
     """Write results as JSON to a file, and `keys` of them (all, by default) on one line of standard output."""
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(results, indent=2) + "\n")
     print(json.dumps({key: results[key] for key in keys or results}))

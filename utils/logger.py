@@ -53,14 +53,14 @@ class RunLog:
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self.logger.addHandler(self._file)
         self._metrics = run_dir / "metrics.jsonl"
-        self._keep_epochs_before(epochs_done)
+        self._keep_epochs(epochs_done)
         self._tensorboard = SummaryWriter(str(run_dir))
 
-    def _keep_epochs_before(self, epoch: int) -> None:
+    def _keep_epochs(self, epochs: int) -> None:
         if self._metrics.is_file():
             lines = self._metrics.read_text(encoding="utf-8").splitlines()
             # An interruption can leave half a line, which is of an epoch that was not finished.
-            whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] < epoch]
+            whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] <= epochs]
             self._metrics.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
 
     def info(self, message: str) -> None:
@@ -68,7 +68,7 @@ class RunLog:
         self.logger.info(message)
 
     def metrics(self, epoch: int, figures: dict[str, float]) -> None:
-        """The figures of an epoch to metrics.jsonl and TensorBoard."""
+        """The figures of an epoch, counted from 1, to metrics.jsonl and TensorBoard."""
         with open(self._metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
         for name, value in figures.items():

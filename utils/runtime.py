@@ -37,8 +37,11 @@ def run_script(main: Callable[[], object]) -> None:
         print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: interrupted; a run goes on with --load_path and its folder", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our standard output has had enough
+        sys.stderr.close()
+        sys.exit(141)
 
 
 def select_device(name: str) -> "torch.device":
