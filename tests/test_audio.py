@@ -209,3 +209,21 @@ def test_level(rms: float, seed: int) -> None:
 def test_silence_is_left_alone() -> None:
     """No division by zero."""
     assert level_gain(np.zeros(1_000, np.float32)) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Numbers that cannot be
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rate", [1, 3_999, 192_001])
+def test_rates_of_damaged_headers(tmp_path: Path, rate: int) -> None:
+    """Resampling from them would take all memory, or make an hour of a second."""
+    path = write_audio(tmp_path / "odd.wav", noise(2_000), rate=rate)
+    with pytest.raises(AudioError, match=f"sampling rate out of range: {rate} Hz"):
+        read_audio(path)
+
+
+def test_floats_of_another_scale(tmp_path: Path) -> None:
+    """Floats as large as 16-bit numbers would ruin the statistics of the whole corpus."""
+    path = write_audio(tmp_path / "integers.wav", noise(2_000) * FULL_SCALE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="samples out of range"):
+        read_audio(path)

@@ -498,3 +498,31 @@ def test_toy_corpus_over_another_folder(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").touch()
     assert_one_line(call_script("tools/make_toy_corpus.py", tmp_path), "make_toy_corpus.py", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"TRAIN__WD": 0.5}, "TRAIN.WD 0.0 (now 0.5)"),
+        ({"SEED": 99}, "SEED 3 (now 99)"),
+        ({"DATASET__PARTIAL_N_FRAMES": 80}, "DATASET.PARTIAL_N_FRAMES 64 (now 80)"),
+    ],
+)
+def test_going_on_under_other_settings(
+    tmp_path: Path, corpus: Path, run_dir: Path, change: dict[str, object], told: str
+) -> None:
+    """Half of them would not even take effect, since the optimizer's state holds its own."""
+    arguments = (*TRAINING["train.py"], "--load_path", run_dir)
+    assert_refused(tmp_path, "train.py", arguments, told, run_dir / "config.yaml", DATASET__DATA_DIR=corpus, **change)
+
+
+def test_going_on_from_the_best_epoch(tmp_path: Path, corpus: Path, run_dir: Path) -> None:
+    """A run goes on from its last epoch; another checkpoint is not replaced by it in silence."""
+    arguments = (*TRAINING["train.py"], "--load_path", run_dir / "best.pt")
+    assert_refused(tmp_path, "train.py", arguments, "last.pt", run_dir, DATASET__DATA_DIR=corpus)
+
+
+def test_searching_with_the_settings_of_a_baseline(tmp_path: Path, corpus: Path) -> None:
+    """A baseline's YAML says nothing of a search."""
+    settings = {"DATASET__DATA_DIR": corpus, "MODEL__NUM_CLASSES": 0}
+    assert_refused(tmp_path, "search.py", ("--cfg", "exps/mini/resnet18.yaml"), "train_baseline.py", **settings)

@@ -267,3 +267,69 @@ def test_statistics_of_nothing(tmp_path: Path) -> None:
     (corpus / "feature" / "stats.npz").unlink()
     with pytest.raises(UserError, match=r"stats\.npz is missing: run data_preprocess\.py again"):
         load_statistics(corpus / "feature", "merged")
+
+
+def test_a_copy_that_cannot_be_written_is_no_bad_input(tmp_path: Path) -> None:
+    """A full or blocked disk stops the run and names the folder; the utterance is not put among the rejected."""
+    corpus = write_small_corpus(tmp_path)
+    write_audio(corpus / "wav" / "id10003/train/00001.wav", noise(8_000), rate=8_000)
+    blocked = corpus / "feature" / "wav"
+    blocked.parent.mkdir()
+    blocked.touch()
+    with pytest.raises(UserError, match=r"cannot write .*feature/wav/id10003/train/00001\.wav.* -s"):
+        preprocess(corpus)
+    blocked.unlink()
+    report = preprocess(corpus, skip_existing=True)
+    assert (len(report.rows), report.rejected) == (len(SPLIT), [])
+
+
+def test_rejected_files_are_tried_again(tmp_path: Path) -> None:
+    """What kept a file from being read may have gone, so skip_existing does not take a rejection over."""
+    corpus = write_small_corpus(tmp_path)
+    broken = corpus / "wav" / "id10002/val/00001.wav"
+    whole, status = broken.read_bytes(), broken.stat()
+    broken.write_bytes(b"\0" * len(whole))
+    os.utime(broken, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert len(preprocess(corpus).rejected) == 1
+    broken.write_bytes(whole)
+    os.utime(broken, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = preprocess(corpus, skip_existing=True)
+    assert report.rejected == []
+    assert report.reused_speakers == len(SPEAKERS) - 1
+
+
+def test_statistics_are_those_of_the_copy(tmp_path: Path) -> None:
+    """A float file beyond full scale is clipped in its copy; gain and statistics are of what training reads."""
+    one = write_corpus(tmp_path / "one", {"id10001/a/00001.wav": 16_000, "id10002/a/00001.wav": 16_000})
+    samples = 0.5 * noise(16_000, level=1.0).clip(-3, 3)
+    write_audio(one / "wav" / "id10001/a/00001.wav", samples, subtype="FLOAT")
+    two = tmp_path / "two"
+    shutil.copytree(one, two)
+    write_audio(two / "wav" / "id10001/a/00001.wav", samples, subtype="PCM_16")  # clipped by the writer
+    preprocess(one)
+    preprocess(two)
+    statistics = [np.concatenate(load_statistics(folder / "feature", "merged")) for folder in (one, two)]
+    assert np.abs(samples).max() > 1
+    np.testing.assert_allclose(*statistics, rtol=1e-4)
+
+
+def test_other_files_beside_the_parts_stay(tmp_path: Path) -> None:
+    """Only parts of speakers that are gone are removed."""
+    corpus = write_small_corpus(tmp_path)
+    parts = corpus / "feature" / "parts"
+    (parts / "folder").mkdir(parents=True)
+    for name in ("notes.txt", "id10009.npz"):
+        (parts / name).touch()
+    preprocess(corpus)
+    assert (parts / "notes.txt").exists()
+    assert not (parts / "id10009.npz").exists()
+
+
+def test_damaged_statistics(tmp_path: Path) -> None:
+    """One line that says what to do."""
+    corpus = write_small_corpus(tmp_path)
+    preprocess(corpus)
+    statistics = corpus / "feature" / "stats.npz"
+    statistics.write_bytes(statistics.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"stats\.npz is damaged .*data_preprocess\.py"):
+        load_statistics(corpus / "feature", "merged")

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from config import load_config
-from data_objects.datasets import TrainingCrops
+from data_objects.datasets import Corpus, TrainingCrops
 from data_objects.voxceleb import read_trials
 from models.genotypes import PAPER_GENOTYPE, parse_genotype
 from tests.helpers import (
@@ -410,3 +410,35 @@ def test_finished_run_is_left_as_it_is(
     assert outcome.stdout
     assert (run_dir / "last.pt").read_bytes() == before
     assert [line["epoch"] for line in metrics(run_dir)] == list(range(1, EPOCHS + 1))
+
+
+def test_going_on_needs_no_genotype(toy: Path, tmp_path: Path, trained: tuple[dict, Path]) -> None:
+    """The run's own settings and folder are enough: the checkpoint holds the genotype."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained[1], run_dir)
+    arguments = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir, "TRAIN.END_EPOCH", 2)
+    outcome = call_script("train.py", *arguments)
+    assert outcome.status == 0, outcome.stderr
+    assert load_checkpoint(run_dir / "last.pt", ("train",)).epoch == 2
+
+
+def test_evaluation_with_windows_of_another_length(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
+    """The figures are others, so it is said, and stands in the results."""
+    checkpoint = copy_best(trained[1], tmp_path)
+    settings = options(DATASET__DATA_DIR=toy, DATASET__PARTIAL_N_FRAMES=100)
+    outcome = call_script("evaluate_identification.py", "--cfg", SCRATCH, "--load_path", checkpoint, *settings)
+    assert "WARNING: the network was trained on crops of 64 frames and is evaluated on windows of 100" in outcome.stderr
+    assert json.loads((tmp_path / "results-identification.json").read_text())["window_frames"] == 100
+
+
+@pytest.mark.parametrize(("sub_dir", "config"), [("merged", "scratch.yaml"), ("dev", "scratch_veri.yaml")])
+def test_command_after_a_search_fits_its_corpus(toy: Path, tmp_path: Path, sub_dir: str, config: str) -> None:
+    """Settings for VoxCeleb1 would refuse a corpus of another size, or train on other speakers."""
+    (tmp_path / "search.yaml").write_text((ROOT / SEARCH).read_text())
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path / "runs", DATASET__SUB_DIR=sub_dir)
+    outcome = call_script("search.py", "--cfg", tmp_path / "search.yaml", *settings)
+    words = shlex.split(outcome.last_line)
+    cfg = load_config(ROOT / words[words.index("--cfg") + 1], words[words.index("--text_arch") + 2 :])
+    assert words[3] == f"exps/scratch/{config}"
+    assert sub_dir == cfg.DATASET.SUB_DIR
+    assert Corpus(cfg).check_num_classes(cfg.MODEL.NUM_CLASSES) == {"merged": 6, "dev": 4}[sub_dir]
