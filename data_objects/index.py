@@ -11,6 +11,9 @@ import csv
 import hashlib
 import io
 import json
+import multiprocessing
+import os
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -175,7 +178,7 @@ def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:
     if num_workers == 0:
         yield from map(process_speaker, tasks)
         return
-    with ProcessPoolExecutor(num_workers) as pool:
+    with ProcessPoolExecutor(num_workers, initializer=_end_with_parent) as pool:
         futures = [pool.submit(process_speaker, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -184,6 +187,16 @@ def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:
             raise UserError("a worker process was killed (out of memory?): run again with -s to go on") from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that it works for is killed, rather than wait for tasks for ever."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def process_speaker(task: SpeakerTask) -> int:
