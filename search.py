@@ -5,7 +5,7 @@
 
 A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
 the val part, the other weights on the train part, in turn (first-order DARTS: Liu et al., ICLR 2019, algorithm 1 with
-xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020, section 2.2). The run folder gets genotype.txt
+xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020). The run folder gets genotype.txt
 after every epoch; at the end the genotype is printed, with the command that trains it.
 """
 
@@ -138,17 +138,17 @@ def start_gradients_at_zero(supernet) -> None:
 
 def training_command(cfg, config_file, genotype, speakers) -> str:
     """The command that trains the genotype on the same data, by the scratch.yaml beside the search's or the paper's."""
-    beside = Path(config_file).parent / "scratch.yaml"
-    paper = f"exps/scratch/scratch{'_veri' if cfg.DATASET.SUB_DIR == 'dev' else ''}.yaml"
-    scratch = str(beside) if beside.is_file() else paper
-    training = load_config(Path(__file__).parent / scratch)
+    scratch = Path(config_file).parent / "scratch.yaml"
+    if not scratch.is_file():
+        scratch = Path(f"exps/scratch/scratch{'_veri' if cfg.DATASET.SUB_DIR == 'dev' else ''}.yaml")
+    training = load_config(scratch if scratch.is_file() else Path(__file__).parent / scratch)
     options = {"DATASET.DATA_DIR": cfg.DATASET.DATA_DIR, "DATASET.FEATURE_DIR": cfg.DATASET.FEATURE_DIR}
     options |= {"DATASET.SUB_DIR": cfg.DATASET.SUB_DIR, "OUT_DIR": cfg.OUT_DIR, "DEVICE": cfg.DEVICE}
     if training.MODEL.NUM_CLASSES not in (0, speakers):
         options["MODEL.NUM_CLASSES"] = str(speakers)
     settings = flatten(training)
     words = [word for key, value in options.items() if str(settings[key]) != value for word in (key, value)]
-    return f'python train.py --cfg {shlex.quote(scratch)} --text_arch "{genotype}" {shlex.join(words)}'
+    return f'python train.py --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(words)}'
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Every operation maps (B, C, T, F) to (B, C, T/s, F/s) for a stride s of 1 or 2; T is time, F frequency. The same modules
 serve the supernet (norms not affine) and the derived networks (norms affine). Source: Liu et al., DARTS, ICLR 2019,
-section 3 and appendix A.1; Ding et al., AutoSpeech, Interspeech 2020, section 2.1.
+appendix A.1; Ding et al., AutoSpeech, Interspeech 2020.
 """
 
 from collections.abc import Callable
@@ -136,7 +136,7 @@ def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.M
 def drop_path(x: Tensor, probability: float) -> Tensor:
     """Set whole samples of x (B, C, T, F) to zero with `probability`, and scale the others to keep the mean.
 
-    Larsson et al., FractalNet, ICLR 2017, section 3; the mask is drawn from torch's generator of x's device.
+    Larsson et al., FractalNet, ICLR 2017; the mask is drawn from torch's generator of x's device.
     """
     if probability == 0:
         return x

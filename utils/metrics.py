@@ -41,7 +41,7 @@ def equal_error_rate(scores: np.ndarray, labels: np.ndarray) -> float:
 def min_dcf(scores: np.ndarray, labels: np.ndarray, target_prior: float = 0.01) -> float:
     """The least normalised detection cost over all thresholds, with costs of 1 for either error.
 
-    NIST speaker recognition evaluation plan 2008, section 3: 1 is what deciding without the scores costs.
+    NIST, speaker recognition evaluation plan, 2008. A cost of 1 is what deciding without the scores costs.
     """
     false_acceptance, false_rejection, _ = error_rates(scores, labels)
     cost = target_prior * false_rejection + (1 - target_prior) * false_acceptance
