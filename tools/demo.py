@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for corpus and runs (default: demo)")
     parser.add_argument("--search_epochs", type=int, default=3)
-    parser.add_argument("--train_epochs", type=int, default=20)
+    parser.add_argument("--train_epochs", type=int, default=30)
     return parser.parse_args()
 
 
