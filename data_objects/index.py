@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -243,9 +244,15 @@ def _convert(samples: np.ndarray, path: Path) -> tuple[WavLayout, np.ndarray]:
     return layout, read_samples(path, layout.offset, 0, len(samples)) / np.float32(FULL_SCALE)
 
 
+@cache
+def _magnitudes() -> FrontEnd:
+    """The front end without normalisation, made once a process."""
+    return FrontEnd()
+
+
 def _frame_sums(samples: np.ndarray) -> tuple[np.ndarray, int]:
     """Sums of the magnitudes and of their squares, (2, 257), over all frames of an utterance (N,)."""
-    magnitudes = FrontEnd()(torch.from_numpy(pad_reflect(samples))[None])[0].numpy().astype(np.float64)
+    magnitudes = _magnitudes()(torch.from_numpy(pad_reflect(samples))[None])[0].numpy().astype(np.float64)
     return np.stack([magnitudes.sum(axis=0), np.square(magnitudes).sum(axis=0)]), len(magnitudes)
 
 

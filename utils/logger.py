@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.files import write_atomically
+
 
 class _ConsoleHandler(logging.Handler):
     """Prints above a progress bar, if there is one."""
@@ -61,7 +63,7 @@ class RunLog:
             lines = self._metrics.read_text(encoding="utf-8").splitlines()
             # An interruption can leave half a line, which is of an epoch that was not finished.
             whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] <= epochs]
-            self._metrics.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+            write_atomically(self._metrics, "".join(f"{line}\n" for line in whole))
 
     def info(self, message: str) -> None:
         """A line to the console and log.txt."""
