@@ -75,6 +75,21 @@ _C.DATASET.PARTIAL_N_FRAMES = 300
 _C.SEARCH = CfgNode()
 # Candidate operations: s2 (DARTS) or s3 (with one-dimensional kernels); see models/genotypes.py
 _C.SEARCH.SPACE = "s2"
+# Alpha's gradient: exact; dense (the same, computed as the original does: slow, in much memory); or sampled (of the
+# sampled operation alone, as GDAS: cheapest, another estimate)
+_C.SEARCH.GRADIENT = "exact"
+# An edge's operations in a step: gumbel (one is drawn) or softmax (all are mixed, as in DARTS: dense by nature)
+_C.SEARCH.SAMPLING = "gumbel"
+# Temperature of the softmax over an edge's operations in the first epoch and in the last one, linear in between
+_C.SEARCH.TEMPERATURE = 1.0
+_C.SEARCH.TEMPERATURE_END = 1.0
+# What alpha learns on: val (the val part; the weights on the train part) or halves (of the train part, as in DARTS)
+_C.SEARCH.DATA_SPLIT = "val"
+# End the search after so many hours, even within an epoch, with the genotype of then; 0: no limit
+_C.SEARCH.MAX_HOURS = 0.0
+# End the search when skip connections have taken over for so many epochs in a row (see utils/monitor.py), with the
+# genotype from before; 0: warn only
+_C.SEARCH.COLLAPSE_PATIENCE = 0
 
 # ------------------------------------------------------------------------------------------------------------------
 # Training; search.py trains the supernet's weights by the same keys
@@ -98,6 +113,8 @@ _C.TRAIN.ARCH_BETA2 = 0.999
 _C.TRAIN.DROPPATH_PROB = 0.2
 # Share of the target spread evenly over all classes
 _C.TRAIN.LABEL_SMOOTHING = 0.1
+# fp32, or bf16: forward passes under bfloat16 autocast; front end, losses and weights stay in float32
+_C.TRAIN.PRECISION = "fp32"
 # Epochs run from BEGIN_EPOCH to END_EPOCH - 1
 _C.TRAIN.BEGIN_EPOCH = 0
 _C.TRAIN.END_EPOCH = 301
@@ -113,6 +130,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
     "DATASET.SUB_DIR": ("merged", "dev"),
     "SEARCH.SPACE": ("s2", "s3"),
+    "SEARCH.GRADIENT": ("exact", "dense", "sampled"),
+    "SEARCH.SAMPLING": ("gumbel", "softmax"),
+    "SEARCH.DATA_SPLIT": ("val", "halves"),
+    "TRAIN.PRECISION": ("fp32", "bf16"),
 }
 
 # key -> (least, greatest) value, both allowed; None: no limit
@@ -126,6 +147,10 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "MODEL.DROP_PATH_PROB": (0, 0.99),
     "DATASET.NUM_WORKERS": (0, None),
     "DATASET.PARTIAL_N_FRAMES": (32, None),
+    "SEARCH.TEMPERATURE": (0.01, None),
+    "SEARCH.TEMPERATURE_END": (0.01, None),
+    "SEARCH.MAX_HOURS": (0, None),
+    "SEARCH.COLLAPSE_PATIENCE": (0, None),
     "TRAIN.BATCH_SIZE": (1, None),
     "TRAIN.LR": (0, None),
     "TRAIN.LR_MIN": (0, None),
@@ -170,6 +195,8 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError(
             f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
         )
+    if cfg.SEARCH.SAMPLING == "softmax" and cfg.SEARCH.GRADIENT == "sampled":
+        raise UserError("SEARCH.GRADIENT sampled needs SEARCH.SAMPLING gumbel: softmax samples no operation")
     cfg.freeze()
     return cfg
 

@@ -5,13 +5,12 @@
 
 A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
 the val part, the other weights on the train part, in turn (first-order DARTS: Liu et al., ICLR 2019, algorithm 1 with
-xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020). The run folder gets genotype.txt
-after every epoch; at the end the genotype is printed, with the command that trains it.
+xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020). Every epoch leaves genotype.txt and pictures in
+the run folder; at the end the genotype is printed, with the command that trains it.
 """
 
 import argparse
 import shlex
-import time
 from pathlib import Path
 
 from config import flatten, load_config
@@ -27,22 +26,19 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    from torch import nn
-
     from data_objects.datasets import Corpus
     from models import build_supernet
-    from utils.checkpoint import LAST
-    from utils.engine import TrainingState, format_figures, open_run
-    from utils.files import write_atomically
-    from utils.optim import build_alpha_optimizer, build_weight_optimizer, cosine_lr, learning_rates, set_lr
+    from models.genotypes import read_genotype
+    from utils.engine import TrainingState, open_run
+    from utils.optim import build_alpha_optimizer, build_weight_optimizer
     from utils.runtime import prepare
 
     device = prepare(cfg)
     corpus = Corpus(cfg)
-    train_crops, val_crops = corpus.crops("train"), corpus.crops("val")
+    halves = cfg.SEARCH.DATA_SPLIT == "halves"
+    crops = corpus.halves() if halves else (corpus.crops("train"), corpus.crops("val"))
     supernet = build_supernet(cfg, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)).to(device)
     front_end = corpus.build_front_end().to(device)
-    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
     optimizers = {
         "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
         "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
@@ -50,78 +46,112 @@ def main() -> None:
     state = TrainingState(cfg, "search", supernet, front_end, optimizers, corpus)
     log = open_run(state, args.cfg, args.load_path)
     start_gradients_at_zero(supernet)
+    search(cfg, supernet, front_end, corpus, crops, optimizers, state=state, device=device, log=log)
+    log.close()
+    genotype = read_genotype(str(log.run_dir))
+    print(genotype)
+    print(training_command(cfg, args.cfg, genotype, len(corpus.speakers)))
 
-    epochs, began = cfg.TRAIN.END_EPOCH, time.perf_counter()
-    for epoch in range(state.epoch, epochs):
+
+def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device, log) -> None:
+    """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
+
+    Every epoch leaves its figures, genotype.txt, pictures and a checkpoint in the run folder.
+    """
+    from utils.checkpoint import LAST
+    from utils.engine import format_figures, identify
+    from utils.monitor import SearchClock, SearchHistory
+    from utils.optim import cosine_lr, learning_rates, linear, set_lr
+
+    epochs, steps = cfg.TRAIN.END_EPOCH, len(crops[0])
+    history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
+    clock = SearchClock((epochs - state.epoch) * steps, history.hours, cfg.SEARCH.MAX_HOURS)
+    while state.epoch < epochs and not clock.is_over() and not history.is_over():
+        epoch, before = state.epoch, supernet.genotype()
         set_lr(optimizers["weights"], cosine_lr(epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
-        supernet.drop_path_probability = cfg.TRAIN.DROPPATH_PROB * epoch / max(epochs - 1, 1)
-        figures = search_epoch(
-            supernet,
-            front_end,
-            train_crops,
-            val_crops,
-            optimizers,
-            criterion,
-            state=state,
-            device=device,
-            log=log,
-            every=cfg.PRINT_FREQ,
-        )
-        state.advance(len(train_crops))
-        figures |= supernet.alpha_entropies() | learning_rates(optimizers)
+        supernet.drop_path_probability = linear(epoch, epochs, 0.0, cfg.TRAIN.DROPPATH_PROB)
+        supernet.temperature = linear(epoch, epochs, cfg.SEARCH.TEMPERATURE, cfg.SEARCH.TEMPERATURE_END)
+        figures = search_epoch(cfg, supernet, front_end, crops, optimizers, clock, state=state, device=device, log=log)
+        if figures is None:  # out of time within the epoch
+            history.keep(supernet.genotype(), supernet.operation_names)
+            continue
+        if (epoch + 1) % cfg.VAL_FREQ == 0 or epoch + 1 == epochs:
+            argmax = identify(supernet, front_end, corpus, corpus.rows("val"), corpus.speakers, device)
+            figures |= {"argmax_top1": argmax["top1"], "argmax_loss": argmax["loss"]}
+        state.advance(steps)
+        figures |= history.add(epoch + 1, clock.hours, supernet, before) | learning_rates(optimizers)
         log.metrics(epoch + 1, figures)
         log.info(f"epoch {epoch + 1}/{epochs}: {format_figures(figures)}")
-        write_atomically(log.run_dir / "genotype.txt", f"{supernet.genotype()}\n")
+        if history.warning():
+            log.warning(history.warning())
+        history.keep(history.genotype(), supernet.operation_names)
         state.save(log.run_dir / LAST)
+    ended = (clock.is_over() or history.is_over()) if state.epoch < epochs else ""
+    log.info(
+        f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
+    )
 
-    log.info(f"searched in {time.perf_counter() - began:.1f} s; the genotype is in {log.run_dir / 'genotype.txt'}")
-    log.close()
-    print(supernet.genotype())
-    print(training_command(cfg, args.cfg, supernet.genotype(), len(corpus.speakers)))
 
-
-def search_epoch(
-    supernet, front_end, train_crops, val_crops, optimizers, criterion, *, state, device, log, every
-) -> dict[str, float]:
-    """One pass over the train part: for every batch of it, an alpha step on a val batch, then a weight step.
+def search_epoch(cfg, supernet, front_end, crops, optimizers, clock, *, state, device, log) -> dict[str, float] | None:
+    """One pass over the weights' crops, an iteration a batch; alpha's crops go on from where the last epoch left them.
 
     Returns:
-        Losses and Top-1 in per cent of either step, and utterances_per_second, over the epoch.
+        Losses and Top-1 in per cent of either step, and utterances_per_second, over the epoch; None if the clock ended
+        it before its last step.
     """
+    from torch import nn
+
     from utils.engine import check_finite, format_figures, to_features
     from utils.logger import progress_bar
     from utils.meters import TrainingMeter
 
     supernet.train()
-    steps = len(train_crops)
-    batches = zip(train_crops.epoch(state.epoch), val_crops.endless(state.step), strict=False)
-    train_meter, val_meter = TrainingMeter(), TrainingMeter()
-    for step, (train_batch, val_batch) in enumerate(progress_bar(batches, steps, f"epoch {state.epoch + 1}"), start=1):
-        supernet.learn_alpha()
-        optimizers["alpha"].zero_grad()
-        loss, logits, labels = take_gradients(supernet, *to_features(val_batch, front_end, device), criterion)
-        optimizers["alpha"].step()
-        val_meter.update(loss, logits, labels)
-
-        supernet.learn_weights()
-        optimizers["weights"].zero_grad(set_to_none=False)
-        loss, logits, labels = take_gradients(supernet, *to_features(train_batch, front_end, device), criterion)
-        optimizers["weights"].step()
-        train_meter.update(loss, logits, labels)
-
-        if step % every == 0 or step == steps:
-            figures = {f"train_{name}": value for name, value in train_meter.read().items()}
-            figures |= {f"val_{name}": value for name, value in val_meter.read().items()}
+    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    steps = len(crops[0])
+    batches = zip(crops[0].epoch(state.epoch), crops[1].endless(state.step), strict=False)
+    meters = {"train": TrainingMeter(), "val": TrainingMeter()}
+    for step, pair in enumerate(progress_bar(batches, steps, f"epoch {state.epoch + 1}"), start=1):
+        train_batch, val_batch = (to_features(batch, front_end, device) for batch in pair)
+        outcome = search_iteration(supernet, optimizers, criterion, train_batch, val_batch, cfg.TRAIN.PRECISION)
+        for name, meter in meters.items():
+            meter.update(*outcome[name])
+        if step % cfg.PRINT_FREQ == 0 or step == steps:
+            figures = {f"{name}_{key}": value for name, meter in meters.items() for key, value in meter.read().items()}
             check_finite(figures["train_loss"] + figures["val_loss"], state.epoch, step)
             if step < steps:
                 log.info(f"epoch {state.epoch + 1}, step {step}/{steps}: {format_figures(figures)}")
+        if time_left := clock.tick():
+            log.info(time_left)
+        if step < steps and clock.is_over():
+            return None
     return figures
 
 
-def take_gradients(supernet, features, labels, criterion):
-    """Loss and logits of a batch; its gradients are added to those of the parameters that learn."""
-    logits = supernet(features)
-    loss = criterion(logits, labels)
+def search_iteration(supernet, optimizers, criterion, train_batch, val_batch, precision: str = "fp32") -> dict:
+    """A step of alpha on its batch of features (B, T, F) and labels (B,), then a step of the weights on theirs.
+
+    Returns:
+        (loss, logits, labels) of either step, as `val` and `train`.
+    """
+    supernet.learn_alpha()
+    optimizers["alpha"].zero_grad()
+    val = take_gradients(supernet, *val_batch, criterion, precision)
+    optimizers["alpha"].step()
+
+    supernet.learn_weights()
+    optimizers["weights"].zero_grad(set_to_none=False)  # see start_gradients_at_zero
+    train = take_gradients(supernet, *train_batch, criterion, precision)
+    optimizers["weights"].step()
+    return {"train": train, "val": val}
+
+
+def take_gradients(supernet, features, labels, criterion, precision):
+    """Loss, logits and labels of a batch; its gradients are added to those of the parameters that learn."""
+    from utils.runtime import autocast
+
+    with autocast(features.device, precision):
+        logits = supernet(features)
+    loss = criterion(logits.float(), labels)
     loss.backward()
     return loss, logits, labels
 

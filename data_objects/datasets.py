@@ -4,6 +4,7 @@ Every random draw is a pure function of (seed, epoch, item): the order of an epo
 reversed. The number of loader workers changes nothing, and a run that is resumed draws what it would have drawn.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,10 +227,28 @@ class Corpus:
         Raises:
             UserError: the part has no utterances, or fewer than a batch.
         """
-        rows = self.rows(part)
+        return self._load(self.rows(part), f"the {part} part")
+
+    def halves(self) -> tuple[CropLoader, CropLoader]:
+        """Batches of random crops of two halves of the train part, each with half of every speaker's utterances.
+
+        Which half an utterance is in, SEED decides. Of an odd number the first half has one more.
+
+        Raises:
+            UserError: there are no utterances, or a half has fewer than a batch.
+        """
+        taken: Counter[str] = Counter()
+        halves: tuple[list[int], list[int]] = ([], [])
+        for row in np.random.default_rng((self._seed, 0)).permutation(self.rows("train")):
+            speaker = speaker_of(self.index.utterances[row])
+            halves[taken[speaker] % 2].append(row)
+            taken[speaker] += 1
+        return tuple(self._load(np.sort(half), "half of the train part") for half in halves)
+
+    def _load(self, rows: np.ndarray, name: str) -> CropLoader:
         if self._train_batch_size > len(rows):
             raise UserError(
-                f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of the {part} part "
+                f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of {name} "
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
         dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed)

@@ -77,7 +77,9 @@ def build_supernet(cfg: "CfgNode", num_classes: int) -> Supernet:
     """
     if cfg.MODEL.NAME in BASELINES:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
-    return build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
+    supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
+    supernet.gradient, supernet.sampling = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING
+    return supernet
 
 
 def build_model(architecture: dict[str, Any]) -> nn.Module:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from models.operations import OPERATIONS
@@ -225,4 +226,26 @@ def _derive_cell(alpha: Tensor, operations: Sequence[str]) -> tuple[Gene, ...]:
             edges.append((row[best], operations[best], source))
         edges.sort(key=lambda edge: -edge[0])  # stable: of equals the earlier source stays first
         genes.extend((operation, source) for _, operation, source in edges[:2])
+    return tuple(genes)
+
+
+def random_genotype(operations: Sequence[str], generator: np.random.Generator) -> Genotype:
+    """A genotype drawn by chance: for every node two different sources, each with an operation other than `none`.
+
+    Sources are uniform among the earlier nodes, operations uniform and independent: every cell that a search of
+    `operations` can derive is as likely as any other. What a search finds must beat such draws, trained and evaluated
+    in the same way, to be worth its time: random search is the baseline that Li and Talwalkar ("Random search and
+    reproducibility for neural architecture search", UAI 2019) found hard to beat, and Yang et al. ("NAS evaluation is
+    frustratingly hard", ICLR 2020) show that search space and training protocol explain most of what searches report.
+    """
+    concat = range(INPUTS, INPUTS + NODES)
+    return Genotype(_random_cell(operations, generator), concat, _random_cell(operations, generator), concat)
+
+
+def _random_cell(operations: Sequence[str], generator: np.random.Generator) -> tuple[Gene, ...]:
+    choices = [name for name in operations if name != "none"]
+    genes: list[Gene] = []
+    for node in range(NODES):
+        sources = generator.choice(INPUTS + node, size=2, replace=False)
+        genes.extend((choices[generator.integers(len(choices))], int(source)) for source in sources)
     return tuple(genes)

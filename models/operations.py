@@ -5,7 +5,7 @@ serve the supernet (norms not affine) and the derived networks (norms affine). S
 appendix A.1; Ding et al., AutoSpeech, Interspeech 2020.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +41,11 @@ class FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(x)
-        return self.norm(torch.cat([self.conv_1(x), self.conv_2(x)], dim=1))
+        return self.combine(self.relu(x))
+
+    def combine(self, rectified: Tensor) -> Tensor:
+        """What is made of relu(x)."""
+        return self.norm(torch.cat([self.conv_1(rectified), self.conv_2(rectified)], dim=1))
 
 
 def depthwise_separable(
@@ -122,6 +125,9 @@ OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
 }
 
 
+PARAMETER_FREE = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect")  # at stride 1
+
+
 def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
     """The operation `name` on `channels` channels; `affine` is True in derived networks, False in the supernet.
 
@@ -133,6 +139,47 @@ def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.M
     return OPERATIONS[name](channels, stride, affine)
 
 
+# ------------------------------------------------------------------------------------------------------------------
+# Without a graph
+# ------------------------------------------------------------------------------------------------------------------
+def run_without_graph(operation: nn.Module, x: Tensor, rectified: Tensor) -> Tensor:
+    """What `operation` makes of x (B, C, T, F), where no gradient will be asked for.
+
+    Args:
+        rectified: relu(x), which all convolutions begin with, so that an edge computes it once.
+    """
+    if isinstance(operation, nn.Sequential):
+        first, *rest = operation
+        x = rectified if isinstance(first, nn.ReLU) else _pool_without_graph(first, x)
+        for layer in rest:
+            x = x.relu_() if isinstance(layer, nn.ReLU) else layer(x)  # in place: x is ours by now
+        return x
+    return operation.combine(rectified) if isinstance(operation, FactorizedReduce) else operation(x)
+
+
+def _pool_without_graph(pool: nn.Module, x: Tensor) -> Tensor:
+    """3x3 pooling. On CPUs, PyTorch's spends most of its time on the positions of the maxima, which nobody needs."""
+    if not (isinstance(pool, nn.MaxPool2d) and pool.stride == 1 and x.device.type == "cpu" and min(x.shape[2:]) > 1):
+        return pool(x)
+    for dim in (2, 3):
+        x = _largest_of_three(x, dim)
+    return x
+
+
+def _largest_of_three(x: Tensor, dim: int) -> Tensor:
+    """The maximum of every element and its neighbours along a dimension of two or more elements."""
+    size = x.size(dim)
+    pairs = torch.maximum(x.narrow(dim, 0, size - 1), x.narrow(dim, 1, size - 1))
+    largest = torch.empty_like(x)
+    torch.maximum(pairs.narrow(dim, 0, size - 2), pairs.narrow(dim, 1, size - 2), out=largest.narrow(dim, 1, size - 2))
+    for end in (0, -1):
+        largest.select(dim, end).copy_(pairs.select(dim, end))
+    return largest
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Drop-path
+# ------------------------------------------------------------------------------------------------------------------
 def drop_path(x: Tensor, probability: float) -> Tensor:
     """Set whole samples of x (B, C, T, F) to zero with `probability`, and scale the others to keep the mean.
 
@@ -140,10 +187,9 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
     """
     if probability == 0:
         return x
-    keep = 1 - probability
-    return x * drop_path_mask(x, keep)
+    return x * drop_path_mask((x.size(0), 1, 1, 1), 1 - probability, x.device).to(x.dtype)
 
 
-def drop_path_mask(x: Tensor, keep: float) -> Tensor:
-    """One factor a sample of x (B, …), as (B, 1, 1, 1): 1/keep with probability `keep`, else 0."""
-    return torch.empty(x.size(0), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep)
+def drop_path_mask(shape: Sequence[int], keep: float, device: torch.device | None = None) -> Tensor:
+    """Factors for whole samples: each 1/keep with probability `keep`, else 0."""
+    return torch.empty(*shape, device=device).bernoulli_(keep).div_(keep)

@@ -1,6 +1,6 @@
 """The supernet: a network whose every edge is a mixed operation, weighted by the architecture parameters alpha."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from models.genotypes import EDGES, INPUTS, NODES, Genotype, derive_genotype
 from models.network import reduction_layers
-from models.operations import FactorizedReduce, ReLUConvNorm, build_operation, drop_path_mask
+from models.operations import (
+    FactorizedReduce,
+    ReLUConvNorm,
+    Zero,
+    build_operation,
+    drop_path_mask,
+    run_without_graph,
+)
 
 
 class MixedOperation(nn.Module):
@@ -18,23 +25,49 @@ class MixedOperation(nn.Module):
         super().__init__()
         self.operations = nn.ModuleList(build_operation(name, channels, stride, affine=False) for name in operations)
 
-    def forward(self, x: Tensor, weights: Tensor, sampled: int) -> Tensor:
-        """Map x (B, C, T, F) with the edge's weights (number of operations,), one-hot at `sampled`.
+    def forward(self, x: Tensor, weights: Tensor, sampled: int | None, mix: "Mix") -> Tensor:
+        """Map x (B, C, T, F) with the edge's weights (number of operations,) to (B, C, T/s, F/s), as `mix` does."""
+        return mix(self.operations, x, weights, sampled)
 
-        Operations of weight 0 give no output, pass no gradient to x, and take none themselves: the sampled one alone
-        is run. Only the gradient of the weights needs the others, and `_WeightGradient` computes it when it is asked
-        for. So this is sum(w_k op_k(x)) with its exact gradients, without the graphs of the operations not sampled.
-        """
-        output = self.operations[sampled](x)
-        if not weights.requires_grad:
-            return output
-        return _WeightGradient.apply(output, weights, x.detach(), self.operations, sampled)
+
+Mix = Callable[
+    [nn.ModuleList, Tensor, Tensor, int | None], Tensor
+]  # operations, x, weights, the sampled one's position
+
+
+def mix_dense(operations: nn.ModuleList, x: Tensor, weights: Tensor, sampled: int | None) -> Tensor:
+    """The sum as it is written: every operation runs, with its graph. Right for any weights."""
+    return sum(weight * operation(x) for weight, operation in zip(weights, operations, strict=True))
+
+
+def mix_exact(operations: nn.ModuleList, x: Tensor, weights: Tensor, sampled: int) -> Tensor:
+    """The same output and the same gradients where the weights are one-hot at `sampled`, for little.
+
+    Operations of weight 0 give no output, pass no gradient to x, and take none themselves: the sampled one alone is
+    run. Only the gradient of the weights needs the others, and `_WeightGradient` computes it when it is asked for.
+    """
+    output = operations[sampled](x)
+    if not weights.requires_grad:
+        return output
+    return _WeightGradient.apply(output, weights, x.detach(), operations, sampled)
+
+
+def mix_sampled(operations: nn.ModuleList, x: Tensor, weights: Tensor, sampled: int) -> Tensor:
+    """The same output, but the weights' gradient is that of the sampled operation alone (Dong and Yang, GDAS, 2019)."""
+    output = operations[sampled](x)
+    return weights[sampled] * output if weights.requires_grad else output
+
+
+# SEARCH.GRADIENT: how an edge with one-hot weights is computed.
+GRADIENTS: dict[str, Mix] = {"exact": mix_exact, "dense": mix_dense, "sampled": mix_sampled}
 
 
 class _WeightGradient(torch.autograd.Function):
     """The identity on an edge's output, which gives the edge's weights their gradient on the way back.
 
-    The gradient of the loss L in w_k is the inner product of its gradient in the output y with op_k(x).
+    The gradient of the loss L in w_k is the inner product of its gradient in the output y with op_k(x). It is needed
+    only once the former is there, so the operations that were not sampled run then, one after another, without graphs:
+    no more than one of their outputs is ever in memory.
     """
 
     @staticmethod
@@ -42,17 +75,29 @@ class _WeightGradient(torch.autograd.Function):
         ctx: Any, output: Tensor, weights: Tensor, x: Tensor, operations: nn.ModuleList, sampled: int
     ) -> Tensor:
         ctx.save_for_backward(output, x)
-        ctx.operations, ctx.sampled = operations, sampled
+        ctx.operations, ctx.sampled, ctx.weights_dtype = operations, sampled, weights.dtype
+        device = x.device.type
+        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         return output.view_as(output)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         output, x = ctx.saved_tensors
-        products = [
-            torch.sum(gradient * (output if k == ctx.sampled else operation(x)))
-            for k, operation in enumerate(ctx.operations)
-        ]
-        return gradient, torch.stack(products), None, None, None
+        device, dtype, enabled = ctx.autocast
+        products, rectified = [], torch.relu(x)  # which all convolutions begin with
+        with torch.autocast(device, dtype, enabled):
+            for k, operation in enumerate(ctx.operations):
+                if k == ctx.sampled:
+                    products.append(_inner_product(gradient, output))
+                elif isinstance(operation, Zero):
+                    products.append(gradient.new_zeros((), dtype=torch.promote_types(gradient.dtype, torch.float32)))
+                else:
+                    products.append(_inner_product(gradient, run_without_graph(operation, x, rectified)))
+        return gradient, torch.stack(products).to(ctx.weights_dtype), None, None, None
+
+
+def _inner_product(a: Tensor, b: Tensor) -> Tensor:
+    return torch.sum(a * b, dtype=torch.promote_types(a.dtype, torch.float32))
 
 
 class SearchCell(nn.Module):
@@ -81,20 +126,29 @@ class SearchCell(nn.Module):
         )
 
     def forward(
-        self, older: Tensor, newer: Tensor, weights: Tensor, sampled: Sequence[int], drop_path_probability: float
+        self,
+        older: Tensor,
+        newer: Tensor,
+        weights: Iterable[Tensor],
+        sampled: Iterable[int | None],
+        masks: Iterable[Tensor | None],
+        mix: Mix,
     ) -> Tensor:
-        """Map two inputs with weights (14, number of operations), one-hot at `sampled`, to (B, 4C, T/s, F/s)."""
+        """Map two inputs to (B, 4C, T/s, F/s).
+
+        Each edge has weights (number of operations,), the sampled operation's position, and drop-path's factors
+        (B, 1, 1, 1) for its output, None for none.
+        """
         states = [self.preprocess_older(older), self.preprocess_newer(newer)]
-        rows = iter(zip(self.edges, weights, sampled, strict=True))
+        rows = iter(zip(self.edges, weights, sampled, masks, strict=True))
         for _ in range(NODES):
-            states.append(sum(self._edge(state, *next(rows), drop_path_probability) for state in list(states)))
+            states.append(sum(self._edge(state, *next(rows), mix) for state in list(states)))
         return torch.cat(states[INPUTS:], dim=1)
 
-    def _edge(self, x: Tensor, edge: MixedOperation, weights: Tensor, sampled: int, drop_probability: float) -> Tensor:
-        output = edge(x, weights, sampled)
-        if self.training and drop_probability > 0:
-            output = output * drop_path_mask(output, 1 - drop_probability)
-        return output
+    @staticmethod
+    def _edge(x: Tensor, edge: MixedOperation, weights: Tensor, sampled: int | None, mask: Tensor | None, mix: Mix):
+        output = edge(x, weights, sampled, mix)
+        return output if mask is None else output * mask
 
 
 class Supernet(nn.Module):
@@ -107,7 +161,15 @@ class Supernet(nn.Module):
         num_classes: K.
 
     The architecture parameters `alpha_normal` and `alpha_reduce`, each (14, number of operations), are shared by all
-    cells of a kind and start at 1e-3 times a standard normal. `drop_path_probability` is set by the loop every epoch.
+    cells of a kind and start at 1e-3 times a standard normal.
+
+    Attributes:
+        gradient: how an edge is computed in training: see GRADIENTS.
+        sampling: gumbel (one operation an edge is drawn) or softmax (all are mixed, which is dense by nature).
+        temperature: of the softmax over an edge's operations.
+        drop_path_probability: on every edge's output.
+
+    The loop sets the last two every epoch.
     """
 
     def __init__(self, operations: Sequence[str], channels: int, layers: int, num_classes: int) -> None:
@@ -129,6 +191,9 @@ class Supernet(nn.Module):
         self.classifier = nn.Linear(newer, num_classes)
         self.alpha_normal = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
         self.alpha_reduce = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
+        self.gradient = "exact"
+        self.sampling = "gumbel"
+        self.temperature = 1.0
         self.drop_path_probability = 0.0
         alphas = {id(alpha) for alpha in self.arch_parameters()}
         self._weights = [parameter for parameter in self.parameters() if id(parameter) not in alphas]
@@ -143,9 +208,9 @@ class Supernet(nn.Module):
 
     def _set_learning(self, alpha: bool) -> None:
         for parameter in self.weight_parameters():
-            parameter.requires_grad_(not alpha)
+            parameter.requires_grad_(not alpha or self.gradient == "dense")
         for parameter in self.arch_parameters():
-            parameter.requires_grad_(alpha)
+            parameter.requires_grad_(alpha or self.gradient == "dense")
 
     def arch_parameters(self) -> list[nn.Parameter]:
         """Alpha alone."""
@@ -154,17 +219,6 @@ class Supernet(nn.Module):
     def weight_parameters(self) -> list[nn.Parameter]:
         """Everything but alpha."""
         return self._weights
-
-    def alpha_entropies(self) -> dict[str, float]:
-        """entropy_normal and entropy_reduce: the mean entropy, in nats, of the operations' probabilities on an edge.
-
-        It is log(number of operations) at first and 0 when all is decided.
-        """
-        entropies = {}
-        for name, alpha in (("normal", self.alpha_normal), ("reduce", self.alpha_reduce)):
-            log_probabilities = alpha.detach().log_softmax(dim=-1)
-            entropies[f"entropy_{name}"] = -(log_probabilities.exp() * log_probabilities).sum(dim=-1).mean().item()
-        return entropies
 
     def genotype(self) -> Genotype:
         """What the present alpha derives to."""
@@ -176,38 +230,61 @@ class Supernet(nn.Module):
         smallest = torch.finfo(uniform.dtype).tiny
         return -(-uniform.clamp_min(smallest).log()).clamp_min(smallest).log()
 
+    def draw_drop_path(self, batch_size: int) -> Tensor | None:
+        """Drop-path's factors (cells, 14, B, 1, 1, 1) for every edge's output, from torch's CPU generator; None for 1.
+
+        Each is 1 / (1 - p) with the probability 1 - p, else 0. One draw for all cells costs a GPU a single transfer.
+        """
+        if not self.training or self.drop_path_probability == 0:
+            return None
+        shape = (len(self.cells), EDGES, batch_size, 1, 1, 1)
+        return drop_path_mask(shape, 1 - self.drop_path_probability)
+
     def sample_paths(self, noise: Tensor | None) -> tuple[Tensor, list[list[int]]]:
         """One operation for every edge of every cell.
 
-        w = one_hot(argmax) - stop_gradient(soft) + soft, soft = softmax(log_softmax(alpha) + noise): one operation
-        forward, the gradient of the soft weights backward (straight-through Gumbel-softmax at temperature 1; Jang et
-        al., ICLR 2017, section 2.2). Without noise, the argmax of alpha.
+        w = one_hot(argmax) - stop_gradient(soft) + soft, soft = softmax((log_softmax(alpha) + noise) / temperature):
+        one operation forward, the gradient of the soft weights backward (straight-through Gumbel-softmax; Jang et al.,
+        ICLR 2017, section 2.2). Without noise, the argmax of alpha.
 
         Returns:
             The weights (cells, 14, number of operations), and the position of each edge's sampled operation.
         """
-        alphas = [self.alpha_reduce if cell.reduction else self.alpha_normal for cell in self.cells]
-        logits = torch.stack(alphas).log_softmax(dim=-1)
-        soft = (logits if noise is None else logits + noise.to(logits)).softmax(dim=-1)
-        sampled = soft.argmax(dim=-1)
+        logits = self._stack_alphas().log_softmax(dim=-1)
+        noisy = logits if noise is None else logits + noise.to(logits)
+        soft = (noisy / self.temperature).softmax(dim=-1)
+        sampled = noisy.argmax(dim=-1)
         hard = nn.functional.one_hot(sampled, soft.size(-1)).to(soft)
         return hard - soft.detach() + soft, sampled.tolist()
 
+    def mix_weights(self) -> Tensor:
+        """The weights (cells, 14, number of operations) of DARTS's mixture: softmax(alpha / temperature)."""
+        return (self._stack_alphas() / self.temperature).softmax(dim=-1)
+
+    def _stack_alphas(self) -> Tensor:
+        return torch.stack([self.alpha_reduce if cell.reduction else self.alpha_normal for cell in self.cells])
+
     def embed(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Embeddings (B, D) of features (B, T, F); see `forward`."""
-        if noise is None and self.training:
-            noise = self.draw_noise()
-        weights, sampled = self.sample_paths(noise)
+        if self.training and self.sampling == "softmax":
+            weights, mix = self.mix_weights(), mix_dense
+            sampled: list = [[None] * EDGES] * len(self.cells)
+        else:
+            noise = self.draw_noise() if noise is None and self.training else noise
+            weights, sampled = self.sample_paths(noise)
+            mix = GRADIENTS[self.gradient] if self.training else mix_exact
+        masks = self.draw_drop_path(features.size(0))
+        masks = [[None] * EDGES] * len(self.cells) if masks is None else masks.to(features, non_blocking=True)
         older = newer = self.stem(features.unsqueeze(1))  # (B, 1, T, F) -> (B, 3C, T/2, F/2)
-        for cell, cell_weights, cell_sampled in zip(self.cells, weights, sampled, strict=True):
-            output = cell(older, newer, cell_weights, cell_sampled, self.drop_path_probability)
-            older, newer = newer, output
+        for cell, *edges in zip(self.cells, weights, sampled, masks, strict=True):
+            older, newer = newer, cell(older, newer, *edges, mix)
         return newer.mean(dim=(2, 3))
 
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Logits (B, K) of features (B, T, F).
 
         In training every cell draws its own operations, with `noise` (cells, 14, number of operations) where it is
-        given; in evaluation each edge runs the argmax of alpha, without noise (the original samples there too).
+        given, or mixes all of them (`sampling` softmax); in evaluation each edge runs the argmax of alpha, without
+        noise (the original samples there too).
         """
         return self.classifier(self.embed(features, noise))

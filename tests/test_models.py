@@ -1,9 +1,10 @@
 """The networks: sizes, shapes, exact gradients of the supernet, drop-path, memory layout, weights to start from."""
 
+import copy
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from models.operations import (
     ReLUConvNorm,
     build_operation,
     drop_path,
-    drop_path_mask,
+    run_without_graph,
 )
 from models.resnet import resnet18
 from models.supernet import Supernet
@@ -269,27 +270,27 @@ class DenseSupernet(nn.Module):
             older, newer = newer, NODES * channels
         self.classifier = nn.Linear(newer, CLASSES)
 
-    def forward(self, features: Tensor, weights: Sequence[Tensor], drop_path_probability: float) -> Tensor:
-        """Logits of features (B, T, F) with the weights (14, operations) of every cell."""
+    def forward(self, features: Tensor, weights: Sequence[Tensor], masks: Sequence | None) -> Tensor:
+        """Logits of features (B, T, F) with the weights (14, operations) and drop-path's masks of every cell."""
+        masks = [[1] * EDGES] * len(self.cells) if masks is None else masks
         older = newer = self.stem(features.unsqueeze(1))
-        for (first, second, *edges), cell_weights in zip(self.cells, weights, strict=True):
+        for (first, second, *edges), cell_weights, cell_masks in zip(self.cells, weights, masks, strict=True):
             states = [first(older), second(newer)]
-            mixed = zip(edges, cell_weights, strict=True)
+            mixed = zip(edges, cell_weights, cell_masks, strict=True)
             for _ in range(NODES):
-                states.append(sum(self.mix(x, *next(mixed), drop_path_probability) for x in list(states)))
+                states.append(sum(self.mix(x, *next(mixed)) for x in list(states)))
             older, newer = newer, torch.cat(states[INPUTS:], dim=1)
         return self.classifier(newer.mean(dim=(2, 3)))
 
     @staticmethod
-    def mix(x: Tensor, operations: nn.ModuleList, weights: Tensor, drop_path_probability: float) -> Tensor:
+    def mix(x: Tensor, operations: nn.ModuleList, weights: Tensor, mask: Tensor | int) -> Tensor:
         """The sum over k of w_k op_k(x), with drop-path."""
-        output = sum(weight * operation(x) for weight, operation in zip(weights, operations, strict=True))
-        return output * drop_path_mask(output, 1 - drop_path_probability) if drop_path_probability else output
+        return mask * sum(weight * operation(x) for weight, operation in zip(weights, operations, strict=True))
 
 
-def straight_through(alpha: Tensor, noise: Tensor | float) -> Tensor:
+def straight_through(alpha: Tensor, noise: Tensor | float, temperature: float = 1.0) -> Tensor:
     """One-hot forward, the gradient of the softmax backward."""
-    soft = (alpha.log_softmax(dim=-1) + noise).softmax(dim=-1)
+    soft = ((alpha.log_softmax(dim=-1) + noise) / temperature).softmax(dim=-1)
     return nn.functional.one_hot(soft.argmax(dim=-1), soft.size(-1)) - soft.detach() + soft
 
 
@@ -314,16 +315,28 @@ def draw_batch() -> tuple[Tensor, Tensor]:
 
 
 def oracle_gradients(
-    supernet: Supernet, oracle: DenseSupernet, noise: Tensor, drop_path_probability: float
+    supernet: Supernet, oracle: DenseSupernet, weights_of: Callable[[Tensor, int], Tensor], masks: Tensor | None
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Logits, and the gradients of alpha and of the weights, of the dense oracle."""
+    """Logits, and the gradients of alpha and of the weights, of the dense oracle.
+
+    `weights_of` gives the edges' weights by alpha and the cell's number.
+    """
     features, labels = draw_batch()
     alphas = [alpha.detach().clone().requires_grad_() for alpha in supernet.arch_parameters()]
-    weights = [straight_through(alphas[kind], noise[cell]) for cell, kind in enumerate(oracle.is_reduction)]
-    logits = oracle(features, weights, drop_path_probability)
+    weights = [weights_of(alphas[kind], cell) for cell, kind in enumerate(oracle.is_reduction)]
+    logits = oracle(features, weights, masks)
     parameters = list(oracle.parameters())
     gradients = torch.autograd.grad(nn.functional.cross_entropy(logits, labels), [*alphas, *parameters])
     return logits, list(gradients[:2]), list(gradients[2:])
+
+
+def supernet_gradients(supernet: Supernet, step: str, noise: Tensor | None) -> Tensor:
+    """Take the gradients of one step, `alpha` or `weights`, in float64; returns the logits."""
+    {"alpha": supernet.learn_alpha, "weights": supernet.learn_weights}[step]()
+    features, labels = draw_batch()
+    logits = supernet(features, noise)
+    nn.functional.cross_entropy(logits, labels).backward()
+    return logits
 
 
 def assert_gradients_equal(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
@@ -334,28 +347,120 @@ def assert_gradients_equal(actual: Sequence[Tensor], expected: Sequence[Tensor])
         assert (own - gradient).abs().max() <= 1e-9 * largest
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
 @pytest.mark.parametrize("drop_path_probability", [0.0, 0.4])
 @pytest.mark.parametrize("step", ["alpha", "weights"])
+@pytest.mark.parametrize("gradient", ["exact", "dense"])
 @pytest.mark.parametrize("space", SEARCH_SPACES)
-def test_supernet_has_exact_gradients(space: str, step: str, drop_path_probability: float) -> None:
+def test_supernet_has_exact_gradients(
+    space: str, gradient: str, step: str, drop_path_probability: float, temperature: float
+) -> None:
     """Running few operations gives what running all of them gives: logits, alpha's and the weights' gradients."""
     supernet, oracle = build_pair(space)
+    supernet.gradient, supernet.temperature = gradient, temperature
+    supernet.drop_path_probability = drop_path_probability
     noise = supernet.draw_noise().double()
     torch.manual_seed(5)
-    expected, alpha_gradients, weight_gradients = oracle_gradients(supernet, oracle, noise, drop_path_probability)
-    supernet.drop_path_probability = drop_path_probability
-    {"alpha": supernet.learn_alpha, "weights": supernet.learn_weights}[step]()
-    features, labels = draw_batch()
+    masks = supernet.draw_drop_path(3)
+    expected, alpha_gradients, weight_gradients = oracle_gradients(
+        supernet, oracle, lambda alpha, cell: straight_through(alpha, noise[cell], temperature), masks
+    )
     torch.manual_seed(5)  # the same masks
-    logits = supernet(features, noise)
-    nn.functional.cross_entropy(logits, labels).backward()
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(supernet_gradients(supernet, step, noise), expected, rtol=0, atol=1e-9)
     if step == "alpha":
         assert_gradients_equal(supernet.arch_parameters(), alpha_gradients)
-        assert all(weight.grad is None for weight in supernet.weight_parameters())
     else:
         assert_gradients_equal(supernet.weight_parameters(), weight_gradients)
-        assert all(alpha.grad is None for alpha in supernet.arch_parameters())
+    idle = supernet.weight_parameters() if step == "alpha" else supernet.arch_parameters()
+    assert gradient == "dense" or all(parameter.grad is None for parameter in idle)
+
+
+@pytest.mark.parametrize("cell", ["normal", "reduce"])
+@pytest.mark.parametrize("space", SEARCH_SPACES)
+def test_alpha_of_either_cell_gets_a_gradient_for_every_operation(space: str, cell: str) -> None:
+    """Also `none`, which gives nothing: the softmax couples it to the others."""
+    supernet, _ = build_pair(space)
+    supernet_gradients(supernet, "alpha", None)
+    assert (getattr(supernet, f"alpha_{cell}").grad != 0).all()
+
+
+def test_exact_and_dense_see_the_same_batches_in_the_alpha_step() -> None:
+    """Running statistics of the norms of all operations are the same after it: those not sampled see the batch too."""
+    supernet, _ = build_pair("s3")
+    twin = copy.deepcopy(supernet)
+    twin.gradient = "dense"
+    noise = supernet.draw_noise().double()
+    for network in (supernet, twin):
+        supernet_gradients(network, "alpha", noise)
+    for (name, own), other in zip(supernet.named_buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-9, msg=name)
+
+
+def test_sampled_gradient_is_that_of_the_sampled_operations_alone() -> None:
+    """As if the inner products of all other operations were 0 in the gradient of the weights; weights as in exact."""
+    supernet, oracle = build_pair("s2")
+    supernet.gradient = "sampled"
+    noise = supernet.draw_noise().double()
+
+    def detached(alpha: Tensor, cell: int) -> Tensor:
+        soft = straight_through(alpha, noise[cell])
+        hard = soft.detach().round()
+        return torch.where(hard == 1, soft, hard)
+
+    expected, alpha_gradients, weight_gradients = oracle_gradients(supernet, oracle, detached, None)
+    torch.testing.assert_close(supernet_gradients(supernet, "alpha", noise), expected, rtol=0, atol=1e-9)
+    assert_gradients_equal(supernet.arch_parameters(), alpha_gradients)
+    supernet_gradients(supernet, "weights", noise)
+    assert_gradients_equal(supernet.weight_parameters(), weight_gradients)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "dense"])
+@pytest.mark.parametrize("step", ["alpha", "weights"])
+def test_softmax_mixes_all_operations(step: str, gradient: str) -> None:
+    """DARTS: every operation by its softmax at the temperature, without noise."""
+    supernet, oracle = build_pair("s2")
+    supernet.gradient, supernet.sampling, supernet.temperature = gradient, "softmax", 0.7
+    expected, alpha_gradients, weight_gradients = oracle_gradients(
+        supernet, oracle, lambda alpha, cell: (alpha / 0.7).softmax(dim=-1), None
+    )
+    torch.testing.assert_close(supernet_gradients(supernet, step, None), expected, rtol=0, atol=1e-9)
+    if step == "alpha":
+        assert_gradients_equal(supernet.arch_parameters(), alpha_gradients)
+    else:
+        assert_gradients_equal(supernet.weight_parameters(), weight_gradients)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 9), (7, 3), (8, 8), (1, 5)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_without_a_graph(name: str, stride: int, size: tuple[int, int]) -> None:
+    """The short cuts give what the operations give, and leave their inputs alone."""
+    operation = build_operation(name, 4, stride, affine=False).double()
+    x = torch.randn(3, 4, *size, dtype=torch.float64).to(memory_format=torch.channels_last)
+    given = x.clone()
+    with torch.no_grad():
+        expected = operation(x)
+        rectified = torch.relu(x)
+        actual = run_without_graph(operation, x, rectified)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+    assert torch.equal(x, given)
+    assert torch.equal(rectified, torch.relu(given))
+
+
+def test_exact_search_in_bfloat16() -> None:
+    """Under autocast the operations run in the backward pass as they would have in the forward pass."""
+    supernet = Supernet(SEARCH_SPACES["s2"], CHANNELS, LAYERS, CLASSES).train()
+    features, labels = draw_batch()
+    noise, gradients = supernet.draw_noise(), {}
+    supernet.learn_alpha()
+    for gradient in ("exact", "dense"):
+        supernet.gradient = gradient
+        supernet.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = supernet(features.float(), noise)
+        nn.functional.cross_entropy(logits.float(), labels).backward()
+        gradients[gradient] = torch.cat([alpha.grad for alpha in supernet.arch_parameters()]).flatten()
+    assert torch.cosine_similarity(gradients["exact"], gradients["dense"], dim=0) > 0.9
 
 
 def test_supernet_draws_paths_in_training() -> None:
@@ -378,7 +483,7 @@ def test_supernet_evaluates_the_argmax_without_noise() -> None:
     ]
     state = torch.get_rng_state()
     with torch.no_grad():
-        torch.testing.assert_close(supernet(features), oracle(features, weights, 0.0), rtol=0, atol=1e-9)
+        torch.testing.assert_close(supernet(features), oracle(features, weights, None), rtol=0, atol=1e-9)
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from config import flatten
+from config import default_config, flatten
 from utils.errors import UserError
 from utils.files import write_atomically
 
@@ -142,6 +142,8 @@ FREE_SETTINGS = (
     "MODEL.NAME",  # the architecture is compared by itself
     "MODEL.NUM_CLASSES",
     "MODEL.PRETRAINED",
+    "SEARCH.MAX_HOURS",
+    "SEARCH.COLLAPSE_PATIENCE",
     "EVAL",
     "TRAIN.END_EPOCH",
 )
@@ -157,6 +159,7 @@ def check_settings(config: str, checkpoint: Checkpoint, path: Path) -> None:
         UserError: naming what differs, with both values.
     """
     now, before = (flatten(yaml.safe_load(text)) for text in (config, checkpoint.config))
+    before = flatten(default_config()) | before  # a key that is newer than the run had no other value
     differing = [
         f"{key} {before.get(key)} (now {now.get(key)})"
         for key in sorted(now.keys() | before.keys())

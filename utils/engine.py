@@ -36,7 +36,7 @@ from utils.logger import RunLog, get_logger, progress_bar
 from utils.meters import TrainingMeter
 from utils.metrics import cosine_scores, top_k_accuracy
 from utils.optim import build_weight_optimizer, cosine_lr, set_lr
-from utils.runtime import create_run_dir, prepare
+from utils.runtime import autocast, create_run_dir, prepare
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -167,7 +167,16 @@ def train_network(
         if isinstance(network, Network):
             network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB * epoch / cfg.TRAIN.END_EPOCH
         figures = {"lr": lr} | train_epoch(
-            network, front_end, crops, optimizer, criterion, epoch=epoch, device=device, log=log, every=cfg.PRINT_FREQ
+            network,
+            front_end,
+            crops,
+            optimizer,
+            criterion,
+            epoch=epoch,
+            device=device,
+            log=log,
+            every=cfg.PRINT_FREQ,
+            precision=cfg.TRAIN.PRECISION,
         )
         is_best = False
         if (epoch + 1) % cfg.VAL_FREQ == 0 or epoch + 1 == cfg.TRAIN.END_EPOCH:
@@ -196,14 +205,16 @@ def train_epoch(
     device: torch.device,
     log: RunLog,
     every: int,
+    precision: str,
 ) -> dict[str, float]:
     """One pass over the training crops; returns the mean train_loss, train_top1 in per cent, utterances_per_second."""
     network.train()
     meter = TrainingMeter()
     for step, batch in enumerate(progress_bar(crops.epoch(epoch), len(crops), f"epoch {epoch + 1}"), start=1):
         features, labels = to_features(batch, front_end, device)
-        logits = network(features)
-        loss = criterion(logits, labels)
+        with autocast(device, precision):
+            logits = network(features)
+        loss = criterion(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

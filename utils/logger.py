@@ -65,6 +65,10 @@ class RunLog:
             whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] <= epochs]
             write_atomically(self._metrics, "".join(f"{line}\n" for line in whole))
 
+    def warning(self, message: str) -> None:
+        """A warning to the console and log.txt."""
+        self.logger.warning(f"WARNING: {message}")
+
     def info(self, message: str) -> None:
         """A line to the console and log.txt."""
         self.logger.info(message)

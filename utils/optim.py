@@ -36,6 +36,11 @@ def cosine_lr(epoch: int, epochs: int, lr: float, lr_min: float) -> float:
     return lr_min + 0.5 * (lr - lr_min) * (1 + math.cos(math.pi * epoch / epochs))
 
 
+def linear(epoch: int, epochs: int, first: float, last: float) -> float:
+    """A value that goes in a straight line from `first` in epoch 0 to `last` in the last of `epochs`."""
+    return first + (last - first) * epoch / max(epochs - 1, 1)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group this learning rate."""
     for group in optimizer.param_groups:

@@ -74,6 +74,13 @@ def prepare(cfg: "CfgNode") -> "torch.device":
     return device
 
 
+def autocast(device: "torch.device", precision: str) -> "torch.autocast":
+    """The context that TRAIN.PRECISION asks for around a forward pass: bf16 autocast, or nothing for fp32."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def create_run_dir(cfg: "CfgNode", script: str, config_file: str) -> Path:
     """Make OUT_DIR/<script>/<config>-<time>/ with the settings in config.yaml."""
     stem = f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,55 @@
+"""Draw the two cells of a genotype as graphs.
+
+    python tools/draw_genotype.py paper                                              # genotype.png and genotype.pdf
+    python tools/draw_genotype.py output/search/search-20200701-120000 --out found   # found.png and found.pdf
+    python tools/draw_genotype.py GENOTYPE-or-file --out cells.svg
+
+The paths of the pictures are printed, one a line.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.runtime import run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "genotype",
+        metavar="GENOTYPE",
+        help="a genotype, a file that holds one, the folder of a search, or `paper` for the paper's",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="NAME",
+        default="genotype",
+        help="the picture to write, .png, .pdf or .svg; without a suffix, both .png and .pdf (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from models.genotypes import PAPER_GENOTYPE, read_genotype
+    from utils.errors import UserError
+    from utils.plots import draw_genotype, save_figure
+
+    genotype = PAPER_GENOTYPE if args.genotype == "paper" else read_genotype(args.genotype)
+    out = Path(args.out)
+    if not out.name:
+        raise UserError(f"--out must be the name of a picture, not {args.out!r}")
+    formats = (out.suffix.removeprefix("."),) if out.suffix else ("png", "pdf")
+    try:
+        paths = save_figure(draw_genotype(genotype), out.with_suffix(""), formats)
+    except OSError as error:
+        raise UserError(f"--out: cannot write {out} ({error.strerror}); the folder must exist and be yours") from error
+    for path in paths:
+        print(path)
+
+
+if __name__ == "__main__":
+    run_script(main)
