@@ -6,6 +6,7 @@ appendix A.1; Ding et al., AutoSpeech, Interspeech 2020.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,26 +37,97 @@ class FactorizedReduce(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
         super().__init__()
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
+        self.conv_2 = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.combine(self.relu(x))
+        return self.combine(self.relu(_EverySecond.apply(x)))
 
-    def combine(self, rectified: Tensor) -> Tensor:
-        """What is made of relu(x)."""
-        return self.norm(torch.cat([self.conv_1(rectified), self.conv_2(rectified)], dim=1))
+    def combine(self, grid: Tensor) -> Tensor:
+        """What is made of every second frame and bin of relu(x)."""
+        return self.norm(torch.cat([self.conv_1(grid), self.conv_2(grid)], dim=1))
+
+
+class _EverySecond(torch.autograd.Function):
+    """x[:, :, ::2, ::2], in x's memory format, as its gradient is.
+
+    Convolutions of stride 2 would do, but their gradients are slow on CPUs; indexing, too: its gradient is channels-first.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape, ctx.format = x.shape, _memory_format(x)
+        return x[:, :, ::2, ::2].contiguous(memory_format=ctx.format)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        spread = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=ctx.format).zero_()
+        spread[:, :, ::2, ::2] = gradient
+        return spread
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format
+
+
+class DepthwiseConv(nn.Conv2d):
+    """A depthwise convolution that keeps the size at stride 1, with a faster gradient of its input on CPUs if dilated."""
+
+    def __init__(self, channels: int, kernel_size: KernelSize, stride: int, dilation: int) -> None:
+        padding = tuple(dilation * (size - 1) // 2 for size in kernel_size)
+        super().__init__(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (
+            max(self.dilation) > 1
+            and x.requires_grad
+            and x.device.type == "cpu"
+            and not torch.is_autocast_enabled("cpu")
+        ):
+            return _DepthwiseConv.apply(x, self.weight, self.stride[0], self.padding, self.dilation)
+        return super().forward(x)
+
+
+class _DepthwiseConv(torch.autograd.Function):
+    """The gradient of the input is a convolution too: of the output's, spread over the grid, with the kernel turned."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: tuple[int, int], dilation: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.settings = stride, padding, dilation
+        return nn.functional.conv2d(x, weight, None, stride, padding, dilation, groups=x.size(1))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation = ctx.settings
+        of_x = of_weight = None
+        if ctx.needs_input_grad[1]:
+            arguments = [stride, stride], padding, dilation, False, [0, 0], x.size(1), [False, True, False]
+            of_weight = torch.ops.aten.convolution_backward(gradient, x, weight, None, *arguments)[1]
+        if ctx.needs_input_grad[0]:
+            if stride > 1:
+                spread = torch.zeros_like(x)
+                spread[:, :, ::stride, ::stride] = gradient
+                gradient = spread
+            turned = weight.flip(2, 3).contiguous(memory_format=torch.channels_last)
+            of_x = nn.functional.conv2d(gradient, turned, None, 1, padding, dilation, groups=x.size(1))
+        return of_x, of_weight, None, None, None
 
 
 def depthwise_separable(
     channels: int, kernel_size: KernelSize, stride: int, dilation: int, affine: bool
 ) -> list[nn.Module]:
     """The layers ReLU, depthwise convolution, pointwise convolution, norm; the size is kept at stride 1."""
-    padding = tuple(dilation * (size - 1) // 2 for size in kernel_size)
     return [
         nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False),
+        DepthwiseConv(channels, kernel_size, stride, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels, affine=affine),
     ]
@@ -154,16 +226,26 @@ def run_without_graph(operation: nn.Module, x: Tensor, rectified: Tensor) -> Ten
         for layer in rest:
             x = x.relu_() if isinstance(layer, nn.ReLU) else layer(x)  # in place: x is ours by now
         return x
-    return operation.combine(rectified) if isinstance(operation, FactorizedReduce) else operation(x)
+    return operation.combine(rectified[:, :, ::2, ::2]) if isinstance(operation, FactorizedReduce) else operation(x)
 
 
 def _pool_without_graph(pool: nn.Module, x: Tensor) -> Tensor:
-    """3x3 pooling. On CPUs, PyTorch's spends most of its time on the positions of the maxima, which nobody needs."""
-    if not (isinstance(pool, nn.MaxPool2d) and pool.stride == 1 and x.device.type == "cpu" and min(x.shape[2:]) > 1):
+    """3x3 pooling. PyTorch's is slow on CPUs: the maximum's looks for positions that nobody needs here."""
+    if x.device.type != "cpu" or pool.stride != 1 or min(x.shape[2:]) == 1:
         return pool(x)
-    for dim in (2, 3):
-        x = _largest_of_three(x, dim)
-    return x
+    if isinstance(pool, nn.MaxPool2d):
+        return _largest_of_three(_largest_of_three(x, 2), 3)
+    ones = x.new_ones(x.size(1), 1, 3, 3).contiguous(memory_format=torch.channels_last)
+    sums = nn.functional.conv2d(x, ones, padding=1, groups=x.size(1))
+    rows, columns = (_neighbours(size, x) for size in x.shape[2:])
+    return sums.div_(rows[:, None] * columns)
+
+
+def _neighbours(size: int, like: Tensor) -> Tensor:
+    """How many elements of a row are next to each one, itself among them: 2 at the ends, else 3."""
+    counts = like.new_full((size,), 3)
+    counts[[0, -1]] = 2
+    return counts
 
 
 def _largest_of_three(x: Tensor, dim: int) -> Tensor:

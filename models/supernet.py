@@ -142,7 +142,8 @@ class SearchCell(nn.Module):
         states = [self.preprocess_older(older), self.preprocess_newer(newer)]
         rows = iter(zip(self.edges, weights, sampled, masks, strict=True))
         for _ in range(NODES):
-            states.append(sum(self._edge(state, *next(rows), mix) for state in list(states)))
+            first, *others = (self._edge(state, *next(rows), mix) for state in list(states))
+            states.append(sum(others, start=first))
         return torch.cat(states[INPUTS:], dim=1)
 
     @staticmethod
