@@ -49,6 +49,8 @@ SCRIPTS = (
 IDENTIFICATION = ["top1", "top5", "utterances", "speakers"]
 VERIFICATION = ["eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap"]
 RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt"}
+PICTURES = {f"{name}.{suffix}" for name in ("genotype", "alpha-normal", "alpha-reduce") for suffix in ("png", "pdf")}
+SEARCH_FILES = {"events", "genotype.txt", "architecture.jsonl"} | PICTURES
 
 
 def only_run(out: Path, script: str) -> Path:
@@ -118,7 +120,7 @@ def test_search_prints_the_genotype_and_the_command_that_trains_it(searched: tup
 def test_run_folder_of_a_search(toy: Path, searched: tuple[Outcome, Path]) -> None:
     """Settings, log, figures of every epoch, events, the last checkpoint, the genotype."""
     _, run_dir = searched
-    assert names(run_dir) == RUN_FILES | {"events", "genotype.txt"}
+    assert names(run_dir) == RUN_FILES | SEARCH_FILES
     assert str(toy) == load_config(run_dir / "config.yaml").DATASET.DATA_DIR
     figures = metrics(run_dir)
     assert [line["epoch"] for line in figures] == [1, 2]
