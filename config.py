@@ -85,7 +85,8 @@ _C.SEARCH.TEMPERATURE = 1.0
 _C.SEARCH.TEMPERATURE_END = 1.0
 # What alpha learns on: val (the val part; the weights on the train part) or halves (of the train part, as in DARTS)
 _C.SEARCH.DATA_SPLIT = "val"
-# End the search after so many hours, even within an epoch, with the genotype of then; 0: no limit
+# End the search after so many hours (finished epochs of interrupted runs count), even within an epoch, with the
+# genotype of then; 0: no limit
 _C.SEARCH.MAX_HOURS = 0.0
 # End the search when skip connections have taken over for so many epochs in a row (see utils/monitor.py), with the
 # genotype from before; 0: warn only

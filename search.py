@@ -4,9 +4,10 @@
     python search.py --cfg exps/search.yaml --load_path runs/search/...      # go on with a search
 
 A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
-the val part, the other weights on the train part, in turn (first-order DARTS: Liu et al., ICLR 2019, algorithm 1 with
-xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020). Every epoch leaves genotype.txt and pictures in
-the run folder; at the end the genotype is printed, with the command that trains it.
+the val part (or on half of the train part: SEARCH.DATA_SPLIT), the other weights on the train part, in turn (first-order
+DARTS: Liu et al., ICLR 2019, algorithm 1 with xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech 2020).
+Every epoch leaves genotype.txt and pictures in the run folder; at the end the genotype is printed, with the command that
+trains it.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main() -> None:
     start_gradients_at_zero(supernet)
     search(cfg, supernet, front_end, corpus, crops, optimizers, state=state, device=device, log=log)
     log.close()
-    genotype = read_genotype(str(log.run_dir))
+    genotype = read_genotype(str(log.run_dir / "genotype.txt"))
     print(genotype)
     print(training_command(cfg, args.cfg, genotype, len(corpus.speakers)))
 
@@ -63,9 +64,10 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
     from utils.monitor import SearchClock, SearchHistory
     from utils.optim import cosine_lr, learning_rates, linear, set_lr
 
-    epochs, steps = cfg.TRAIN.END_EPOCH, len(crops[0])
+    epochs, steps, val_rows = cfg.TRAIN.END_EPOCH, len(crops[0]), corpus.rows("val")
     history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
     clock = SearchClock((epochs - state.epoch) * steps, history.hours, cfg.SEARCH.MAX_HOURS)
+    history.keep(history.genotype() if history.records else supernet.genotype(), supernet.operation_names)
     while state.epoch < epochs and not clock.is_over() and not history.is_over():
         epoch, before = state.epoch, supernet.genotype()
         set_lr(optimizers["weights"], cosine_lr(epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
@@ -74,9 +76,9 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
         figures = search_epoch(cfg, supernet, front_end, crops, optimizers, clock, state=state, device=device, log=log)
         if figures is None:  # out of time within the epoch
             history.keep(supernet.genotype(), supernet.operation_names)
-            continue
+            break
         if (epoch + 1) % cfg.VAL_FREQ == 0 or epoch + 1 == epochs:
-            argmax = identify(supernet, front_end, corpus, corpus.rows("val"), corpus.speakers, device)
+            argmax = identify(supernet, front_end, corpus, val_rows, corpus.speakers, device)
             figures |= {"argmax_top1": argmax["top1"], "argmax_loss": argmax["loss"]}
         state.advance(steps)
         figures |= history.add(epoch + 1, clock.hours, supernet, before) | learning_rates(optimizers)
@@ -86,7 +88,7 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
             log.warning(history.warning())
         history.keep(history.genotype(), supernet.operation_names)
         state.save(log.run_dir / LAST)
-    ended = (clock.is_over() or history.is_over()) if state.epoch < epochs else ""
+    ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")
     log.info(
         f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
     )
@@ -110,6 +112,7 @@ def search_epoch(cfg, supernet, front_end, crops, optimizers, clock, *, state, d
     steps = len(crops[0])
     batches = zip(crops[0].epoch(state.epoch), crops[1].endless(state.step), strict=False)
     meters = {"train": TrainingMeter(), "val": TrainingMeter()}
+    clock.start_epoch()
     for step, pair in enumerate(progress_bar(batches, steps, f"epoch {state.epoch + 1}"), start=1):
         train_batch, val_batch = (to_features(batch, front_end, device) for batch in pair)
         outcome = search_iteration(supernet, optimizers, criterion, train_batch, val_batch, cfg.TRAIN.PRECISION)
@@ -162,8 +165,10 @@ def start_gradients_at_zero(supernet) -> None:
     Adam passes over weights without a gradient, but lets those with a gradient of 0 drift on by their momentum. In the
     original every operation has a gradient in every step, 0 where it was not sampled; so it is here.
     """
+    import torch
+
     for weight in supernet.weight_parameters():
-        weight.grad = weight.detach() * 0
+        weight.grad = torch.zeros_like(weight)
 
 
 def training_command(cfg, config_file, genotype, speakers) -> str:

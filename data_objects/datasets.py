@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from yacs.config import CfgNode
 
 CropBatch = tuple[Tensor, Tensor, Tensor]  # waveforms (B, samples), labels (B,), reverse (B,) bool
+SPLIT = 2  # the stream of random numbers that splits the train part; the second half's order has stream 1
 WindowBatch = tuple[Tensor, list[int], list[int]]  # windows (W, samples), windows an utterance, rows of the index
 
 
@@ -86,10 +87,11 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     Set `epoch`, and `first_batch` to begin within an epoch, before iterating.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, stream: tuple[int, ...] = ()) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
+        self.stream = stream  # tells the orders of loaders of the same seed apart
         self.epoch = 0
         self.first_batch = 0
 
@@ -98,7 +100,7 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = self.rows[np.random.default_rng((self.seed, self.epoch)).permutation(len(self.rows))]
+        order = self.rows[np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(self.rows))]
         for batch in range(self.first_batch, len(self)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield [(self.epoch, int(row)) for row in chosen]
@@ -108,9 +110,15 @@ class CropLoader:
     """Batches of random crops of one part of the corpus, epoch by epoch or without end."""
 
     def __init__(
-        self, dataset: TrainingCrops, rows: np.ndarray, batch_size: int, num_workers: int, pin_memory: bool = False
+        self,
+        dataset: TrainingCrops,
+        rows: np.ndarray,
+        batch_size: int,
+        num_workers: int,
+        pin_memory: bool = False,
+        stream: tuple[int, ...] = (),
     ) -> None:
-        self.batches = ShuffledBatches(rows, batch_size, dataset.seed)
+        self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream)
         self._loader = DataLoader(
             dataset,
             batch_sampler=self.batches,
@@ -239,20 +247,21 @@ class Corpus:
         """
         taken: Counter[str] = Counter()
         halves: tuple[list[int], list[int]] = ([], [])
-        for row in np.random.default_rng((self._seed, 0)).permutation(self.rows("train")):
+        for row in np.random.default_rng((self._seed, 0, SPLIT)).permutation(self.rows("train")):
             speaker = speaker_of(self.index.utterances[row])
             halves[taken[speaker] % 2].append(row)
             taken[speaker] += 1
-        return tuple(self._load(np.sort(half), "half of the train part") for half in halves)
+        names = ("half of the train part", "the other half of the train part")
+        return tuple(self._load(np.sort(halves[i]), names[i], stream=(i,) * i) for i in range(2))
 
-    def _load(self, rows: np.ndarray, name: str) -> CropLoader:
+    def _load(self, rows: np.ndarray, name: str, stream: tuple[int, ...] = ()) -> CropLoader:
         if self._train_batch_size > len(rows):
             raise UserError(
                 f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of {name} "
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
         dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed)
-        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory)
+        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory, stream)
 
     def rows(self, part: str) -> np.ndarray:
         """The rows of a part: train, val or test.

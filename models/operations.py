@@ -42,7 +42,11 @@ class FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.combine(self.relu(_EverySecond.apply(x)))
+        if _memory_format(x) == torch.channels_last:
+            return self.combine(self.relu(_EverySecond.apply(x)))
+        rectified = self.relu(x)
+        convolved = [nn.functional.conv2d(rectified, conv.weight, stride=2) for conv in (self.conv_1, self.conv_2)]
+        return self.norm(torch.cat(convolved, dim=1))
 
     def combine(self, grid: Tensor) -> Tensor:
         """What is made of every second frame and bin of relu(x)."""
@@ -210,19 +214,49 @@ def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.M
 # ------------------------------------------------------------------------------------------------------------------
 # Without a graph
 # ------------------------------------------------------------------------------------------------------------------
-def run_without_graph(operation: nn.Module, x: Tensor, rectified: Tensor) -> Tensor:
-    """What `operation` makes of x (B, C, T, F), where no gradient will be asked for.
+class GraphlessSource:
+    """A state x (B, C, T, F) that edges begin at; runs their operations where no gradient will be asked for.
 
-    Args:
-        rectified: relu(x), which all convolutions begin with, so that an edge computes it once.
+    What the edges have in common is computed once, when the first one needs it: the ReLU that all convolutions begin
+    with, and pooling with its norm, which has no weights.
     """
-    if isinstance(operation, nn.Sequential):
-        first, *rest = operation
-        x = rectified if isinstance(first, nn.ReLU) else _pool_without_graph(first, x)
-        for layer in rest:
-            x = x.relu_() if isinstance(layer, nn.ReLU) else layer(x)  # in place: x is ours by now
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self._rectified: Tensor | None = None
+        self._pooled: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # by position: output, mean, variance
+
+    @torch.no_grad()
+    def run(self, position: int, operation: nn.Module) -> Tensor:
+        """What `operation`, at this position among its edge's, makes of x."""
+        if isinstance(operation, Identity | Zero):
+            return operation(self.x)
+        if isinstance(operation, nn.Sequential) and not isinstance(operation[0], nn.ReLU):
+            return self._pool(position, *operation)
+        if self._rectified is None:
+            self._rectified = torch.relu(self.x)
+        if isinstance(operation, FactorizedReduce):
+            return operation.combine(self._rectified[:, :, ::2, ::2])
+        x = self._rectified
+        for number, layer in enumerate(operation):
+            if not isinstance(layer, nn.ReLU):
+                x = layer(x)
+            elif number > 0:
+                x = x.relu_()  # in place: x is nobody else's
         return x
-    return operation.combine(rectified[:, :, ::2, ::2]) if isinstance(operation, FactorizedReduce) else operation(x)
+
+    def _pool(self, position: int, pool: nn.Module, norm: nn.BatchNorm2d) -> Tensor:
+        if position not in self._pooled:
+            pooled = _pool_without_graph(pool, self.x)
+            output, mean, scale = torch.native_batch_norm(pooled, None, None, None, None, True, 0.0, norm.eps)
+            count = pooled.numel() // pooled.size(1)
+            variance = (scale.pow(-2) - norm.eps) * (count / max(count - 1, 1))  # scale is 1 / sqrt(variance + eps)
+            self._pooled[position] = output, mean, variance
+        output, mean, variance = self._pooled[position]
+        norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
+        norm.running_var.lerp_(variance.to(norm.running_var), norm.momentum)
+        norm.num_batches_tracked += 1
+        return output
 
 
 def _pool_without_graph(pool: nn.Module, x: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from models.genotypes import EDGES, INPUTS, NODES, Genotype, derive_genotype
 from models.network import reduction_layers
 from models.operations import (
     FactorizedReduce,
+    GraphlessSource,
     ReLUConvNorm,
     Zero,
     build_operation,
     drop_path_mask,
-    run_without_graph,
 )
 
 
@@ -25,39 +25,36 @@ class MixedOperation(nn.Module):
         super().__init__()
         self.operations = nn.ModuleList(build_operation(name, channels, stride, affine=False) for name in operations)
 
-    def forward(self, x: Tensor, weights: Tensor, sampled: int | None, mix: "Mix") -> Tensor:
-        """Map x (B, C, T, F) with the edge's weights (number of operations,) to (B, C, T/s, F/s), as `mix` does."""
-        return mix(self.operations, x, weights, sampled)
+    def forward(self, source: GraphlessSource, weights: Tensor, sampled: int | None, mix: "Mix") -> Tensor:
+        """Map a state (B, C, T, F) with weights (number of operations,) to (B, C, T/s, F/s), as `mix` does."""
+        return mix(self.operations, source, weights, sampled)
 
 
-Mix = Callable[
-    [nn.ModuleList, Tensor, Tensor, int | None], Tensor
-]  # operations, x, weights, the sampled one's position
-
-
-def mix_dense(operations: nn.ModuleList, x: Tensor, weights: Tensor, sampled: int | None) -> Tensor:
+def mix_dense(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int | None) -> Tensor:
     """The sum as it is written: every operation runs, with its graph. Right for any weights."""
-    return sum(weight * operation(x) for weight, operation in zip(weights, operations, strict=True))
+    return sum(weight * operation(source.x) for weight, operation in zip(weights, operations, strict=True))
 
 
-def mix_exact(operations: nn.ModuleList, x: Tensor, weights: Tensor, sampled: int) -> Tensor:
+def mix_exact(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int) -> Tensor:
     """The same output and the same gradients where the weights are one-hot at `sampled`, for little.
 
     Operations of weight 0 give no output, pass no gradient to x, and take none themselves: the sampled one alone is
     run. Only the gradient of the weights needs the others, and `_WeightGradient` computes it when it is asked for.
     """
-    output = operations[sampled](x)
+    output = operations[sampled](source.x)
     if not weights.requires_grad:
         return output
-    return _WeightGradient.apply(output, weights, x.detach(), operations, sampled)
+    return _WeightGradient.apply(output, weights, source, operations, sampled)
 
 
-def mix_sampled(operations: nn.ModuleList, x: Tensor, weights: Tensor, sampled: int) -> Tensor:
+def mix_sampled(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int) -> Tensor:
     """The same output, but the weights' gradient is that of the sampled operation alone (Dong and Yang, GDAS, 2019)."""
-    output = operations[sampled](x)
+    output = operations[sampled](source.x)
     return weights[sampled] * output if weights.requires_grad else output
 
 
+# Operations, the state they run on, their weights, and the position of the sampled one (None: none is).
+Mix = Callable[[nn.ModuleList, GraphlessSource, Tensor, int | None], Tensor]
 # SEARCH.GRADIENT: how an edge with one-hot weights is computed.
 GRADIENTS: dict[str, Mix] = {"exact": mix_exact, "dense": mix_dense, "sampled": mix_sampled}
 
@@ -66,33 +63,35 @@ class _WeightGradient(torch.autograd.Function):
     """The identity on an edge's output, which gives the edge's weights their gradient on the way back.
 
     The gradient of the loss L in w_k is the inner product of its gradient in the output y with op_k(x). It is needed
-    only once the former is there, so the operations that were not sampled run then, one after another, without graphs:
-    no more than one of their outputs is ever in memory.
+    only once the former is there, so the operations that were not sampled run then, one after another, without graphs.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, output: Tensor, weights: Tensor, x: Tensor, operations: nn.ModuleList, sampled: int
+        ctx: Any, output: Tensor, weights: Tensor, source: GraphlessSource, operations: nn.ModuleList, sampled: int
     ) -> Tensor:
-        ctx.save_for_backward(output, x)
-        ctx.operations, ctx.sampled, ctx.weights_dtype = operations, sampled, weights.dtype
-        device = x.device.type
+        ctx.save_for_backward(output)
+        ctx.source, ctx.operations, ctx.sampled, ctx.weights_dtype = source, operations, sampled, weights.dtype
+        device = output.device.type
         ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         return output.view_as(output)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        output, x = ctx.saved_tensors
+        (output,) = ctx.saved_tensors
+        source, ctx.source = ctx.source, None  # which would stay in memory as long as the loss does
         device, dtype, enabled = ctx.autocast
-        products, rectified = [], torch.relu(x)  # which all convolutions begin with
+        nothing = gradient.new_zeros((), dtype=torch.promote_types(gradient.dtype, torch.float32))
+        products = []
         with torch.autocast(device, dtype, enabled):
             for k, operation in enumerate(ctx.operations):
                 if k == ctx.sampled:
                     products.append(_inner_product(gradient, output))
                 elif isinstance(operation, Zero):
-                    products.append(gradient.new_zeros((), dtype=torch.promote_types(gradient.dtype, torch.float32)))
+                    products.append(nothing)
                 else:
-                    products.append(_inner_product(gradient, run_without_graph(operation, x, rectified)))
+                    products.append(_inner_product(gradient, source.run(k, operation)))
         return gradient, torch.stack(products).to(ctx.weights_dtype), None, None, None
 
 
@@ -139,17 +138,24 @@ class SearchCell(nn.Module):
         Each edge has weights (number of operations,), the sampled operation's position, and drop-path's factors
         (B, 1, 1, 1) for its output, None for none.
         """
-        states = [self.preprocess_older(older), self.preprocess_newer(newer)]
+        states = [GraphlessSource(self.preprocess_older(older)), GraphlessSource(self.preprocess_newer(newer))]
         rows = iter(zip(self.edges, weights, sampled, masks, strict=True))
         for _ in range(NODES):
             first, *others = (self._edge(state, *next(rows), mix) for state in list(states))
-            states.append(sum(others, start=first))
-        return torch.cat(states[INPUTS:], dim=1)
+            states.append(GraphlessSource(sum(others, start=first)))
+        return torch.cat([state.x for state in states[INPUTS:]], dim=1)
 
     @staticmethod
-    def _edge(x: Tensor, edge: MixedOperation, weights: Tensor, sampled: int | None, mask: Tensor | None, mix: Mix):
-        output = edge(x, weights, sampled, mix)
-        return output if mask is None else output * mask
+    def _edge(
+        source: GraphlessSource,
+        edge: MixedOperation,
+        weights: Tensor,
+        sampled: int | None,
+        mask: Tensor | None,
+        mix: Mix,
+    ) -> Tensor:
+        output = edge(source, weights, sampled, mix)
+        return output if mask is None else output * mask.to(output.dtype)
 
 
 class Supernet(nn.Module):
@@ -200,11 +206,11 @@ class Supernet(nn.Module):
         self._weights = [parameter for parameter in self.parameters() if id(parameter) not in alphas]
 
     def learn_alpha(self) -> None:
-        """Let alpha alone take gradients: every operation runs, no other weight's gradient is computed."""
+        """Let alpha alone take gradients (`gradient` dense: all parameters, as in the original)."""
         self._set_learning(alpha=True)
 
     def learn_weights(self) -> None:
-        """Let all parameters but alpha take gradients: the sampled operations alone run."""
+        """Let all parameters but alpha take gradients (`gradient` dense: alpha too)."""
         self._set_learning(alpha=False)
 
     def _set_learning(self, alpha: bool) -> None:

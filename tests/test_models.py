@@ -18,11 +18,11 @@ from models.network import Cell
 from models.operations import (
     OPERATIONS,
     FactorizedReduce,
+    GraphlessSource,
     Identity,
     ReLUConvNorm,
     build_operation,
     drop_path,
-    run_without_graph,
 )
 from models.resnet import resnet18
 from models.supernet import Supernet
@@ -437,14 +437,81 @@ def test_operations_without_a_graph(name: str, stride: int, size: tuple[int, int
     """The short cuts give what the operations give, and leave their inputs alone."""
     operation = build_operation(name, 4, stride, affine=False).double()
     x = torch.randn(3, 4, *size, dtype=torch.float64).to(memory_format=torch.channels_last)
-    given = x.clone()
+    twin, given, source = copy.deepcopy(operation), x.clone(), GraphlessSource(x)
     with torch.no_grad():
         expected = operation(x)
-        rectified = torch.relu(x)
-        actual = run_without_graph(operation, x, rectified)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+    for _ in range(2):  # the second edge from the same state, whose norms see the batch too
+        edge = copy.deepcopy(twin)
+        torch.testing.assert_close(source.run(3, edge), expected, rtol=0, atol=1e-12)
+        for actual, buffer in zip(edge.buffers(), operation.buffers(), strict=True):
+            torch.testing.assert_close(actual, buffer, rtol=0, atol=1e-12)
     assert torch.equal(x, given)
-    assert torch.equal(rectified, torch.relu(given))
+
+
+@pytest.mark.parametrize("step", ["alpha", "weights"])
+def test_exact_runs_the_sampled_operations_alone_with_a_graph(step: str) -> None:
+    """Forward, one operation an edge runs; in the backward pass of the alpha step the others, without a graph."""
+    supernet, _ = build_pair("s2")
+    runs = []
+    for cell in supernet.cells:
+        for edge in cell.edges:
+            for name, operation in zip(supernet.operation_names, edge.operations, strict=True):
+                if "conv" in name:
+                    layer = operation[1]
+                    layer.register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    {"alpha": supernet.learn_alpha, "weights": supernet.learn_weights}[step]()
+    features, labels = draw_batch()
+    loss = nn.functional.cross_entropy(supernet(features), labels)
+    forward, edges = list(runs), LAYERS * EDGES
+    runs.clear()
+    loss.backward()
+    assert all(forward)
+    assert len(forward) < edges
+    assert not any(runs)
+    assert len(runs) == (4 * edges - len(forward) if step == "alpha" else 0)
+
+
+def test_exact_keeps_a_fraction_of_the_graph_of_dense() -> None:
+    """The values saved for the backward pass: those of one operation an edge instead of eight."""
+    saved = {}
+    supernet, _ = build_pair("s2")
+    features, _ = draw_batch()
+    for gradient in ("exact", "dense"):
+        supernet.gradient, saved[gradient] = gradient, 0
+        supernet.learn_alpha()
+
+        def count(tensor: Tensor, gradient: str = gradient) -> Tensor:
+            saved[gradient] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            supernet(features)
+    assert saved["exact"] < saved["dense"] / 5
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_drop_path_keeps_the_precision(precision: torch.dtype) -> None:
+    """Its factors make no wider numbers of a cell's output under autocast."""
+    supernet = Supernet(SEARCH_SPACES["s2"], CHANNELS, LAYERS, CLASSES).train()
+    supernet.drop_path_probability, outputs = 0.4, []
+    for edge in supernet.cells[0].edges:
+        edge.operations[4].register_forward_hook(lambda _, __, output: outputs.append(output.dtype))
+    supernet.cells[1].preprocess_newer[0].register_forward_hook(lambda _, __, output: outputs.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        supernet(draw_batch()[0].float())
+    assert outputs
+    assert set(outputs) == {precision}
+
+
+def test_gradient_of_the_exact_gradient_is_refused() -> None:
+    """Second-order gradients would be wrong in silence: the operations not sampled have no graph."""
+    supernet, _ = build_pair("s2")
+    supernet.learn_alpha()
+    features, labels = draw_batch()
+    loss = nn.functional.cross_entropy(supernet(features), labels)
+    (gradient,) = torch.autograd.grad(loss, [supernet.alpha_normal], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_exact_search_in_bfloat16() -> None:

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODES = ("dense", "dense_channels_last", "exact", "sampled")
 VOXCELEB1_TRAIN, EPOCHS = 138_361, 50  # utterances of an epoch of the weights, and epochs, of the paper's search
 OUT_OF_MEMORY = "out of memory"
+NO_MEMORY = (OUT_OF_MEMORY, "not enough memory", "allocate memory")  # how PyTorch says so
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,12 +64,13 @@ def main() -> None:
         raise UserError("needed are --layers 3, --channels 2, --frames 32, --iterations 1 and --rounds 1, or more")
     device = select_device(args.device).type
     machine = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    sizes = [size if size == "max" else parse_batch_size(size) for size in args.batch_size]
     reports = []
     for precision in args.precision:
-        for size in args.batch_size:
+        for size in sizes:
             case = {key: getattr(args, key) for key in ("layers", "channels", "frames", "space", "iterations")}
             case |= {"device": device, "precision": precision}
-            case["batch_size"] = largest_batch_size(case) if size == "max" else parse_batch_size(size)
+            case["batch_size"] = largest_batch_size(case) if size == "max" else size
             report = compare(case, args.modes, args.rounds) | {"machine": machine, "torch": torch.__version__}
             reports.append(report)
             if not args.json:
@@ -107,7 +109,7 @@ def measure(case: dict) -> dict:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
     except (RuntimeError, MemoryError) as error:  # of which CUDA's OutOfMemoryError is one
-        if "memory" not in str(error):
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in NO_MEMORY):
             raise
         return {"error": OUT_OF_MEMORY}
     peak = torch.cuda.max_memory_allocated() / 1e6 if on_cuda else memory_mb("VmHWM")
@@ -125,6 +127,7 @@ def build(case: dict):
     from utils.optim import build_alpha_optimizer, build_weight_optimizer
 
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = default_config().CUDNN.BENCHMARK
     cfg, classes = default_config(), 1251
     size = {key: case[key] for key in ("layers", "channels", "space")}
     supernet = build_model(size | {"kind": "supernet", "num_classes": classes})

@@ -6,10 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from models.genotypes import Gene, Genotype, parse_genotype
+from models.genotypes import INPUTS, Gene, Genotype, parse_genotype
 from models.operations import PARAMETER_FREE
 from models.supernet import Supernet
 from utils.files import write_atomically
@@ -20,7 +19,7 @@ HISTORY = "architecture.jsonl"
 # So many skip connections among the normal cell's 8 edges are a collapse: the first criterion of Liang et al., DARTS+,
 # 2019 (arXiv 1909.06035), section 3.2. Skip connections pass gradients on best while the other operations have learnt
 # little, so alpha comes to favour them, and networks of many of them are shallow and generalise badly. A cell of random
-# operations has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
+# operations of s2 has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
 COLLAPSE = 2
 
 
@@ -35,13 +34,23 @@ def edge_entropies(alpha: Tensor) -> list[float]:
 
 def count_changes(genes: tuple[Gene, ...], earlier: tuple[Gene, ...]) -> int:
     """How many of a cell's 8 edges an earlier genotype did not have at the same node."""
-    pairs = zip(range(0, len(genes), 2), range(0, len(earlier), 2), strict=True)
-    return sum((Counter(genes[i : i + 2]) - Counter(earlier[j : j + 2])).total() for i, j in pairs)
+    nodes = range(0, len(genes), 2)
+    return sum((Counter(genes[i : i + 2]) - Counter(earlier[i : i + 2])).total() for i in nodes)
 
 
-def share(genes: tuple[Gene, ...], operations: tuple[str, ...]) -> float:
-    """The share of a cell's 8 edges that have one of these operations."""
-    return sum(operation in operations for operation, _ in genes) / len(genes)
+def skip_share(genes: tuple[Gene, ...]) -> float:
+    """The share of skip connections among a cell's 8 edges."""
+    return sum(operation == "skip_connect" for operation, _ in genes) / len(genes)
+
+
+def parameter_free_share(genes: tuple[Gene, ...], reduction: bool) -> float:
+    """The share of operations without weights among a cell's 8 edges.
+
+    A skip connection from an input of a reduction cell is a factorised reduction, which has weights.
+    """
+    strided = [reduction and operation == "skip_connect" and source < INPUTS for operation, source in genes]
+    free = [operation in PARAMETER_FREE for operation, _ in genes]
+    return sum(a and not b for a, b in zip(free, strided, strict=True)) / len(genes)
 
 
 class SearchHistory:
@@ -58,8 +67,7 @@ class SearchHistory:
         self._run_dir = run_dir
         self._file = run_dir / HISTORY
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.is_file() else []
-        records = [json.loads(line) for line in lines if line.endswith("}")]
-        self.records = [record for record in records if record["epoch"] <= epochs_done]
+        self.records = [record for record in map(json.loads, lines) if record["epoch"] <= epochs_done]
         self._write()
 
     def add(self, epoch: int, hours: float, supernet: Supernet, before: Genotype) -> dict[str, float]:
@@ -80,8 +88,8 @@ class SearchHistory:
             record[kind] = {"alpha": alpha.tolist(), "entropies": entropies}
             figures |= {
                 f"entropy_{kind}": sum(entropies) / len(entropies),
-                f"skip_share_{kind}": share(genes, ("skip_connect",)),
-                f"parameter_free_share_{kind}": share(genes, PARAMETER_FREE),
+                f"skip_share_{kind}": skip_share(genes),
+                f"parameter_free_share_{kind}": parameter_free_share(genes, kind == "reduce"),
                 f"changed_edges_{kind}": count_changes(genes, getattr(before, kind)),
             }
         self.records.append(record)
@@ -122,7 +130,7 @@ class SearchHistory:
             return ""
         return (
             f"skip connections have taken over for {self.collapsed_epochs()} epochs (SEARCH.COLLAPSE_PATIENCE), so the "
-            "genotype is of the last epoch before"
+            "genotype is of the last epoch before, if there was one"
         )
 
     def genotype(self) -> Genotype:
@@ -161,38 +169,38 @@ class SearchClock:
         self._steps_left = steps
         self._hours_before = hours
         self._max_hours = max_hours
-        self._began = time.perf_counter()
+        self._began = self._last = time.perf_counter()
         self._steps = 0
-        self._settled = self._began
+        self._measured = 0.0  # seconds of the iterations between SETTLED and MEASURED
 
     @property
     def hours(self) -> float:
-        """Hours of the whole search so far."""
+        """Hours of the whole search so far: of its finished epochs, and of this process."""
         return self._hours_before + (time.perf_counter() - self._began) / 3600
 
     def is_over(self) -> str:
         """Why time ends the search; empty where it does not."""
         return f"SEARCH.MAX_HOURS {self._max_hours:g} are over" if 0 < self._max_hours <= self.hours else ""
 
+    def start_epoch(self) -> None:
+        """Leave out of the iterations' time what has passed since the last one."""
+        self._last = time.perf_counter()
+
     def tick(self) -> str:
         """Count an iteration; after the first 50 of a process, returns how long the rest will take."""
+        now = time.perf_counter()
+        if self._steps >= self.SETTLED:
+            self._measured += now - self._last
+        self._last = now
         self._steps += 1
         self._steps_left -= 1
-        if self._steps == self.SETTLED:
-            _wait_for_device()
-            self._settled = time.perf_counter()
         if self._steps != self.MEASURED:
             return ""
-        _wait_for_device()
-        seconds = (time.perf_counter() - self._settled) / (self.MEASURED - self.SETTLED)
+        seconds = self._measured / (self.MEASURED - self.SETTLED)
         left = self._steps_left * seconds / 3600
-        limit = f"; SEARCH.MAX_HOURS ends it after {self._max_hours:g} h" if self._max_hours else ""
+        over = 0 < self._max_hours < self.hours + left
+        limit = f"; SEARCH.MAX_HOURS ends it after {self._max_hours:g} h" if over else ""
         return (
             f"{seconds:.3g} s an iteration: {left:.3g} h are left of an estimated {self.hours + left:.3g} h in all, "
             f"without what every epoch's end takes{limit}"
         )
-
-
-def _wait_for_device() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
