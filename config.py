@@ -114,7 +114,7 @@ _C.TRAIN.ARCH_BETA2 = 0.999
 _C.TRAIN.DROPPATH_PROB = 0.2
 # Share of the target spread evenly over all classes
 _C.TRAIN.LABEL_SMOOTHING = 0.1
-# fp32, or bf16: forward passes under bfloat16 autocast; front end, losses and weights stay in float32
+# fp32, or (on CUDA) bf16: forward passes under bfloat16 autocast; front end, losses and weights stay in float32
 _C.TRAIN.PRECISION = "fp32"
 # Epochs run from BEGIN_EPOCH to END_EPOCH - 1
 _C.TRAIN.BEGIN_EPOCH = 0

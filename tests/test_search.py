@@ -20,7 +20,7 @@ from data_objects.datasets import Corpus
 from data_objects.voxceleb import speaker_of
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, parse_genotype
 from models.supernet import Supernet
-from tests.helpers import ROOT, SEARCH, call_script, environment, options, run_script
+from tests.helpers import ROOT, SCRATCH, SEARCH, call_script, environment, options, run_script
 from tests.test_scripts import EPOCHS, LONG, assert_same_checkpoint, metrics, only_run
 from utils.errors import UserError
 from utils.monitor import SearchClock, SearchHistory, count_changes, edge_entropies, parameter_free_share, skip_share
@@ -161,7 +161,7 @@ def test_half_with_less_than_a_batch(toy: Path) -> None:
         {"SEARCH__GRADIENT": "dense"},
         {"SEARCH__GRADIENT": "sampled", "SEARCH__TEMPERATURE": 5, "SEARCH__TEMPERATURE_END": 0.1},
         {"SEARCH__SAMPLING": "softmax", "SEARCH__DATA_SPLIT": "halves"},
-        {"TRAIN__PRECISION": "bf16", "SEARCH__SPACE": "s3"},
+        {"SEARCH__SPACE": "s3"},
     ],
     ids=str,
 )
@@ -226,6 +226,26 @@ def test_search_that_collapses_ends_early(toy: Path, tmp_path: Path) -> None:
     assert outcome.status == 0, outcome.stderr
     assert len(architecture(only_run(tmp_path, "search"))) == 2
     assert "for 2 epochs (SEARCH.COLLAPSE_PATIENCE)" in outcome.stderr
+
+
+@pytest.mark.parametrize("script", ["search.py", "train.py"])
+def test_bfloat16_is_refused_on_a_cpu(toy: Path, tmp_path: Path, script: str) -> None:
+    """In one line, before anything is written."""
+    arguments = ["--text_arch", str(PAPER_GENOTYPE)] if script == "train.py" else []
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__PRECISION="bf16")
+    config = SEARCH if script == "search.py" else SCRATCH
+    outcome = call_script(script, "--cfg", config, *arguments, *settings)
+    assert outcome.status == 2
+    assert "TRAIN.PRECISION bf16 needs a CUDA device" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bf16 needs a CUDA device")
+def test_search_in_bfloat16(toy: Path, tmp_path: Path) -> None:
+    """It runs to its end with finite losses."""
+    settings = {"TRAIN__PRECISION": "bf16", "DEVICE": "cuda", "TRAIN__END_EPOCH": 2}
+    outcome = call_script("search.py", "--cfg", SEARCH, *options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **settings))
+    assert outcome.status == 0, outcome.stderr
 
 
 def test_softmax_has_no_sampled_gradient() -> None:

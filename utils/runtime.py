@@ -60,11 +60,20 @@ def select_device(name: str) -> "torch.device":
 
 
 def prepare(cfg: "CfgNode") -> "torch.device":
-    """Seed every generator, set cuDNN as configured, and return the device."""
+    """Seed every generator, set cuDNN as configured, and return the device.
+
+    Raises:
+        UserError: CUDA asked for and absent, or bf16 without it.
+    """
     import numpy as np
     import torch
 
     device = select_device(cfg.DEVICE)
+    if cfg.TRAIN.PRECISION == "bf16" and device.type != "cuda":
+        raise UserError(
+            "TRAIN.PRECISION bf16 needs a CUDA device: on CPUs, PyTorch's gradients of dilated depthwise convolutions in "
+            "bfloat16 are not finite now and then; set it to fp32"
+        )
     random.seed(cfg.SEED)
     np.random.seed(cfg.SEED)
     torch.manual_seed(cfg.SEED)
