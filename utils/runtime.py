@@ -71,8 +71,8 @@ def prepare(cfg: "CfgNode") -> "torch.device":
     device = select_device(cfg.DEVICE)
     if cfg.TRAIN.PRECISION == "bf16" and device.type != "cuda":
         raise UserError(
-            "TRAIN.PRECISION bf16 needs a CUDA device: on CPUs, PyTorch's gradients of dilated depthwise convolutions in "
-            "bfloat16 are not finite now and then; set it to fp32"
+            "TRAIN.PRECISION bf16 needs a CUDA device: on CPUs, PyTorch's gradients of dilated depthwise convolutions "
+            "in bfloat16 are not finite now and then; set it to fp32"
         )
     random.seed(cfg.SEED)
     np.random.seed(cfg.SEED)
