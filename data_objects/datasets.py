@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from yacs.config import CfgNode
 
 CropBatch = tuple[Tensor, Tensor, Tensor]  # waveforms (B, samples), labels (B,), reverse (B,) bool
-SPLIT = 2  # the stream of random numbers that splits the train part; the second half's order has stream 1
 WindowBatch = tuple[Tensor, list[int], list[int]]  # windows (W, samples), windows an utterance, rows of the index
+# Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it.
+SECOND_HALF, SPLIT = 1, 2
 
 
 def read_frames(index: Index, row: int, first: int, frames: int) -> np.ndarray:
@@ -251,8 +252,11 @@ class Corpus:
             speaker = speaker_of(self.index.utterances[row])
             halves[taken[speaker] % 2].append(row)
             taken[speaker] += 1
-        names = ("half of the train part", "the other half of the train part")
-        return tuple(self._load(np.sort(halves[i]), names[i], stream=(i,) * i) for i in range(2))
+        first, second = map(np.sort, halves)
+        return (
+            self._load(first, "half of the train part"),
+            self._load(second, "the other half of the train part", stream=(SECOND_HALF,)),
+        )
 
     def _load(self, rows: np.ndarray, name: str, stream: tuple[int, ...] = ()) -> CropLoader:
         if self._train_batch_size > len(rows):

@@ -17,7 +17,7 @@ from utils.plots import draw_alpha_history, draw_genotype, save_figure
 KINDS = ("normal", "reduce")  # of cells
 HISTORY = "architecture.jsonl"
 # So many skip connections among the normal cell's 8 edges are a collapse: the first criterion of Liang et al., DARTS+,
-# 2019 (arXiv 1909.06035), section 3.2. Skip connections pass gradients on best while the other operations have learnt
+# 2019 (arXiv 1909.06035). Skip connections pass gradients on best while the other operations have learnt
 # little, so alpha comes to favour them, and networks of many of them are shallow and generalise badly. A cell of random
 # operations of s2 has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
 COLLAPSE = 2
@@ -38,9 +38,14 @@ def count_changes(genes: tuple[Gene, ...], earlier: tuple[Gene, ...]) -> int:
     return sum((Counter(genes[i : i + 2]) - Counter(earlier[i : i + 2])).total() for i in nodes)
 
 
+def count_skips(genes: tuple[Gene, ...]) -> int:
+    """How many of a cell's 8 edges are skip connections."""
+    return sum(operation == "skip_connect" for operation, _ in genes)
+
+
 def skip_share(genes: tuple[Gene, ...]) -> float:
     """The share of skip connections among a cell's 8 edges."""
-    return sum(operation == "skip_connect" for operation, _ in genes) / len(genes)
+    return count_skips(genes) / len(genes)
 
 
 def parameter_free_share(genes: tuple[Gene, ...], reduction: bool) -> float:
@@ -48,9 +53,11 @@ def parameter_free_share(genes: tuple[Gene, ...], reduction: bool) -> float:
 
     A skip connection from an input of a reduction cell is a factorised reduction, which has weights.
     """
-    strided = [reduction and operation == "skip_connect" and source < INPUTS for operation, source in genes]
-    free = [operation in PARAMETER_FREE for operation, _ in genes]
-    return sum(a and not b for a, b in zip(free, strided, strict=True)) / len(genes)
+    free = 0
+    for operation, source in genes:
+        is_reduction = reduction and operation == "skip_connect" and source < INPUTS
+        free += operation in PARAMETER_FREE and not is_reduction
+    return free / len(genes)
 
 
 class SearchHistory:
@@ -151,7 +158,7 @@ class SearchHistory:
 
 def is_collapsed(genotype: Genotype) -> bool:
     """Whether skip connections have taken over the normal cell."""
-    return sum(operation == "skip_connect" for operation, _ in genotype.normal) >= COLLAPSE
+    return count_skips(genotype.normal) >= COLLAPSE
 
 
 class SearchClock:
