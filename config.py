@@ -96,7 +96,7 @@ _C.SEARCH.COLLAPSE_PATIENCE = 0
 # Training; search.py trains the supernet's weights by the same keys
 # ------------------------------------------------------------------------------------------------------------------
 _C.TRAIN = CfgNode()
-# Utterances in a batch
+# Utterances in a batch, of all processes together where there are several
 _C.TRAIN.BATCH_SIZE = 96
 # Adam's learning rate: cosine from LR in the first epoch towards LR_MIN at the end
 _C.TRAIN.LR = 0.01
@@ -116,6 +116,12 @@ _C.TRAIN.DROPPATH_PROB = 0.2
 _C.TRAIN.LABEL_SMOOTHING = 0.1
 # fp32, or (on CUDA) bf16: forward passes under bfloat16 autocast; front end, losses and weights stay in float32
 _C.TRAIN.PRECISION = "fp32"
+# Let CUDA's tensor cores round what they multiply in float32 to 10 bits of mantissa: faster
+_C.TRAIN.TF32 = False
+# Have torch.compile make kernels for training the network of a genotype; the first step then takes minutes
+_C.TRAIN.COMPILE = False
+# Write a checkpoint every so many minutes within an epoch; 0: only at its end
+_C.TRAIN.CHECKPOINT_MINUTES = 10.0
 # Epochs run from BEGIN_EPOCH to END_EPOCH - 1
 _C.TRAIN.BEGIN_EPOCH = 0
 _C.TRAIN.END_EPOCH = 301
@@ -126,6 +132,8 @@ _C.TRAIN.END_EPOCH = 301
 _C.EVAL = CfgNode()
 # Windows in a batch; windows of many utterances share one. CPUs are fastest with few, GPUs with many
 _C.EVAL.BATCH_SIZE = 16
+# Let convolutions do the work of the norms behind them: fewer operations, the same numbers but for rounding
+_C.EVAL.FOLD_NORMS = True
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
@@ -164,6 +172,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.ARCH_BETA2": (0, 0.99999),
     "TRAIN.DROPPATH_PROB": (0, 0.99),
     "TRAIN.LABEL_SMOOTHING": (0, 0.99),
+    "TRAIN.CHECKPOINT_MINUTES": (0, None),
     "TRAIN.BEGIN_EPOCH": (0, None),
     "TRAIN.END_EPOCH": (1, None),
     "EVAL.BATCH_SIZE": (1, None),

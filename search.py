@@ -2,6 +2,7 @@
 
     python search.py --cfg exps/search.yaml
     python search.py --cfg exps/search.yaml --load_path runs/search/...      # go on with a search
+    torchrun --nproc_per_node 8 search.py --cfg exps/search.yaml            # on 8 GPUs
 
 A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
 the val part (or on half of the train part: SEARCH.DATA_SPLIT), the other weights on the train part, in turn (first-
@@ -29,9 +30,9 @@ def main() -> None:
     cfg = load_config(args.cfg, args.opts)
     from data_objects.datasets import Corpus
     from models import build_supernet
-    from models.genotypes import read_genotype
-    from utils.engine import TrainingState, open_run
+    from utils.distributed import is_main, processes, rank
     from utils.optim import build_alpha_optimizer, build_weight_optimizer
+    from utils.run import TrainingState, open_run
     from utils.runtime import prepare
 
     device = prepare(cfg)
@@ -39,6 +40,7 @@ def main() -> None:
     halves = cfg.SEARCH.DATA_SPLIT == "halves"
     crops = corpus.halves() if halves else (corpus.crops("train"), corpus.crops("val"))
     supernet = build_supernet(cfg, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)).to(device)
+    supernet.shares = (rank(), processes())
     front_end = corpus.build_front_end().to(device)
     optimizers = {
         "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
@@ -47,55 +49,77 @@ def main() -> None:
     state = TrainingState(cfg, "search", supernet, front_end, optimizers, corpus)
     log = open_run(state, args.cfg, args.load_path)
     start_gradients_at_zero(supernet)
-    search(cfg, supernet, front_end, corpus, crops, optimizers, state=state, device=device, log=log)
+    genotype = search(cfg, supernet, front_end, corpus, crops, optimizers, state=state, device=device, log=log)
     log.close()
-    genotype = read_genotype(str(log.run_dir / "genotype.txt"))
-    print(genotype)
-    print(training_command(cfg, args.cfg, genotype, len(corpus.speakers)))
+    if is_main():
+        print(genotype)
+        print(training_command(cfg, args.cfg, genotype, len(corpus.speakers)))
 
 
-def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device, log) -> None:
+def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device, log):
     """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
 
     Every epoch leaves its figures, genotype.txt, pictures and a checkpoint in the run folder.
+
+    Returns:
+        The genotype.
     """
     from utils.checkpoint import LAST
-    from utils.engine import format_figures, identify
+    from utils.distributed import check_alike
+    from utils.engine import validate
+    from utils.interruption import Watch
     from utils.monitor import SearchClock, SearchHistory
     from utils.optim import cosine_lr, learning_rates, linear, set_lr
+    from utils.run import format_figures
 
-    epochs, steps, val_rows = cfg.TRAIN.END_EPOCH, len(crops[0]), corpus.rows("val")
+    epochs, steps = cfg.TRAIN.END_EPOCH, len(crops[0])
     history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
-    clock = SearchClock((epochs - state.epoch) * steps, history.hours, cfg.SEARCH.MAX_HOURS)
-    history.keep(history.genotype() if history.records else supernet.genotype(), supernet.operation_names)
-    while state.epoch < epochs and not clock.is_over() and not history.is_over():
-        epoch, before = state.epoch, supernet.genotype()
-        set_lr(optimizers["weights"], cosine_lr(epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
-        supernet.drop_path_probability = linear(epoch, epochs, 0.0, cfg.TRAIN.DROPPATH_PROB)
-        supernet.temperature = linear(epoch, epochs, cfg.SEARCH.TEMPERATURE, cfg.SEARCH.TEMPERATURE_END)
-        figures = search_epoch(cfg, supernet, front_end, crops, optimizers, clock, state=state, device=device, log=log)
-        if figures is None:  # out of time within the epoch
-            history.keep(supernet.genotype(), supernet.operation_names)
-            break
-        if (epoch + 1) % cfg.VAL_FREQ == 0 or epoch + 1 == epochs:
-            argmax = identify(supernet, front_end, corpus, val_rows, corpus.speakers, device)
-            figures |= {"argmax_top1": argmax["top1"], "argmax_loss": argmax["loss"]}
-        state.advance(steps)
-        figures |= history.add(epoch + 1, clock.hours, supernet, before) | learning_rates(optimizers)
-        log.metrics(epoch + 1, figures)
-        log.info(f"epoch {epoch + 1}/{epochs}: {format_figures(figures)}")
-        if history.warning():
-            log.warning(history.warning())
-        history.keep(history.genotype(), supernet.operation_names)
+    hours = state.notes.get("hours", history.hours)
+    clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
+    genotype = history.genotype() if history.records else supernet.genotype()
+    history.keep(genotype, supernet.operation_names)
+
+    def save() -> None:
+        state.notes["hours"] = clock.hours
         state.save(log.run_dir / LAST)
+
+    with Watch(save, cfg.TRAIN.CHECKPOINT_MINUTES, lambda: state.where(log.run_dir, steps)) as watch:
+        while state.epoch < epochs and not clock.is_over() and not history.is_over():
+            before = state.notes.setdefault("before", str(supernet.genotype()))
+            set_lr(optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
+            supernet.drop_path_probability = linear(state.epoch, epochs, 0.0, cfg.TRAIN.DROPPATH_PROB)
+            supernet.temperature = linear(state.epoch, epochs, cfg.SEARCH.TEMPERATURE, cfg.SEARCH.TEMPERATURE_END)
+            figures = search_epoch(
+                cfg, supernet, front_end, crops, optimizers, clock, watch, state=state, device=device, log=log
+            )
+            check_alike(supernet.arch_parameters(), "alpha")
+            if figures is None:  # out of time within the epoch
+                genotype = supernet.genotype()
+                history.keep(genotype, supernet.operation_names)
+                break
+            argmax = validate(state, front_end, device)
+            figures |= {f"argmax_{name}": argmax[name] for name in ("top1", "loss") if argmax}
+            state.advance()
+            figures |= history.add(state.epoch, clock.hours, supernet, before) | learning_rates(optimizers)
+            log.metrics(state.epoch, figures)
+            log.info(f"epoch {state.epoch}/{epochs}: {format_figures(figures)}")
+            if history.warning():
+                log.warning(history.warning())
+            genotype = history.genotype()
+            history.keep(genotype, supernet.operation_names)
+            state.save(log.run_dir / LAST)
+            watch.after_epoch()
     ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")
     log.info(
         f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
     )
+    return genotype
 
 
-def search_epoch(cfg, supernet, front_end, crops, optimizers, clock, *, state, device, log) -> dict[str, float] | None:
-    """One pass over the weights' crops, an iteration a batch; alpha's crops go on from where the last epoch left them.
+def search_epoch(
+    cfg, supernet, front_end, crops, optimizers, clock, watch, *, state, device, log
+) -> dict[str, float] | None:
+    """One pass over the weights' crops, or the rest of one; alpha's crops go on from where they were.
 
     Returns:
         Losses and Top-1 in per cent of either step, and utterances_per_second, over the epoch; None if the clock ended
@@ -103,47 +127,59 @@ def search_epoch(cfg, supernet, front_end, crops, optimizers, clock, *, state, d
     """
     from torch import nn
 
-    from utils.engine import check_finite, format_figures, to_features
+    from data_objects.datasets import to_device
+    from utils.engine import to_features
     from utils.logger import progress_bar
-    from utils.meters import TrainingMeter
+    from utils.run import check_finite, format_figures
 
     supernet.train()
     criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
-    steps = len(crops[0])
-    batches = zip(crops[0].epoch(state.epoch), crops[1].endless(state.step), strict=False)
-    meters = {"train": TrainingMeter(), "val": TrainingMeter()}
+    epoch, steps = state.epoch, len(crops[0])
+    streams = crops[0].epoch(epoch, state.batch), crops[1].endless(state.step)
+    batches = zip(*(to_device(stream, device) for stream in streams), strict=False)
+    meters = dict(zip(("train", "val"), state.begin_epoch("train", "val", device=device), strict=True))
+
+    def read_meters() -> dict[str, float]:
+        figures = {f"{name}_{key}": value for name, meter in meters.items() for key, value in meter.read().items()}
+        check_finite(figures["train_loss"] + figures["val_loss"], epoch, state.batch)
+        return figures
+
     clock.start_epoch()
-    for step, pair in enumerate(progress_bar(batches, steps, f"epoch {state.epoch + 1}"), start=1):
+    for pair in progress_bar(batches, steps, f"epoch {epoch + 1}", done=state.batch):
         train_batch, val_batch = (to_features(batch, front_end, device) for batch in pair)
         outcome = search_iteration(supernet, optimizers, criterion, train_batch, val_batch, cfg.TRAIN.PRECISION)
         for name, meter in meters.items():
             meter.update(*outcome[name])
-        if step % cfg.PRINT_FREQ == 0 or step == steps:
-            figures = {f"{name}_{key}": value for name, meter in meters.items() for key, value in meter.read().items()}
-            check_finite(figures["train_loss"] + figures["val_loss"], state.epoch, step)
-            if step < steps:
-                log.info(f"epoch {state.epoch + 1}, step {step}/{steps}: {format_figures(figures)}")
+        state.count_step()
+        if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
+            log.info(f"epoch {epoch + 1}, step {state.batch}/{steps}: {format_figures(read_meters())}")
         if time_left := clock.tick():
             log.info(time_left)
-        if step < steps and clock.is_over():
+        if watch.after_iteration(over=state.batch < steps and bool(clock.is_over())):
             return None
-    return figures
+    return read_meters()
 
 
 def search_iteration(supernet, optimizers, criterion, train_batch, val_batch, precision: str = "fp32") -> dict:
     """A step of alpha on its batch of features (B, T, F) and labels (B,), then a step of the weights on theirs.
 
+    Where several processes share a batch, they draw the same paths and average their gradients.
+
     Returns:
         (loss, logits, labels) of either step, as `val` and `train`.
     """
+    from utils.distributed import average_gradients
+
     supernet.learn_alpha()
     optimizers["alpha"].zero_grad()
     val = take_gradients(supernet, *val_batch, criterion, precision)
+    average_gradients(supernet.arch_parameters())
     optimizers["alpha"].step()
 
     supernet.learn_weights()
     optimizers["weights"].zero_grad(set_to_none=False)  # see start_gradients_at_zero
     train = take_gradients(supernet, *train_batch, criterion, precision)
+    average_gradients(supernet.weight_parameters())
     optimizers["weights"].step()
     return {"train": train, "val": val}
 

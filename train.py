@@ -3,6 +3,7 @@
     python train.py --cfg exps/scratch/scratch.yaml --text_arch "Genotype(normal=[...], ...)"
     python train.py --cfg exps/scratch/scratch.yaml --text_arch runs/search/.../genotype.txt
     python train.py --cfg runs/train/.../config.yaml --load_path runs/train/...                   # go on with a run
+    torchrun --nproc_per_node 8 train.py --cfg exps/scratch/scratch.yaml --text_arch GENOTYPE     # on 8 GPUs
 
 The best epoch is chosen on the val part and kept as best.pt in the run folder. Standard output gets one line: the best
 epoch's figures on the val and the test part, as JSON.
@@ -31,13 +32,13 @@ def main() -> None:
     cfg = load_config(args.cfg, args.opts)
     from models import build_network
     from models.genotypes import parse_genotype, read_genotype
-    from utils.checkpoint import LAST, find_checkpoint, load_checkpoint
+    from utils.checkpoint import load_last
     from utils.engine import run_training
 
     if args.text_arch:
         genotype = read_genotype(args.text_arch)
     else:
-        checkpoint = load_checkpoint(find_checkpoint(args.load_path, LAST), ("train",))
+        checkpoint, _ = load_last(args.load_path, ("train",))
         genotype = parse_genotype(checkpoint.architecture["genotype"])
     run_training(cfg, args.cfg, args.load_path, "train", lambda classes: build_network(cfg, genotype, classes))
 

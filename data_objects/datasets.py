@@ -1,36 +1,61 @@
 """Training crops and evaluation windows of an indexed corpus, as datasets and loaders.
 
 Every random draw is a pure function of (seed, epoch, item): the order of an epoch, a crop's start, whether it is
-reversed. The number of loader workers changes nothing, and a run that is resumed draws what it would have drawn.
+reversed. The number of loader workers changes nothing, and a run that is resumed draws what it would have drawn. Of
+several processes that share a job (see utils/distributed.py), each loads its share of every batch.
+
+Samples travel as they lie in the file, 16-bit, with their gain: half the bytes of floating-point ones. The front end
+turns them into those, on the device.
 """
 
+import os
+import signal
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from data_objects.audio import FULL_SCALE, AudioError, read_samples
+from data_objects.audio import AudioError, read_samples
 from data_objects.frontend import CONTEXT, HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, load_index, load_statistics
 from data_objects.voxceleb import speaker_of
+from utils.distributed import check_divisible, processes, rank
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
-CropBatch = tuple[Tensor, Tensor, Tensor]  # waveforms (B, samples), labels (B,), reverse (B,) bool
-WindowBatch = tuple[Tensor, list[int], list[int]]  # windows (W, samples), windows an utterance, rows of the index
+
+class CropBatch(NamedTuple):
+    """Random crops."""
+
+    waveforms: Tensor  # (B, samples) int16
+    gains: Tensor  # (B,) float32
+    labels: Tensor  # (B,) int64
+    reverse: Tensor  # (B,) bool: whether the frames shall be in reversed order
+
+
+class WindowBatch(NamedTuple):
+    """All windows of some utterances."""
+
+    windows: Tensor  # (W, samples) int16
+    gains: Tensor  # (W,) float32
+    counts: list[int]  # windows of each utterance
+    rows: list[int]  # of the index
+
+
 # Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it.
 SECOND_HALF, SPLIT = 1, 2
 
 
 def read_frames(index: Index, row: int, first: int, frames: int) -> np.ndarray:
-    """The levelled samples (span(frames),) float32 of frames first to first + frames of an utterance, with context.
+    """The samples (span(frames),) int16 of frames first to first + frames of an utterance, with context.
 
     Just these samples are read. Where the context reaches past an end of the utterance it is mirrored there, so that
     the frames are those of the whole utterance's spectrogram.
@@ -51,14 +76,13 @@ def read_frames(index: Index, row: int, first: int, frames: int) -> np.ndarray:
 def _read(index: Index, row: int, begin: int, end: int) -> np.ndarray:
     path, offset = index.location(row)
     try:
-        samples = read_samples(path, offset, begin, end - begin)
+        return read_samples(path, offset, begin, end - begin)
     except (OSError, AudioError) as error:
         raise UserError(f"{path} is not as it was indexed ({error}): run data_preprocess.py again") from error
-    return samples * np.float32(index.gains[row] / FULL_SCALE)
 
 
 class TrainingCrops(Dataset):
-    """Random crops: item (epoch, row) is (waveform (samples,), label, reverse).
+    """Random crops: item (epoch, row) is (waveform (samples,) int16, gain, label, reverse).
 
     Args:
         frames: length of a crop; the waveform holds it and its context.
@@ -72,27 +96,54 @@ class TrainingCrops(Dataset):
         self.seed = seed
         self.label_of = {speaker: label for label, speaker in enumerate(speakers)}
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray, int, bool]:
+    def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray, np.float32, int, bool]:
         epoch, row = item
         generator = np.random.default_rng((self.seed, epoch, row))
         spare = max(count_frames(int(self.index.samples[row])) - self.frames, 0)
         first = int(generator.integers(spare + 1))
         reverse = bool(generator.integers(2))
         label = self.label_of[speaker_of(self.index.utterances[row])]
-        return read_frames(self.index, row, first, self.frames), label, reverse
+        return read_frames(self.index, row, first, self.frames), self.index.gains[row], label, reverse
+
+
+def _collate_crops(items: list[tuple[np.ndarray, np.float32, int, bool]]) -> CropBatch:
+    return CropBatch(*(torch.from_numpy(np.array(part)) for part in zip(*items, strict=True)))
+
+
+def _leave_signals_to_main(worker: int) -> None:
+    """Let a loader process end when the main process says so, which finishes its iteration first.
+
+    Ctrl-C, and the SIGTERM of most schedulers, go to all processes of a job at once.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     """An epoch's batches of (epoch, row), in an order drawn anew for every epoch; an incomplete batch is left out.
 
     Set `epoch`, and `first_batch` to begin within an epoch, before iterating.
+
+    Args:
+        rows: of the index.
+        batch_size: of all processes together; each gets its share of every batch.
+        seed: with the epoch and the stream it decides the order.
+        stream: tells the orders of loaders of the same seed apart.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int, stream: tuple[int, ...] = ()) -> None:
         self.rows = rows
         self.batch_size = batch_size
+        self.share = check_divisible(batch_size)
         self.seed = seed
-        self.stream = stream  # tells the orders of loaders of the same seed apart
+        self.stream = stream
         self.epoch = 0
         self.first_batch = 0
 
@@ -103,8 +154,8 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = self.rows[np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(self.rows))]
         for batch in range(self.first_batch, len(self)):
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, int(row)) for row in chosen]
+            begin = batch * self.batch_size + rank() * self.share
+            yield [(self.epoch, int(row)) for row in order[begin : begin + self.share]]
 
 
 class CropLoader:
@@ -124,6 +175,8 @@ class CropLoader:
             dataset,
             batch_sampler=self.batches,
             num_workers=num_workers,
+            collate_fn=_collate_crops,
+            worker_init_fn=_leave_signals_to_main,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # see Corpus.windows
@@ -146,8 +199,35 @@ class CropLoader:
             epoch, first_batch = epoch + 1, 0
 
 
+def to_device(batches: Iterable[CropBatch], device: torch.device) -> Iterator[CropBatch]:
+    """Batches on the device; to a GPU, each is copied while the one before is being worked on."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    copying = torch.cuda.Stream(device)
+    ready: tuple[CropBatch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            copied = CropBatch(*(part.to(device, non_blocking=True) for part in batch))
+            following = copied, copying.record_event()
+        if ready is not None:
+            yield _wait_for(*ready)
+        ready = following
+    if ready is not None:
+        yield _wait_for(*ready)
+
+
+def _wait_for(batch: CropBatch, copied: "torch.cuda.Event") -> CropBatch:
+    """Let the GPU begin with a batch when it is copied, and keep its memory until the GPU is done with it."""
+    working = torch.cuda.current_stream()
+    working.wait_event(copied)
+    for part in batch:
+        part.record_stream(working)
+    return batch
+
+
 class EvaluationWindows(Dataset):
-    """Whole utterances as overlapping windows: item row is (windows (W, samples), row)."""
+    """Whole utterances as overlapping windows: item row is (windows (W, samples) int16, row)."""
 
     def __init__(self, index: Index, frames: int) -> None:
         self.index = index
@@ -183,9 +263,16 @@ def group_by_windows(index: Index, rows: Sequence[int], frames: int, limit: int)
     return groups
 
 
-def _collate_windows(items: list[tuple[np.ndarray, int]]) -> WindowBatch:
-    windows = torch.from_numpy(np.concatenate([windows for windows, _ in items]))
-    return windows, [len(windows) for windows, _ in items], [row for _, row in items]
+class _CollateWindows:
+    """Puts utterances together to a batch; a class, since processes that are spawned pickle it."""
+
+    def __init__(self, index: Index) -> None:
+        self._gains = index.gains
+
+    def __call__(self, items: list[tuple[np.ndarray, int]]) -> WindowBatch:
+        counts, rows = [len(windows) for windows, _ in items], [row for _, row in items]
+        windows = torch.from_numpy(np.concatenate([windows for windows, _ in items]))
+        return WindowBatch(windows, torch.from_numpy(np.repeat(self._gains[rows], counts)), counts, rows)
 
 
 class Corpus:
@@ -281,13 +368,17 @@ class Corpus:
         return rows
 
     def windows(self, rows: Sequence[int]) -> DataLoader:
-        """Every window of some utterances, in batches of at most EVAL.BATCH_SIZE windows of many utterances."""
+        """Every window of some utterances, in batches of at most EVAL.BATCH_SIZE windows of many utterances.
+
+        Of several processes, each gets some of the batches, which are the same whatever their number.
+        """
         groups = group_by_windows(self.index, rows, self.frames, self.window_batch_size)
         return DataLoader(
             EvaluationWindows(self.index, self.frames),
-            batch_sampler=groups,
+            batch_sampler=groups[rank() :: processes()],
             num_workers=self._num_workers,
-            collate_fn=_collate_windows,
+            collate_fn=_CollateWindows(self.index),
+            worker_init_fn=_leave_signals_to_main,
             pin_memory=self._pin_memory,
             # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
             # torch's is the same however often the data is iterated over.

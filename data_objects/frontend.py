@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import Spectrogram
 
-from data_objects.audio import SAMPLE_RATE
+from data_objects.audio import FULL_SCALE, SAMPLE_RATE
 
 N_FFT = 512
 WINDOW = 400  # samples, 25 ms
@@ -60,8 +60,15 @@ class FrontEnd(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).clone())
         self.register_buffer("deviation", torch.as_tensor(deviation, dtype=torch.float32).clone())
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Features (B, T, 257) of waveforms (B, (T - 1) * 160 + 512) that begin 256 samples before frame 0's centre."""
+    def forward(self, waveforms: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Features (B, T, 257) of waveforms (B, (T - 1) * 160 + 512) that begin 256 samples before frame 0's centre.
+
+        Args:
+            waveforms: float32 in [-1, 1], or int16 as in a file.
+            gains: (B,) float32, the level gains of int16 ones.
+        """
+        if gains is not None:
+            waveforms = waveforms * (gains / FULL_SCALE)[:, None]
         magnitudes = self.spectrogram(waveforms).transpose(1, 2)  # (B, 257, T) -> (B, T, 257)
         return (magnitudes - self.mean) / self.deviation
 

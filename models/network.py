@@ -1,15 +1,27 @@
 """The network that a genotype derives to: a stem, stacked cells, global average pooling, a linear classifier."""
 
-from torch import Tensor, cat, nn
+from collections.abc import Callable, Sequence
 
-from models.genotypes import INPUTS, Gene, Genotype
-from models.operations import FactorizedReduce, Identity, ReLUConvNorm, build_operation, drop_path
+import torch
+from torch import Tensor, nn, relu
+
+from models.genotypes import INPUTS, NODES, Gene, Genotype
+from models.operations import (
+    FactorizedReduce,
+    Identity,
+    ReLUConvNorm,
+    ReLUFirst,
+    build_operation,
+    concatenate,
+    draw_drop_path,
+)
 
 
 class Cell(nn.Module):
     """One cell: its two inputs are brought to `channels`, each node sums two operations, the nodes are concatenated.
 
-    Maps (B, C_older, T', F') and (B, C_newer, T, F) to (B, 4 channels, T/s, F/s), s = 2 for a reduction cell.
+    Maps (B, C_older, T', F') and (B, C_newer, T, F) to (B, 4 channels, T/s, F/s), s = 2 for a reduction cell. All that
+    reads a cell's output begins with a ReLU, as all convolutions within a cell do: every state is rectified once.
     """
 
     def __init__(
@@ -33,19 +45,24 @@ class Cell(nn.Module):
             for name, source in genes
         )
 
-    def forward(self, older: Tensor, newer: Tensor, drop_path_probability: float) -> Tensor:
-        states = [self.preprocess_older(older), self.preprocess_newer(newer)]
-        outputs = []
-        for source, operation in zip(self.sources, self.operations, strict=True):
+    def forward(self, older: Tensor, newer: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
+        """The output for two inputs that are rectified already, with drop-path's factors for every operation."""
+        states = [self.preprocess_older.after_relu(older), self.preprocess_newer.after_relu(newer)]
+        rectified: dict[int, Tensor] = {}
+        outputs: list[Tensor] = []
+        for source, operation, mask in zip(self.sources, self.operations, masks, strict=True):
+            if isinstance(operation, ReLUFirst | FactorizedReduce):
+                if source not in rectified:
+                    rectified[source] = relu(states[source])
+                output = operation.after_relu(rectified[source])
+            else:
+                output = operation(states[source])
+            is_dropped = mask is not None and not isinstance(operation, Identity)
+            outputs.append(output * mask.to(output.dtype) if is_dropped else output)
             if len(outputs) == 2:
                 states.append(outputs[0] + outputs[1])
-                outputs = []
-            output = operation(states[source])
-            if self.training and not isinstance(operation, Identity):
-                output = drop_path(output, drop_path_probability)
-            outputs.append(output)
-        states.append(outputs[0] + outputs[1])
-        return cat(states[INPUTS:], dim=1)
+                outputs.clear()
+        return concatenate(states[INPUTS:])
 
 
 class Network(nn.Module):
@@ -57,7 +74,9 @@ class Network(nn.Module):
         layers: number of cells; cells layers//3 and 2*layers//3 are reductions.
         num_classes: K.
 
-    `drop_path_probability` is set by the training loop every epoch.
+    Attributes:
+        drop_path_probability: set by the training loop every epoch.
+        shares: this process's place among those that share a batch, and their number.
     """
 
     def __init__(self, genotype: Genotype, channels: int, layers: int, num_classes: int) -> None:
@@ -69,7 +88,7 @@ class Network(nn.Module):
             nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
-        self.stem_1 = nn.Sequential(
+        self.stem_1 = ReLUFirst(
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
@@ -85,14 +104,38 @@ class Network(nn.Module):
         self.embedding_dim = newer
         self.classifier = nn.Linear(newer, num_classes)
         self.drop_path_probability = 0.0
+        self.shares = (0, 1)
+        self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
+
+    def compile_for_training(self) -> None:
+        """Let torch.compile make kernels of a training step's forward and backward pass, at the first one.
+
+        Evaluation is left as it is: its batches come in many sizes, each of which would be compiled anew.
+        """
+        self._compiled = torch.compile(self.compute)
+
+    def draw_drop_path(self, batch_size: int) -> Tensor | None:
+        """Drop-path's factors (cells, 8, B, 1, 1, 1) for every operation's output; None for 1."""
+        if not self.training or self.drop_path_probability == 0:
+            return None
+        return draw_drop_path(len(self.cells), 2 * NODES, batch_size, self.drop_path_probability, self.shares)
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings (B, D) of features (B, T, F): the last cell's output averaged over time and frequency."""
-        older = self.stem_0(features.unsqueeze(1))  # (B, 1, T, F) -> (B, C, T/4, F/4)
-        newer = self.stem_1(older)  # (B, C, T/8, F/8)
-        for cell in self.cells:
-            older, newer = newer, cell(older, newer, self.drop_path_probability)
-        return newer.mean(dim=(2, 3))
+        masks = self.draw_drop_path(features.size(0))
+        compute = self._compiled if self.training and self._compiled else self.compute
+        return compute(features, None if masks is None else masks.to(features.device, non_blocking=True))
+
+    def compute(self, features: Tensor, masks: Tensor | None) -> Tensor:
+        """Embeddings (B, D) of features (B, T, F), with drop-path's factors: see `draw_drop_path`."""
+        older = relu(self.stem_0(features.unsqueeze(1)))  # (B, 1, T, F) -> (B, C, T/4, F/4)
+        output = self.stem_1.after_relu(older)  # (B, C, T/8, F/8)
+        rows = [[None] * 2 * NODES] * len(self.cells) if masks is None else masks
+        for cell, row in zip(self.cells, rows, strict=True):
+            newer = relu(output)
+            output = cell(older, newer, row)
+            older = newer
+        return output.mean(dim=(2, 3))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K) of features (B, T, F)."""

@@ -5,6 +5,7 @@ serve the supernet (norms not affine) and the derived networks (norms affine). S
 appendix A.1; Ding et al., AutoSpeech, Interspeech 2020.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,17 @@ from utils.errors import UserError
 KernelSize = tuple[int, int]  # (along time, along frequency)
 
 
-class ReLUConvNorm(nn.Sequential):
+class ReLUFirst(nn.Sequential):
+    """Layers that begin with a ReLU: where several such modules read one tensor, it can be rectified once for all."""
+
+    def after_relu(self, rectified: Tensor) -> Tensor:
+        """The output for an input (B, C, T, F) that has been rectified already."""
+        for layer in itertools.islice(self, 1, None):
+            rectified = layer(rectified)
+        return rectified
+
+
+class ReLUConvNorm(ReLUFirst):
     """ReLU, 1x1 convolution, norm: how a cell brings its inputs to its own number of channels."""
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
@@ -42,10 +53,15 @@ class FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        if _memory_format(x) == torch.channels_last:
-            return self.combine(self.relu(_EverySecond.apply(x)))
-        rectified = self.relu(x)
-        convolved = [nn.functional.conv2d(rectified, conv.weight, stride=2) for conv in (self.conv_1, self.conv_2)]
+        return self.after_relu(self.relu(x))
+
+    def after_relu(self, rectified: Tensor) -> Tensor:
+        """The output for an input (B, C, T, F) that has been rectified already."""
+        if _memory_format(rectified) == torch.channels_last:
+            return self.combine(_EverySecond.apply(rectified))
+        convolved = [
+            nn.functional.conv2d(rectified, conv.weight, conv.bias, stride=2) for conv in (self.conv_1, self.conv_2)
+        ]
         return self.norm(torch.cat(convolved, dim=1))
 
     def combine(self, grid: Tensor) -> Tensor:
@@ -121,6 +137,27 @@ class _DepthwiseConv(torch.autograd.Function):
         return of_x, of_weight, None, None, None
 
 
+def concatenate(states: Sequence[Tensor]) -> Tensor:
+    """Tensors (B, C, T, F) side by side, (B, nC, T, F), with gradients that are whole tensors in the memory format.
+
+    Plain concatenation gives each a slice of the gradient, whose layout makes a norm's gradient ten times as slow on
+    CPUs.
+    """
+    return torch.cat(states, dim=1) if torch.compiler.is_compiling() else _Concatenation.apply(*states)
+
+
+class _Concatenation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *states: Tensor) -> Tensor:
+        ctx.channels, ctx.format = [state.size(1) for state in states], _memory_format(states[0])
+        return torch.cat(states, dim=1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part.contiguous(memory_format=ctx.format) for part in gradient.split(ctx.channels, dim=1))
+
+
 def depthwise_separable(
     channels: int, kernel_size: KernelSize, stride: int, dilation: int, affine: bool
 ) -> list[nn.Module]:
@@ -133,7 +170,7 @@ def depthwise_separable(
     ]
 
 
-class SeparableConv(nn.Sequential):
+class SeparableConv(ReLUFirst):
     """A depthwise-separable convolution applied twice; only the first one strides."""
 
     def __init__(self, channels: int, kernel_size: KernelSize, stride: int, affine: bool) -> None:
@@ -143,7 +180,7 @@ class SeparableConv(nn.Sequential):
         )
 
 
-class DilatedConv(nn.Sequential):
+class DilatedConv(ReLUFirst):
     """A depthwise-separable convolution of dilation 2."""
 
     def __init__(self, channels: int, kernel_size: KernelSize, stride: int, affine: bool) -> None:
@@ -292,16 +329,20 @@ def _largest_of_three(x: Tensor, dim: int) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------------
 # Drop-path
 # ------------------------------------------------------------------------------------------------------------------
-def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Set whole samples of x (B, C, T, F) to zero with `probability`, and scale the others to keep the mean.
+def draw_drop_path(
+    cells: int, edges: int, batch_size: int, probability: float, shares: tuple[int, int] = (0, 1)
+) -> Tensor:
+    """Drop-path's factors (cells, edges, B, 1, 1, 1): each 1 / (1 - p) with the probability 1 - p, else 0.
 
-    Larsson et al., FractalNet, ICLR 2017; the mask is drawn from torch's generator of x's device.
+    Larsson et al., FractalNet, ICLR 2017; for whole samples. One draw for all cells, from torch's CPU
+    generator: alike on every device, and a GPU gets it in a single transfer.
+
+    Args:
+        batch_size: B, of this process.
+        shares: this process's place among those that share a batch, and their number. The factors of the whole batch
+            are drawn by each of them, so that together they drop what one process alone would drop.
     """
-    if probability == 0:
-        return x
-    return x * drop_path_mask((x.size(0), 1, 1, 1), 1 - probability, x.device).to(x.dtype)
-
-
-def drop_path_mask(shape: Sequence[int], keep: float, device: torch.device | None = None) -> Tensor:
-    """Factors for whole samples: each 1/keep with probability `keep`, else 0."""
-    return torch.empty(*shape, device=device).bernoulli_(keep).div_(keep)
+    place, processes = shares
+    keep = 1 - probability
+    masks = torch.empty(cells, edges, batch_size * processes, 1, 1, 1).bernoulli_(keep).div_(keep)
+    return masks[:, :, place * batch_size : (place + 1) * batch_size]

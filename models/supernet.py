@@ -14,7 +14,8 @@ from models.operations import (
     ReLUConvNorm,
     Zero,
     build_operation,
-    drop_path_mask,
+    concatenate,
+    draw_drop_path,
 )
 
 
@@ -143,7 +144,7 @@ class SearchCell(nn.Module):
         for _ in range(NODES):
             first, *others = (self._edge(state, *next(rows), mix) for state in list(states))
             states.append(GraphlessSource(sum(others, start=first)))
-        return torch.cat([state.x for state in states[INPUTS:]], dim=1)
+        return concatenate([state.x for state in states[INPUTS:]])
 
     @staticmethod
     def _edge(
@@ -175,8 +176,9 @@ class Supernet(nn.Module):
         sampling: gumbel (one operation an edge is drawn) or softmax (all are mixed, which is dense by nature).
         temperature: of the softmax over an edge's operations.
         drop_path_probability: on every edge's output.
+        shares: this process's place among those that share a batch, and their number.
 
-    The loop sets the last two every epoch.
+    The loop sets temperature and drop_path_probability every epoch.
     """
 
     def __init__(self, operations: Sequence[str], channels: int, layers: int, num_classes: int) -> None:
@@ -202,6 +204,7 @@ class Supernet(nn.Module):
         self.sampling = "gumbel"
         self.temperature = 1.0
         self.drop_path_probability = 0.0
+        self.shares = (0, 1)
         alphas = {id(alpha) for alpha in self.arch_parameters()}
         self._weights = [parameter for parameter in self.parameters() if id(parameter) not in alphas]
 
@@ -238,14 +241,10 @@ class Supernet(nn.Module):
         return -(-uniform.clamp_min(smallest).log()).clamp_min(smallest).log()
 
     def draw_drop_path(self, batch_size: int) -> Tensor | None:
-        """Drop-path's factors (cells, 14, B, 1, 1, 1) for every edge's output, from torch's CPU generator; None for 1.
-
-        Each is 1 / (1 - p) with the probability 1 - p, else 0. One draw for all cells costs a GPU a single transfer.
-        """
+        """Drop-path's factors (cells, 14, B, 1, 1, 1) for every edge's output; None for 1."""
         if not self.training or self.drop_path_probability == 0:
             return None
-        shape = (len(self.cells), EDGES, batch_size, 1, 1, 1)
-        return drop_path_mask(shape, 1 - self.drop_path_probability)
+        return draw_drop_path(len(self.cells), EDGES, batch_size, self.drop_path_probability, self.shares)
 
     def sample_paths(self, noise: Tensor | None) -> tuple[Tensor, list[list[int]]]:
         """One operation for every edge of every cell.

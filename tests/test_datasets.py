@@ -19,13 +19,14 @@ from data_objects.datasets import (
     CropBatch,
     EvaluationWindows,
     TrainingCrops,
+    _CollateWindows,
     count_windows,
     group_by_windows,
     read_frames,
 )
 from data_objects.frontend import HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index
-from tests.helpers import SPEAKERS, index_of, write_corpus
+from tests.helpers import SPEAKERS, index_of, noise, write_audio, write_corpus, write_lists
 
 FRAMES = 50
 LENGTHS = (400, 7_839, 7_840, 7_999, 8_000, 23_456)  # 50 frames begin with 7,840 samples
@@ -40,15 +41,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 def whole(index: Index, row: int) -> np.ndarray:
-    """All samples of an utterance, levelled."""
+    """All samples of an utterance, as they lie in the file."""
     path, offset = index.location(row)
-    samples = read_samples(path, offset, 0, int(index.samples[row]))
-    return samples * np.float32(index.gains[row] / 32_768)
+    return read_samples(path, offset, 0, int(index.samples[row]))
 
 
-def spectrogram(waveform: np.ndarray) -> torch.Tensor:
-    """Magnitudes (T, 257) of a whole utterance."""
-    return FrontEnd()(torch.from_numpy(pad_reflect(waveform))[None])[0]
+def spectrogram(waveform: np.ndarray, gain: float = 1.0) -> torch.Tensor:
+    """Magnitudes (T, 257) of a whole utterance, levelled by definition."""
+    levelled = pad_reflect(waveform) * np.float32(gain / 32_768)
+    return FrontEnd()(torch.from_numpy(levelled)[None])[0]
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ def test_crops_are_slices_of_the_spectrogram(index: Index, row: int) -> None:
     for first in range(count_frames(LENGTHS[row]) - FRAMES + 1):
         crop = read_frames(index, row, first, FRAMES)
         assert np.array_equal(crop, padded[first * HOP : first * HOP + span(FRAMES)])
-        features = FrontEnd()(torch.from_numpy(crop)[None])[0]
+        features = FrontEnd()(torch.tensor(crop)[None], torch.ones(1))[0]
         torch.testing.assert_close(features, expected[first : first + FRAMES], rtol=0, atol=1e-6)
 
 
@@ -75,6 +76,25 @@ def test_short_utterances_are_tiled(index: Index, row: int) -> None:
     assert np.array_equal(middle[: LENGTHS[row]], whole(index, row))
 
 
+def test_quiet_utterances_are_levelled_by_the_front_end(tmp_path: Path) -> None:
+    """Crops and windows carry the gain that brings their utterance to -30 dBFS."""
+    utterance = UTTERANCES[0]
+    write_audio(tmp_path / "wav" / utterance, noise(16_000, level=0.001))
+    write_lists(tmp_path, {utterance: 1})
+    quiet = index_of(tmp_path)
+    waveform, gain, _, _ = TrainingCrops(quiet, FRAMES, SPEAKERS, seed=3)[0, 0]
+    windows = _CollateWindows(quiet)([EvaluationWindows(quiet, FRAMES)[0]])
+    assert gain == pytest.approx(10 ** (-30 / 20) / 0.001, rel=0.05)
+    assert windows.gains.tolist() == [gain] * len(windows.windows)
+    expected = spectrogram(whole(quiet, 0), gain)
+    features = FrontEnd()(windows.windows, windows.gains)
+    torch.testing.assert_close(features[0], expected[:FRAMES], rtol=0, atol=1e-6)
+    crop = FrontEnd()(torch.tensor(waveform)[None], torch.tensor([gain]))[0]
+    assert (
+        min((crop - expected[first : first + FRAMES]).abs().max() for first in range(len(expected) - FRAMES + 1)) < 1e-6
+    )
+
+
 @pytest.mark.parametrize("row", range(len(LENGTHS)))
 def test_windows_are_slices_of_the_spectrogram(index: Index, row: int) -> None:
     """One every half window, the incomplete last one left out, at least one."""
@@ -82,7 +102,7 @@ def test_windows_are_slices_of_the_spectrogram(index: Index, row: int) -> None:
     assert number == row
     expected = spectrogram(tile(whole(index, row), FRAMES))
     assert len(windows) == count_windows(LENGTHS[row], FRAMES)
-    features = FrontEnd()(torch.from_numpy(windows))
+    features = FrontEnd()(torch.from_numpy(windows), torch.ones(len(windows)))
     for window, start in zip(features, itertools.count(0, FRAMES // 2), strict=False):
         torch.testing.assert_close(window, expected[start : start + FRAMES], rtol=0, atol=1e-6)
     following = expected[len(windows) * FRAMES // 2 :]
@@ -117,7 +137,7 @@ def test_draws_of_a_crop(index: Index) -> None:
     crops = TrainingCrops(index, FRAMES, SPEAKERS, seed=3)
     draws = Counter()
     for epoch in range(400):
-        waveform, label, reverse = crops[epoch, row]
+        waveform, _, label, reverse = crops[epoch, row]
         assert label == 1
         draws[bool(np.array_equal(waveform, read_frames(index, row, 0, FRAMES))), reverse] += 1
     assert set(draws) == set(itertools.product([True, False], repeat=2))
@@ -130,7 +150,7 @@ def test_draws_depend_on_seed_epoch_and_row_alone(index: Index) -> None:
     crops = TrainingCrops(index, FRAMES, SPEAKERS, seed=3)
     first = [crops[epoch, row] for epoch in range(20)]
     again = [TrainingCrops(index, FRAMES, SPEAKERS, seed=3)[epoch, row] for epoch in reversed(range(20))]
-    for (waveform, _, reverse), (other, _, other_reverse) in zip(first, reversed(again), strict=True):
+    for (waveform, _, _, reverse), (other, _, _, other_reverse) in zip(first, reversed(again), strict=True):
         assert np.array_equal(waveform, other)
         assert reverse == other_reverse
     others = [TrainingCrops(index, FRAMES, SPEAKERS, seed=4)[epoch, row] for epoch in range(20)]
@@ -207,7 +227,8 @@ def test_evaluation_batches(toy: Path, num_workers: int) -> None:
     loaded = corpus(toy, num_workers)
     rows = loaded.rows("test")[::-1].tolist()
     seen, expected = [], EvaluationWindows(loaded.index, FRAMES)
-    for windows, counts, batch_rows in loaded.windows(rows):
+    for windows, gains, counts, batch_rows in loaded.windows(rows):
+        assert gains.tolist() == np.repeat(loaded.index.gains[batch_rows], counts).tolist()
         assert len(windows) == sum(counts)
         assert len(counts) == 1 or len(windows) <= 7
         for part, row in zip(windows.split(counts), batch_rows, strict=True):

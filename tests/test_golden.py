@@ -103,7 +103,8 @@ def test_spectrogram(index: Index, golden: dict[str, np.ndarray], number: int) -
     name = WAVS[number]
     frames = count_frames(int(index.samples[number]))
     assert frames == golden[f"{name}_frames"]
-    magnitudes = FrontEnd()(torch.from_numpy(read_frames(index, number, 0, frames))[None])[0]
+    gains = torch.from_numpy(index.gains[[number]])
+    magnitudes = FrontEnd()(torch.tensor(read_frames(index, number, 0, frames))[None], gains)[0]
     expected = golden[f"{name}_spectrogram"]
     assert_close(magnitudes[: len(expected)], expected, 1e-5)
     assert magnitudes.double().sum().item() == pytest.approx(float(golden[f"{name}_spectrogram_sum"]), rel=1e-5)
@@ -119,7 +120,8 @@ def test_input(index: Index, front_end: FrontEnd, golden: dict[str, np.ndarray])
     """A batch of the wavs' first frames, and of the same reversed in time."""
     count, frames, _ = golden["input"].shape
     waveforms = np.stack([read_frames(index, row, 0, frames) for row in range(count // 2)])
-    features = front_end(torch.from_numpy(np.concatenate([waveforms, waveforms])))
+    gains = torch.from_numpy(np.tile(index.gains[: count // 2], 2))
+    features = front_end(torch.from_numpy(np.concatenate([waveforms, waveforms])), gains)
     reverse = torch.arange(count) >= count // 2
     assert_close(reverse_time(features, reverse), golden["input"], 1e-5)
 

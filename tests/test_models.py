@@ -7,14 +7,24 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from config import default_config
 from models import BASELINES, build_baseline, build_model, count_parameters
-from models.genotypes import EDGES, INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, derive_genotype
-from models.network import Cell
+from models.folding import fold_norms
+from models.genotypes import (
+    EDGES,
+    INPUTS,
+    NODES,
+    PAPER_GENOTYPE,
+    SEARCH_SPACES,
+    derive_genotype,
+    random_genotype,
+)
+from models.network import Cell, Network
 from models.operations import (
     OPERATIONS,
     FactorizedReduce,
@@ -22,7 +32,7 @@ from models.operations import (
     Identity,
     ReLUConvNorm,
     build_operation,
-    drop_path,
+    draw_drop_path,
 )
 from models.resnet import resnet18
 from models.supernet import Supernet
@@ -207,22 +217,41 @@ def test_unknown_operation_lists_the_valid_ones() -> None:
 # Drop-path
 # ------------------------------------------------------------------------------------------------------------------
 def test_drop_path_keeps_the_mean() -> None:
-    """Whole samples become 0 or 1/keep times themselves, in such shares that the mean stays."""
+    """Each factor is 0 or 1/keep, in such shares that the mean stays."""
     torch.manual_seed(0)
-    dropped = drop_path(torch.ones(20_000, 2, 3, 1), 0.25)
-    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
-    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
-    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+    masks = draw_drop_path(2, 3, 5_000, 0.25)
+    assert masks.shape == (2, 3, 5_000, 1, 1, 1)
+    assert masks.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert masks.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_drop_path_of_several_processes_is_that_of_one() -> None:
+    """Each draws the factors of the whole batch and takes those of its share."""
+    torch.manual_seed(0)
+    whole = draw_drop_path(2, 3, 6, 0.5)
+    shares = []
+    for place in range(3):
+        torch.manual_seed(0)
+        shares.append(draw_drop_path(2, 3, 2, 0.5, (place, 3)))
+    assert torch.equal(torch.cat(shares, dim=2), whole)
 
 
 @pytest.mark.parametrize(("operation", "is_dropped"), [("skip_connect", False), ("max_pool_3x3", True)])
 def test_drop_path_never_drops_the_identity(operation: str, is_dropped: bool) -> None:
-    """A cell of identities computes the same at any probability; one of anything else does not."""
+    """A cell of identities computes the same with any factors; one of anything else does not."""
     cell = Cell(((operation, 0), (operation, 1)) * NODES, 4, 4, 4, reduction=False, previous_reduction=False)
-    x = torch.randn(8, 4, 6, 5)
-    assert torch.equal(cell(x, x, 0.9), cell(x, x, 0.0)) is not is_dropped
-    cell.eval()
-    assert torch.equal(cell(x, x, 0.9), cell(x, x, 0.0))
+    x = torch.randn(8, 4, 6, 5).relu()
+    (masks,) = draw_drop_path(1, 2 * NODES, 8, 0.9)
+    assert torch.equal(cell(x, x, masks), cell(x, x, [None] * 2 * NODES)) is not is_dropped
+
+
+def test_drop_path_is_for_training_alone() -> None:
+    """In evaluation, or at a probability of 0, nothing is drawn."""
+    network = Network(PAPER_GENOTYPE, 4, 3, 5)
+    assert network.draw_drop_path(2) is None
+    network.drop_path_probability = 0.5
+    assert network.draw_drop_path(2) is not None
+    assert network.eval().draw_drop_path(2) is None
 
 
 def test_strided_skip_connection_is_no_identity() -> None:
@@ -631,3 +660,49 @@ def test_pretrained_weights_that_do_not_fit(tmp_path: Path, change: dict, compla
     torch.save(weights, tmp_path / "weights.pt")
     with pytest.raises(UserError, match=rf"weights\.pt.*{complaint}"):
         load_pretrained(resnet18(5), str(tmp_path / "weights.pt"))
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Folding
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("space", ["s2", "s3"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_folded_network_computes_the_same(space: str, memory_format: torch.memory_format) -> None:
+    """Without a norm behind a convolution; the network itself stays as it was."""
+    genotype = random_genotype(SEARCH_SPACES[space], np.random.default_rng(5))
+    skips = (("skip_connect", 0), ("skip_connect", 1))  # a factorised reduction has two convolutions before its norm
+    genotype = genotype._replace(reduce=(*skips, *genotype.reduce[2:]))
+    architecture = {"kind": "network", "layers": 3, "channels": 6, "num_classes": 4, "genotype": str(genotype)}
+    network = settled(build_model(architecture)).to(memory_format=memory_format)
+    assert_folds(network)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_folded_baseline_computes_the_same(kind: str) -> None:
+    """No norm is left: in a baseline each follows a convolution."""
+    folded = assert_folds(settled(build_model({"kind": kind, "num_classes": 4})))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+
+
+def settled(network: torch.nn.Module) -> torch.nn.Module:
+    """A network in float64 whose norms have statistics and scales of their own."""
+    torch.manual_seed(0)
+    for module in network.double().modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias)
+    return network.eval()
+
+
+def assert_folds(network: torch.nn.Module) -> torch.nn.Module:
+    """The folded network, which computes the same with fewer norms."""
+    before, features = copy.deepcopy(network.state_dict()), torch.randn(2, 70, 257, dtype=torch.float64)
+    folded = fold_norms(network)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(features), network(features), rtol=1e-9, atol=1e-9)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    norms = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in each.modules()) for each in (folded, network)]
+    assert norms[0] < norms[1]
+    return folded

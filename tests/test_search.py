@@ -1,4 +1,4 @@
-"""Following a search, and ending it: what is recorded of alpha, collapse, time; how its modes and its benchmark run."""
+"""Following a search, and ending it: what is recorded of alpha, collapse, time; how its modes run."""
 
 import json
 import math
@@ -22,6 +22,7 @@ from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, parse_genotype
 from models.supernet import Supernet
 from tests.helpers import ROOT, SCRATCH, SEARCH, call_script, environment, options, run_script
 from tests.test_scripts import EPOCHS, LONG, assert_same_checkpoint, metrics, only_run
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.monitor import SearchClock, SearchHistory, count_changes, edge_entropies, parameter_free_share, skip_share
 
@@ -75,7 +76,7 @@ def history_of(tmp_path: Path, genotypes: list, patience: int = 0) -> SearchHist
     history = SearchHistory(tmp_path, patience=patience)
     for epoch, genotype in enumerate(genotypes, start=1):
         with mock.patch.object(Supernet, "genotype", lambda self, genotype=genotype: genotype):
-            history.add(epoch, float(epoch), supernet, PAPER_GENOTYPE)
+            history.add(epoch, float(epoch), supernet, str(PAPER_GENOTYPE))
     return history
 
 
@@ -140,7 +141,7 @@ def test_halves_of_the_train_part(toy: Path) -> None:
 def test_batches_of_the_halves_are_drawn_apart(toy: Path) -> None:
     """Of halves as large as each other, alpha's batches have other speakers than those of the weights."""
     loaders = Corpus(load_config(ROOT / SEARCH, options(DATASET__DATA_DIR=toy))).halves()
-    labels = [[label for _, batch, _ in loader.epoch(0) for label in batch.tolist()] for loader in loaders]
+    labels = [[label for batch in loader.epoch(0) for label in batch.labels.tolist()] for loader in loaders]
     assert sorted(labels[0]) == sorted(labels[1])
     assert labels[0] != labels[1]
 
@@ -195,27 +196,29 @@ def test_exact_and_dense_searches_agree(toy: Path, tmp_path: Path) -> None:
 
 
 def test_search_ends_within_an_epoch_when_its_hours_are_over(toy: Path, tmp_path: Path) -> None:
-    """With the genotype of then; it goes on from the last finished epoch once it may take longer."""
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2)
-    outcome = call_script("search.py", "--cfg", SEARCH, *settings, "SEARCH.MAX_HOURS", 1e-9)
+    """With the genotype of then and a checkpoint; it goes on from that very step once it may take longer."""
+    settings = options(DATASET__DATA_DIR=toy, TRAIN__END_EPOCH=2)
+    outcome = call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path, "SEARCH.MAX_HOURS", 1e-9)
     assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "search")
     assert "SEARCH.MAX_HOURS 1e-09 are over" in outcome.stderr
     assert architecture(run_dir) == []
     assert outcome.stdout.splitlines()[-2] == (run_dir / "genotype.txt").read_text().strip()
     assert (run_dir / "genotype.png").is_file()
-    assert not (run_dir / "last.pt").exists()
+    assert not (run_dir / "last.pt").exists()  # it was over before the first step
 
-    call_script("search.py", "--cfg", SEARCH, *settings[:-2], "TRAIN.END_EPOCH", 1, "OUT_DIR", tmp_path / "one")
-    run_dir = only_run(tmp_path / "one", "search")
-    before = (run_dir / "genotype.txt").read_text()
-    arguments = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir, "TRAIN.END_EPOCH", 2)
-    outcome = call_script("search.py", *arguments, "SEARCH.MAX_HOURS", 1e-9)
+    with mock.patch.object(SearchClock, "is_over", lambda clock: "over" if clock._steps == 2 else ""):
+        outcome = call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path / "two")
     assert outcome.status == 0, outcome.stderr
-    assert outcome.stdout.splitlines()[-2] == before.strip()
-    assert len(architecture(run_dir)) == 1
-    assert call_script("search.py", *arguments, "SEARCH.MAX_HOURS", 1).status == 0
-    assert len(architecture(run_dir)) == 2
+    run_dir = only_run(tmp_path / "two", "search")
+    checkpoint = load_checkpoint(run_dir / "last.pt", ("search",))
+    assert (checkpoint.epoch, checkpoint.batch, checkpoint.step) == (0, 2, 2)
+    assert architecture(run_dir) == []
+    call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", run_dir)
+    call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path / "whole")
+    whole = only_run(tmp_path / "whole", "search")
+    assert architecture(run_dir) == architecture(whole)
+    assert metrics(run_dir) == metrics(whole)
 
 
 def test_search_that_collapses_ends_early(toy: Path, tmp_path: Path) -> None:
@@ -289,32 +292,3 @@ def test_search_killed_at_any_moment(toy: Path, tmp_path: Path) -> None:
     assert len(architecture(run_dir)) == EPOCHS
     assert (run_dir / "genotype.txt").read_text() == (whole / "genotype.txt").read_text()
     assert (run_dir / "alpha-normal.png").read_bytes() == (whole / "alpha-normal.png").read_bytes()
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Benchmark
-# ------------------------------------------------------------------------------------------------------------------
-SMALL = ("--layers", 3, "--channels", 4, "--frames", 64, "--device", "cpu", "--iterations", 1, "--rounds", 1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
-def test_benchmark_of_a_search() -> None:
-    """One JSON object; the ratios are those of its own figures."""
-    report = json.loads(run_script("tools/benchmark.py", "search", *SMALL, "--json", check=True).stdout)
-    for mode in ("dense", "dense_channels_last", "exact", "sampled"):
-        assert report[mode]["seconds"] > 0
-        assert report[mode]["peak_mb"] > 0
-    assert report["ratio"]["time"] == report["dense"]["seconds"] / report["exact"]["seconds"]
-    assert report["ratio"]["memory"] == report["dense"]["peak_mb"] / report["exact"]["peak_mb"]
-    assert (report["layers"], report["batch_size"], report["frames"], report["precision"]) == (3, 2, 64, "fp32")
-    iterations = 50 * (138_361 // 2)
-    assert report["exact"]["voxceleb1_hours"] == pytest.approx(report["exact"]["seconds"] * iterations / 3600)
-
-
-@pytest.mark.parametrize("option", [("--batch_size", "some"), ("--layers", 2), ("--rounds", 0)])
-def test_benchmark_refuses_what_cannot_be(option: tuple) -> None:
-    """In one line, with exit status 2."""
-    outcome = call_script("tools/benchmark.py", "search", *SMALL, *option)
-    assert outcome.status == 2
-    assert len(outcome.stderr.strip().splitlines()) == 1
-    assert str(option[0]) in outcome.stderr

@@ -3,11 +3,14 @@
 They hold tensors and plain values alone, so they load with `weights_only=True` and can run no code.
 """
 
+import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import nn
@@ -17,8 +20,14 @@ from utils.errors import UserError
 from utils.files import write_atomically
 
 FORMAT = "autospeech-checkpoint"
-VERSION = 1
-LAST, BEST = "last.pt", "best.pt"
+VERSION = 2
+READABLE = (1, 2)  # versions; the first had no checkpoints within an epoch
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class DamagedCheckpointError(UserError):
+    """A file that is no checkpoint, or not all of one."""
 
 
 @dataclass
@@ -32,11 +41,13 @@ class Checkpoint:
         model, front_end: state dicts; front_end_settings: what its numbers mean.
         optimizers: a state dict each, by name.
         generators: torch's generator states, by device type.
-        epoch: epochs done; step: iterations done.
+        epoch: epochs done; step: iterations done; batch: those of them in the epoch under way.
         best: the figures of the epoch that best.pt holds; empty before the first validation.
         config: the settings, as YAML.
         sub_dir, speakers: what was trained on; a speaker's place is its class.
         index: fingerprint of the index.
+        meters, notes: of the epoch under way: see `TrainingState`.
+        code: what computed it: see `code_fingerprints`.
     """
 
     script: str
@@ -53,13 +64,31 @@ class Checkpoint:
     sub_dir: str
     speakers: list[str]
     index: str
+    batch: int = 0
+    meters: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint, whole or not at all."""
+def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = None) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        keep_as: where the checkpoint that was there stays.
+
+    Raises:
+        UserError: it cannot be written: the disk is full, say. What was there is left as it was.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **_shallow(checkpoint)}, buffer)
-    write_atomically(path, buffer.getvalue())
+    try:
+        write_atomically(path, buffer.getvalue(), keep_as)
+    except OSError as error:
+        there = f"the one before is intact: make room and go on with --load_path {path.parent}"
+        raise UserError(
+            f"cannot write the checkpoint {path} of {len(buffer.getvalue()) / 1e6:.1f} MB ({error.strerror or error}); "
+            f"{there if path.exists() else 'there is none before it: make room and begin anew'}"
+        ) from error
 
 
 def _shallow(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -74,8 +103,10 @@ def find_checkpoint(path: str | Path, which: str, option: str = "--load_path") -
     """
     path = Path(path)
     if path.is_dir():
+        if which == LAST and not (path / LAST).is_file() and (path / PREVIOUS).is_file():
+            return path / PREVIOUS
         if not (path / which).is_file():
-            reason = "no epoch was finished" if which == LAST else "it is a search, or has not validated yet"
+            reason = "nothing was saved" if which == LAST else "it is a search, or has not validated yet"
             raise UserError(f"{option}: no {which} in {path}: {reason}, or it is no run folder")
         return path / which
     if not path.is_file():
@@ -94,10 +125,14 @@ def load_checkpoint(path: Path, scripts: tuple[str, ...]) -> Checkpoint:
     """
     content = _read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this project")
-    if content["version"] != VERSION:
-        raise UserError(f"{path} is a checkpoint of version {content['version']}; this code reads version {VERSION}")
-    checkpoint = Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
+        raise DamagedCheckpointError(f"{path} is not a checkpoint of this project")
+    if content["version"] not in READABLE:
+        raise UserError(f"{path} is a checkpoint of version {content['version']}; this code reads {READABLE}")
+    needed = {entry.name for entry in fields(Checkpoint) if entry.default_factory is entry.default is MISSING}
+    names = Checkpoint.__dataclass_fields__.keys() & content.keys()
+    if missing := needed - names:
+        raise DamagedCheckpointError(f"{path} is not a checkpoint of this project: it has no {min(missing)}")
+    checkpoint = Checkpoint(**{name: content[name] for name in names})
     if checkpoint.script not in scripts:
         remedy = "; train its genotype with train.py first" if checkpoint.script == "search" else ""
         raise UserError(
@@ -111,7 +146,23 @@ def _read_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what reading garbage raises depends on the garbage
-        raise UserError(f"{path} is not a checkpoint, or damaged ({type(error).__name__})") from error
+        raise DamagedCheckpointError(f"{path} is not a checkpoint, or damaged ({type(error).__name__})") from error
+
+
+def load_last(path: str | Path, scripts: tuple[str, ...]) -> tuple[Checkpoint, Path]:
+    """The checkpoint that a run goes on from, and its file: last.pt, or previous.pt where that is damaged.
+
+    Raises:
+        UserError: see `find_checkpoint` and `load_checkpoint`.
+    """
+    file = find_checkpoint(path, LAST)
+    before = file.with_name(PREVIOUS)
+    try:
+        return load_checkpoint(file, scripts), file
+    except DamagedCheckpointError:
+        if file.name != LAST or not before.is_file():
+            raise
+        return load_checkpoint(before, scripts), before
 
 
 def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
@@ -145,6 +196,7 @@ FREE_SETTINGS = (
     "SEARCH.MAX_HOURS",
     "SEARCH.COLLAPSE_PATIENCE",
     "EVAL",
+    "TRAIN.CHECKPOINT_MINUTES",
     "TRAIN.END_EPOCH",
 )
 
@@ -170,6 +222,22 @@ def check_settings(config: str, checkpoint: Checkpoint, path: Path) -> None:
             f"{path} is of a run with {', '.join(differing)}: go on with --cfg {path.parent / 'config.yaml'}, or begin "
             "a new run"
         )
+
+
+@cache
+def code_fingerprints() -> dict[str, str]:
+    """What decides what a step computes: the beginning of each source file's sha256, and the packages' versions."""
+    files = [ROOT / "config.py", ROOT / "search.py"]
+    files += [path for folder in ("data_objects", "models", "utils") for path in (ROOT / folder).glob("*.py")]
+    code = {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
+    return dict(sorted(code.items())) | {"torch": str(torch.__version__), "numpy": np.__version__}
+
+
+def differing_code(before: dict[str, str]) -> list[str]:
+    """What of the code is not what it was; nothing where that is not known."""
+    now = code_fingerprints()
+    names = [name for name in sorted(now.keys() | before.keys()) if before and now.get(name) != before.get(name)]
+    return [f"{name} {now[name]} (was {before.get(name)})" if "." not in name else name for name in names]
 
 
 def generator_states() -> dict[str, Any]:

@@ -1,15 +1,53 @@
 """Files that are whole or not there."""
 
+import contextlib
 import os
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file, whole or not at all: to a partial file beside it, synced to the disk, then renamed."""
+def write_atomically(path: Path, content: bytes | str, keep_as: Path | None = None) -> None:
+    """Write a file, whole or not at all: to a partial file beside it, synced to the disk, then renamed.
+
+    Args:
+        keep_as: the name that the file had so far lives on under; at every moment one of both is there, whole.
+
+    Raises:
+        OSError: it cannot be written; what was there is left as it was.
+    """
     partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        # Names on disk need not be valid Unicode; what Python read of them it writes back as it was.
-        file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with open(partial, "wb") as file:
+            # Names on disk need not be valid Unicode; what Python read of them it writes back as it was.
+            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            _link(path, keep_as)
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()  # half a file takes room, which may be what was wanting
+        raise
+    _sync_folder(path.parent)
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name, which may have been another file's."""
+    partial = name.with_name(f"{name.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:  # a file system without hard links: whoever comes back from a crash finds the file at one name
+        path.replace(name)
+    else:
+        partial.replace(name)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder last, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

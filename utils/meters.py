@@ -1,17 +1,30 @@
 """Running averages of an epoch. They stay on the device until they are read, so that no step waits for them."""
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from utils.distributed import processes, rank, stack
+
 
 class TrainingMeter:
-    """Mean loss and Top-1 over the utterances seen."""
+    """Mean loss and Top-1 over the utterances that all processes have seen.
 
-    def __init__(self) -> None:
-        self.utterances = 0
+    Args:
+        state: of an earlier meter, to go on with; None for a new epoch.
+        device: where the losses will be.
+    """
+
+    def __init__(self, state: dict[str, Any] | None = None, device: torch.device | None = None) -> None:
+        self.utterances = 0  # of this process
         self._sums: Tensor | None = None  # (2,): of losses, of correct decisions
+        if state is not None:
+            self.utterances = state["utterances"] // processes()
+            # Each process takes its own sums again; where their number has changed, somebody's.
+            self._sums = state["sums"][rank() :: processes()].sum(dim=0).to(device)
+        self._before = self.utterances
         self._began = time.perf_counter()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -21,8 +34,12 @@ class TrainingMeter:
         self._sums = sums if self._sums is None else self._sums + sums
         self.utterances += len(labels)
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint within an epoch must hold: sums (processes, 2), utterances of all processes."""
+        return {"sums": stack(self._sums), "utterances": self.utterances * processes()}
+
     def read(self) -> dict[str, float]:
         """loss, top1 in per cent, and utterances_per_second since the meter was made."""
-        loss, correct = (self._sums / self.utterances).tolist()
-        speed = self.utterances / (time.perf_counter() - self._began)
+        loss, correct = (stack(self._sums).sum(dim=0) / (self.utterances * processes())).tolist()
+        speed = (self.utterances - self._before) * processes() / (time.perf_counter() - self._began)
         return {"loss": loss, "top1": 100 * correct, "utterances_per_second": speed}

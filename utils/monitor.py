@@ -11,6 +11,7 @@ from torch import Tensor
 from models.genotypes import INPUTS, Gene, Genotype, parse_genotype
 from models.operations import PARAMETER_FREE
 from models.supernet import Supernet
+from utils.distributed import is_main
 from utils.files import write_atomically
 from utils.plots import draw_alpha_history, draw_genotype, save_figure
 
@@ -77,18 +78,18 @@ class SearchHistory:
         self.records = [record for record in map(json.loads, lines) if record["epoch"] <= epochs_done]
         self._write()
 
-    def add(self, epoch: int, hours: float, supernet: Supernet, before: Genotype) -> dict[str, float]:
+    def add(self, epoch: int, hours: float, supernet: Supernet, before: str) -> dict[str, float]:
         """Record the end of an epoch, counted from 1.
 
         Args:
             hours: since the search began.
-            before: the genotype at the epoch's begin.
+            before: the genotype at the epoch's begin, as text.
 
         Returns:
             Its figures, for each kind of cell: entropy (mean over the edges), skip_share, parameter_free_share,
             changed_edges.
         """
-        genotype, figures = supernet.genotype(), {}
+        genotype, earlier, figures = supernet.genotype(), parse_genotype(before), {}
         record = {"epoch": epoch, "hours": hours, "genotype": str(genotype)}
         for kind, alpha in zip(KINDS, supernet.arch_parameters(), strict=True):
             genes, entropies = getattr(genotype, kind), edge_entropies(alpha)
@@ -97,14 +98,15 @@ class SearchHistory:
                 f"entropy_{kind}": sum(entropies) / len(entropies),
                 f"skip_share_{kind}": skip_share(genes),
                 f"parameter_free_share_{kind}": parameter_free_share(genes, kind == "reduce"),
-                f"changed_edges_{kind}": count_changes(genes, getattr(before, kind)),
+                f"changed_edges_{kind}": count_changes(genes, getattr(earlier, kind)),
             }
         self.records.append(record)
         self._write()
         return figures
 
     def _write(self) -> None:
-        write_atomically(self._file, "".join(f"{json.dumps(record)}\n" for record in self.records))
+        if is_main():
+            write_atomically(self._file, "".join(f"{json.dumps(record)}\n" for record in self.records))
 
     @property
     def hours(self) -> float:
@@ -148,6 +150,8 @@ class SearchHistory:
 
     def keep(self, genotype: Genotype, operations: tuple[str, ...]) -> None:
         """Write genotype.txt, and draw it, and alpha over the epochs, to pictures in the run folder."""
+        if not is_main():
+            return
         write_atomically(self._run_dir / "genotype.txt", f"{genotype}\n")
         save_figure(draw_genotype(genotype), self._run_dir / "genotype")
         for kind, name in zip(KINDS, ("normal cell", "reduction cell"), strict=True):

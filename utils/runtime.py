@@ -1,5 +1,6 @@
 """What every script does around its work: errors told in one line, device, seed, run folder."""
 
+import errno
 import os
 import random
 import sys
@@ -8,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils import distributed
 from utils.errors import UserError
+from utils.interruption import RunStoppedError
 
 if TYPE_CHECKING:  # torch is imported where it is used, so that --help answers at once
     import torch
@@ -26,41 +29,80 @@ def limit_spinning() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+# Of a disk that is full, a quota, a file size limit, a file system that cannot be written to.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
 def run_script(main: Callable[[], object]) -> None:
-    """Run a script's `main`. A UserError becomes one line on standard error and exit status 2; Ctrl-C status 130."""
+    """Run a script's `main`. What a user can mend becomes one line on standard error and an exit status.
+
+    A UserError and a full disk: status 2; Ctrl-C: 130; a run that a signal stopped: 128 and the signal's number; where
+    several processes share the job and another one is gone: 1.
+    """
     limit_spinning()
     try:
         main()
+        distributed.stop()
     except UserError as error:
         # One line by contract; from a loader's process it comes with that process's traceback before it.
         message = str(error).strip().splitlines()[-1].removeprefix("utils.errors.UserError: ")
-        print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
-        sys.exit(2)
+        _exit(f"error: {message}", 2)
+    except RunStoppedError as error:
+        if distributed.is_main():
+            _exit(str(error), error.status)
+        _exit("", error.status)
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: interrupted; a run goes on with --load_path and its folder", file=sys.stderr)
-        sys.exit(130)
+        _exit("interrupted; a run goes on with --load_path and its folder", 130)
     except BrokenPipeError:  # whoever read our standard output has had enough
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _exit(
+            f"error: cannot write {error.filename or ''} ({error.strerror}): make room; a run goes on with --load_path",
+            2,
+        )
+    except RuntimeError as error:
+        if not distributed.is_lost(error):
+            raise
+        _exit("error: another process of the job is gone; its own message, or torchrun's, says why", 1)
+
+
+def _exit(message: str, status: int) -> None:
+    number = f" (rank {distributed.rank()})" if distributed.processes() > 1 else ""
+    if message:
+        print(f"{Path(sys.argv[0]).name}{number}: {message}", file=sys.stderr, flush=True)
+    if distributed.processes() > 1:
+        sys.stdout.flush()
+        os._exit(status)  # ending in an orderly way would wait for the others
+    sys.exit(status)
 
 
 def select_device(name: str) -> "torch.device":
-    """The device that DEVICE (auto, cpu or cuda) means here.
+    """The device that DEVICE (auto, cpu or cuda) means here; of several GPUs, the one with this process's number.
 
     Raises:
-        UserError: CUDA asked for and absent.
+        UserError: CUDA asked for and absent; more processes on this machine than GPUs.
     """
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("DEVICE is cuda, but PyTorch sees no CUDA device here: set DEVICE auto or cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if distributed.local_rank() >= torch.cuda.device_count():
+        raise UserError(
+            f"{distributed.local_rank() + 1} or more processes on a machine with {torch.cuda.device_count()} GPUs: set "
+            f"torchrun's --nproc_per_node to {torch.cuda.device_count()}, or DEVICE to cpu"
+        )
+    return torch.device("cuda", distributed.local_rank())
 
 
 def prepare(cfg: "CfgNode") -> "torch.device":
-    """Seed every generator, set cuDNN as configured, and return the device.
+    """Seed every generator, set cuDNN and TF32 as configured, join the other processes, and return the device.
+
+    All processes of a job draw the same numbers: weights, paths, drop-path.
 
     Raises:
         UserError: CUDA asked for and absent, or bf16 without it.
@@ -74,12 +116,16 @@ def prepare(cfg: "CfgNode") -> "torch.device":
             "TRAIN.PRECISION bf16 needs a CUDA device: on CPUs, PyTorch's gradients of dilated depthwise convolutions "
             "in bfloat16 are not finite now and then; set it to fp32"
         )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     random.seed(cfg.SEED)
     np.random.seed(cfg.SEED)
     torch.manual_seed(cfg.SEED)
     torch.backends.cudnn.enabled = cfg.CUDNN.ENABLED
     torch.backends.cudnn.benchmark = cfg.CUDNN.BENCHMARK
     torch.backends.cudnn.deterministic = cfg.CUDNN.DETERMINISTIC
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
+    distributed.start(device)
     return device
 
 

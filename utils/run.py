@@ -1,0 +1,219 @@
+"""A run of search.py, train.py or train_baseline.py: its state, its checkpoints, beginning it and going on with it."""
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from data_objects.datasets import Corpus
+from data_objects.frontend import SETTINGS, FrontEnd
+from models import count_parameters
+from utils.checkpoint import (
+    LAST,
+    PREVIOUS,
+    Checkpoint,
+    check_architecture,
+    check_settings,
+    code_fingerprints,
+    differing_code,
+    find_checkpoint,
+    generator_states,
+    load_last,
+    restore_generators,
+    save_checkpoint,
+)
+from utils.distributed import agree, broadcast, is_main, launcher, processes
+from utils.errors import UserError
+from utils.logger import RunLog
+from utils.meters import TrainingMeter
+from utils.runtime import create_run_dir
+
+
+def check_finite(loss: float, epoch: int, step: int) -> None:
+    """Stop a run whose loss is no number any more.
+
+    Raises:
+        UserError: the loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR and begin anew, or go "
+            "on from the last checkpoint with --load_path"
+        )
+
+
+def format_figures(figures: dict[str, float]) -> str:
+    """Figures for a line of the log."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+class TrainingState:
+    """All that a run must save to go on later as if it had not stopped: see `Checkpoint`.
+
+    Attributes:
+        epoch: epochs done; batch: iterations done of the epoch under way; step: iterations done in all.
+        best: figures of the best epoch, empty before the first.
+        notes: plain values that the epoch under way has to remember.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        script: str,
+        network: nn.Module,
+        front_end: FrontEnd,
+        optimizers: dict[str, torch.optim.Optimizer],
+        corpus: Corpus,
+    ) -> None:
+        self.epoch = cfg.TRAIN.BEGIN_EPOCH
+        self.batch = 0
+        self.step = 0
+        self.best: dict[str, float] = {}
+        self.notes: dict[str, Any] = {}
+        self.cfg = cfg
+        self.script = script
+        self.network = network
+        self.corpus = corpus
+        self._front_end = front_end
+        self._optimizers = optimizers
+        self._meters: dict[str, TrainingMeter] = {}
+        self._restored_meters: dict[str, Any] = {}
+
+    def is_better(self, figures: dict[str, float]) -> bool:
+        """Whether these figures of the val part beat the best so far: a higher Top-1, or the same at a lower loss."""
+        return not self.best or (figures["top1"], -figures["loss"]) > (self.best["top1"], -self.best["loss"])
+
+    def begin_epoch(self, *names: str, device: torch.device) -> list[TrainingMeter]:
+        """The epoch's meters, by name; within an epoch that is gone on with, they go on too."""
+        self._meters = {name: TrainingMeter(self._restored_meters.get(name), device) for name in names}
+        self._restored_meters = {}
+        return list(self._meters.values())
+
+    def count_step(self) -> None:
+        """Count an iteration."""
+        self.batch += 1
+        self.step += 1
+
+    def advance(self, best: dict[str, float] | None = None) -> None:
+        """Count an epoch, and its figures if they are the best."""
+        self.epoch += 1
+        self.batch = 0
+        self.best = best or self.best
+        self.notes, self._meters = {}, {}
+
+    def where(self, run_dir: Path, steps: int) -> str:
+        """How far the run is, and the command that goes on with it."""
+        done = (
+            f"in epoch {self.epoch + 1}, after step {self.batch} of {steps}"
+            if self.batch
+            else f"after epoch {self.epoch}"
+        )
+        command = [f"{self.script}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+        return f"{done}; go on with: {launcher()} {shlex.join(command)}"
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; of last.pt, the one before stays as previous.pt.
+
+        Raises:
+            UserError: the loss of the epoch under way is no number; the checkpoint cannot be written.
+        """
+        meters = {name: meter.state() for name, meter in self._meters.items()}
+        for meter in meters.values():
+            check_finite(meter["sums"].sum().item(), self.epoch, self.batch)
+        if not is_main():
+            return
+        checkpoint = Checkpoint(
+            script=self.script,
+            architecture=self.network.architecture,
+            model=self.network.state_dict(),
+            front_end=self._front_end.state_dict(),
+            front_end_settings=SETTINGS,
+            optimizers={name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
+            generators=generator_states(),
+            epoch=self.epoch,
+            step=self.step,
+            best=self.best,
+            config=self.cfg.dump(),
+            sub_dir=self.corpus.sub_dir,
+            speakers=self.corpus.speakers,
+            index=self.corpus.index.fingerprint,
+            batch=self.batch,
+            meters=meters,
+            notes=self.notes,
+            code=code_fingerprints(),
+        )
+        save_checkpoint(checkpoint, path, path.with_name(PREVIOUS) if path.name == LAST else None)
+
+    def restore(self, load_path: str) -> tuple[Path, list[str]]:
+        """Go on from a run folder's last checkpoint; returns its file, and what the user should know of it.
+
+        Raises:
+            UserError: it is of another script, network, corpus or settings.
+        """
+        checkpoint, path = load_last(load_path, (self.script,))
+        self._check(checkpoint, path)
+        self.network.load_state_dict(checkpoint.model)
+        self._front_end.load_state_dict(checkpoint.front_end)
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(checkpoint.optimizers[name])
+        restore_generators(checkpoint.generators)
+        self.epoch, self.step, self.best = checkpoint.epoch, checkpoint.step, checkpoint.best
+        self.batch, self.notes, self._restored_meters = checkpoint.batch, checkpoint.notes, checkpoint.meters
+        warnings = []
+        if path.name == PREVIOUS:
+            warnings.append(f"{path.with_name(LAST)} is damaged or missing: going on from {path}, the one before")
+        if differing := differing_code(checkpoint.code):
+            warnings.append(
+                f"{path} was written by other code: {', '.join(differing)} changed; the run goes on, but it may end "
+                "otherwise than it would have"
+            )
+        return path, warnings
+
+    def _check(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Refuse to go on with something else."""
+        check_architecture(self.network.architecture, checkpoint, path)
+        check_settings(self.cfg.dump(), checkpoint, path)
+        if checkpoint.front_end_settings != SETTINGS:
+            raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {SETTINGS}")
+        if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
+            raise UserError(
+                f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
+                f"settings give {len(self.corpus.speakers)} of {self.corpus.sub_dir}: a run goes on with its own data"
+            )
+        if checkpoint.index != self.corpus.index.fingerprint:
+            raise UserError(f"{path} was trained with another index than {self.corpus.index.feature_dir} holds now")
+
+
+def open_run(state: TrainingState, config_file: str, load_path: str | None) -> RunLog:
+    """The log of a new run folder, or of the one that `load_path` names, with the state restored from it.
+
+    Raises:
+        UserError: see `TrainingState.restore`.
+    """
+    if load_path:
+        path = find_checkpoint(load_path, LAST)
+        if path.name not in (LAST, PREVIOUS):
+            raise UserError(f"--load_path: a run goes on from its {LAST}: give its folder, {path.parent}")
+        run_dir = path.parent
+        used, warnings = state.restore(str(run_dir))
+        agree()  # all have read it
+        if used.name == PREVIOUS and is_main():  # or the next checkpoint would put the damaged one in its place
+            used.replace(run_dir / LAST)
+    else:
+        warnings = []
+        run_dir = broadcast(create_run_dir(state.cfg, state.script, config_file) if is_main() else None)
+    log = RunLog(run_dir, state.epoch)
+    shared = f", {processes()} processes" if processes() > 1 else ""
+    count = f"{count_parameters(state.network):,} parameters, {len(state.corpus.speakers):,} speakers{shared}"
+    within = f" and {state.batch} steps of the next" if state.batch else ""
+    done = f"; {state.epoch} epochs{within} are done" if load_path else ""
+    log.info(f"{count}; run in {run_dir}{done}")
+    for warning in warnings:
+        log.warning(warning)
+    if state.epoch >= state.cfg.TRAIN.END_EPOCH:
+        log.info(f"nothing to do: {state.epoch} epochs are done and TRAIN.END_EPOCH is {state.cfg.TRAIN.END_EPOCH}")
+    return log
