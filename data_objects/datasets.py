@@ -24,7 +24,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from data_objects.audio import AudioError, read_samples
 from data_objects.frontend import CONTEXT, HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, load_index, load_statistics
-from data_objects.voxceleb import speaker_of
 from utils.distributed import check_divisible, processes, rank
 from utils.errors import UserError
 
@@ -94,19 +93,18 @@ class TrainingCrops(Dataset):
         self.index = index
         self.frames = frames
         self.seed = seed
-        self.label_of = {speaker: label for label, speaker in enumerate(speakers)}
+        self.labels = index.labels(speakers)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray, np.float32, int, bool]:
+    def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray, np.float32, np.int64, bool]:
         epoch, row = item
         generator = np.random.default_rng((self.seed, epoch, row))
         spare = max(count_frames(int(self.index.samples[row])) - self.frames, 0)
         first = int(generator.integers(spare + 1))
         reverse = bool(generator.integers(2))
-        label = self.label_of[speaker_of(self.index.utterances[row])]
-        return read_frames(self.index, row, first, self.frames), self.index.gains[row], label, reverse
+        return read_frames(self.index, row, first, self.frames), self.index.gains[row], self.labels[row], reverse
 
 
-def _collate_crops(items: list[tuple[np.ndarray, np.float32, int, bool]]) -> CropBatch:
+def _collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) -> CropBatch:
     return CropBatch(*(torch.from_numpy(np.array(part)) for part in zip(*items, strict=True)))
 
 
@@ -333,12 +331,12 @@ class Corpus:
         Raises:
             UserError: there are no utterances, or a half has fewer than a batch.
         """
-        taken: Counter[str] = Counter()
+        taken: Counter[int] = Counter()
         halves: tuple[list[int], list[int]] = ([], [])
+        labels = self.index.labels(self.speakers)
         for row in np.random.default_rng((self._seed, 0, SPLIT)).permutation(self.rows("train")):
-            speaker = speaker_of(self.index.utterances[row])
-            halves[taken[speaker] % 2].append(row)
-            taken[speaker] += 1
+            halves[taken[labels[row]] % 2].append(row)
+            taken[labels[row]] += 1
         first, second = map(np.sort, halves)
         return (
             self._load(first, "half of the train part"),

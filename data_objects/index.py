@@ -16,13 +16,15 @@ import os
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import groupby
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -30,7 +32,6 @@ import torch
 
 from data_objects.audio import (
     FULL_SCALE,
-    SAMPLE_RATE,
     AudioError,
     WavLayout,
     level_gain,
@@ -45,9 +46,11 @@ from utils.files import write_atomically
 
 VERSION = 1  # of the files below; raise it when what they hold changes
 UTTERANCES, STATISTICS, REJECTED = "utterances.csv", "stats.npz", "rejected.csv"
+ROOTS = ("data", "feature")
+PARTS = ("", "train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A line of utterances.csv."""
 
@@ -62,6 +65,7 @@ class Row:
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
+cells_of = attrgetter(*COLUMNS)  # of a row, as utterances.csv and the files of parts/ hold them
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -111,7 +115,7 @@ class BuildReport:
     rows: list[Row]
     rejected: list[tuple[str, str]]
     silent: list[str]
-    reused_speakers: int
+    reused_speakers: int = 0
 
 
 def plan_tasks(found: Found, lists: Lists, data_dir: Path, out_dir: Path) -> tuple[list[SpeakerTask], list[Path]]:
@@ -161,17 +165,39 @@ def build_index(
     for count in _run(waiting, num_workers):
         advance(count)
     _remove_stale_parts(tasks, out_dir)
-    results = [_load_result(task.result_file)[1] for task in tasks]
-    rejected = sorted(unusable + [pair for result in results for pair in result.rejected])
+    report = write_index(out_dir, (_load_result(task.result_file)[1] for task in tasks), unusable)
+    return replace(report, reused_speakers=len(tasks) - len(waiting))
+
+
+def write_index(
+    out_dir: Path, results: Iterable[SpeakerResult], unusable: Sequence[tuple[str, str]] = ()
+) -> BuildReport:
+    """Write the index, the statistics and the list of what was rejected, and report on them.
+
+    Args:
+        out_dir: an existing folder.
+        results: of the speakers, in order; one is looked at at a time.
+        unusable: (file, reason) of what was rejected before any decoding.
+
+    Raises:
+        UserError: no utterance can be used (rejected.csv is written even so).
+    """
+    rows: list[Row] = []
+    rejected, silent = list(unusable), []
+    total = SpeakerResult()
+    for result in results:
+        rows += result.rows
+        rejected += result.rejected
+        silent += result.silent
+        total.sums += result.sums
+        total.frames += result.frames
+    rejected.sort()
     _write_csv(out_dir / REJECTED, ("file", "reason"), rejected)
-    rows = [row for result in results for row in result.rows]
     if not rows:
         raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
-    _write_statistics(out_dir / STATISTICS, results)
-    _write_csv(out_dir / UTTERANCES, COLUMNS, (asdict(row).values() for row in rows))
-    return BuildReport(
-        rows, rejected, [name for result in results for name in result.silent], len(tasks) - len(waiting)
-    )
+    _write_statistics(out_dir / STATISTICS, total)
+    _write_csv(out_dir / UTTERANCES, COLUMNS, map(cells_of, rows))
+    return BuildReport(rows, rejected, silent)
 
 
 def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:
@@ -258,7 +284,7 @@ def _frame_sums(samples: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _result_bytes(fingerprint: str, result: SpeakerResult) -> bytes:
     lists = {
-        "rows": [list(asdict(row).values()) for row in result.rows],
+        "rows": [cells_of(row) for row in result.rows],
         "rejected": result.rejected,
         "silent": result.silent,
     }
@@ -299,10 +325,9 @@ def _remove_stale_parts(tasks: list[SpeakerTask], out_dir: Path) -> None:
             path.unlink()
 
 
-def _write_statistics(path: Path, results: list[SpeakerResult]) -> None:
+def _write_statistics(path: Path, total: SpeakerResult) -> None:
     """Mean and population deviation of every bin; NaN for a sub-directory with nothing to train on."""
-    frames = sum(result.frames for result in results)
-    sums = sum(result.sums for result in results)
+    sums, frames = total.sums, total.frames
     with np.errstate(invalid="ignore"):
         mean, mean_square = np.moveaxis(sums / frames[:, None, None], 1, 0)
         deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
@@ -317,10 +342,12 @@ def _write_statistics(path: Path, results: list[SpeakerResult]) -> None:
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[Iterable]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    buffer = io.BytesIO()  # a StringIO takes four bytes a character
+    text = io.TextIOWrapper(buffer, encoding="utf-8", errors="surrogateescape", newline="")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+    text.flush()
     write_atomically(path, buffer.getvalue())
 
 
@@ -332,8 +359,47 @@ def count_reasons(rejected: list[tuple[str, str]]) -> Counter[str]:
 # ------------------------------------------------------------------------------------------------------------------
 # Loading
 # ------------------------------------------------------------------------------------------------------------------
+# Lines that are turned into columns at a time: so few that the garbage collector sleeps through them. 4,096 took twice
+# as long.
+CHUNK = 512
+PART_CODES, ROOT_CODES = ({name: code for code, name in enumerate(names)} for names in (PARTS, ROOTS))
+
+
+class Columns(NamedTuple):
+    """Rows of utterances.csv as arrays; names in the file system's bytes, which need not be valid Unicode."""
+
+    utterances: np.ndarray  # (N,) S
+    speakers: np.ndarray  # (N,) S
+    roots: np.ndarray  # (N,) int8, places in ROOTS
+    files: np.ndarray  # (N,) S
+    offsets: np.ndarray  # (N,) int64
+    samples: np.ndarray  # (N,) int64
+    gains: np.ndarray  # (N,) float32
+    merged: np.ndarray  # (N,) int8, places in PARTS
+    dev: np.ndarray  # (N,) int8, places in PARTS
+
+
+class Names(Sequence[str]):
+    """An array of names (N,) S, read as text."""
+
+    def __init__(self, encoded: np.ndarray) -> None:
+        self.encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, place: int) -> str:
+        return self.encoded[place].decode(errors="surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode(errors="surrogateescape") for name in self.encoded)
+
+
 class Index:
     """The utterances of a corpus, one a row, in the order of utterances.csv.
+
+    Everything is in numpy arrays, for 153,516 utterances 16 MB. Strings would be ten times as much, and each loader
+    process that is forked would come to have a copy: to look at a Python object is to write its count of references.
 
     Attributes:
         utterances: names, as in the official lists.
@@ -342,44 +408,53 @@ class Index:
         fingerprint: sha256 of utterances.csv.
     """
 
-    def __init__(self, data_dir: Path, feature_dir: Path, rows: list[Row], fingerprint: str) -> None:
+    def __init__(self, data_dir: Path, feature_dir: Path, columns: Columns, fingerprint: str) -> None:
         self.data_dir = data_dir
         self.feature_dir = feature_dir
         self.fingerprint = fingerprint
-        self.utterances = [row.utterance for row in rows]
-        self.samples = np.array([row.samples for row in rows], dtype=np.int64)
-        self.gains = np.array([row.gain for row in rows], dtype=np.float32)
-        self._roots = {"data": data_dir, "feature": feature_dir}
-        self._files = [(row.root, row.file) for row in rows]
-        self._offsets = np.array([row.offset for row in rows], dtype=np.int64)
-        self._parts = {sub_dir: np.array([getattr(row, sub_dir) for row in rows]) for sub_dir in SUB_DIRS}
-        self._row_of = {utterance: number for number, utterance in enumerate(self.utterances)}
+        self.utterances = Names(columns.utterances)
+        self.samples = columns.samples
+        self.gains = columns.gains
+        self._folders = [data_dir if root == "data" else feature_dir for root in ROOTS]
+        self._roots = columns.roots
+        self._files = Names(columns.files)
+        self._offsets = columns.offsets
+        self._parts = {"merged": columns.merged, "dev": columns.dev}
+        speakers, self._speaker = np.unique(columns.speakers, return_inverse=True)
+        self._speakers = list(Names(speakers))  # each once; _speaker has a row's place in it
+        self._order = np.argsort(columns.utterances, kind="stable")  # quick where they are in order, as they should be
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    @property
-    def hours(self) -> float:
-        """Hours of speech."""
-        return float(self.samples.sum()) / SAMPLE_RATE / 3600
-
     def location(self, row: int) -> tuple[Path, int]:
         """The file of a row, and the byte at which its samples begin."""
-        root, file = self._files[row]
-        return self._roots[root] / file, int(self._offsets[row])
+        return self._folders[self._roots[row]] / self._files[row], int(self._offsets[row])
 
     def rows(self, sub_dir: str, part: str) -> np.ndarray:
         """The rows of a part (train, val or test) of a sub-directory (merged or dev)."""
-        return np.flatnonzero(self._parts[sub_dir] == part)
+        return np.flatnonzero(self._parts[sub_dir] == PART_CODES[part])
 
     def row_of(self, utterance: str) -> int | None:
         """The row of an utterance; None if the index does not have it."""
-        return self._row_of.get(utterance)
+        name, names = utterance.encode(errors="surrogateescape"), self.utterances.encoded
+        if len(name) > names.itemsize:  # NumPy would widen every name to compare them
+            return None
+        place = int(np.searchsorted(names, name, sorter=self._order))
+        if place == len(names):
+            return None
+        row = int(self._order[place])
+        return row if self.utterances[row] == utterance else None
 
     def speakers(self, sub_dir: str) -> list[str]:
         """The speakers of a sub-directory, sorted; a speaker's place is its class."""
-        rows = np.flatnonzero(self._parts[sub_dir] != "")
-        return sorted({speaker_of(self.utterances[row]) for row in rows})
+        present = np.unique(self._speaker[self._parts[sub_dir] != PART_CODES[""]])
+        return sorted(self._speakers[speaker] for speaker in present)
+
+    def labels(self, speakers: Sequence[str]) -> np.ndarray:
+        """The class of every row, (N,) int64: its speaker's place among `speakers`, -1 for a speaker not there."""
+        label_of = {speaker: label for label, speaker in enumerate(speakers)}
+        return np.array([label_of.get(speaker, -1) for speaker in self._speakers], dtype=np.int64)[self._speaker]
 
 
 def load_index(data_dir: Path, feature_dir: Path) -> Index:
@@ -396,20 +471,67 @@ def load_index(data_dir: Path, feature_dir: Path) -> Index:
         if feature_dir != data_dir / "feature":
             command += f" --out_dir {feature_dir}"
         raise UserError(f"{data_dir} is not preprocessed yet ({path} is missing): run '{command}'")
-    content = path.read_bytes()
-    lines = csv.reader(io.StringIO(content.decode(errors="surrogateescape")))
-    if tuple(next(lines, ())) != COLUMNS:
-        raise UserError(f"{path} is of another version: run 'python data_preprocess.py {data_dir}' again")
-    rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=2)]
-    return Index(data_dir, feature_dir, rows, hashlib.sha256(content).hexdigest())
+    with open(path, "rb") as file:  # it is renamed into its place when whole, so both passes read the same
+        fingerprint = hashlib.sha256()
+        while block := file.read(1 << 20):
+            fingerprint.update(block)
+        file.seek(0)
+        columns = _read_columns(path, file, data_dir)
+    return Index(data_dir, feature_dir, columns, fingerprint.hexdigest())
 
 
-def _parse_row(path: Path, number: int, line: list[str]) -> Row:
+def _read_columns(path: Path, file: BinaryIO, data_dir: Path) -> Columns:
+    # As Latin-1 a character is a byte, so that the names' bytes come through; what separates cells is ASCII.
+    lines = csv.reader(io.TextIOWrapper(file, encoding="latin-1", newline="\n"))
+    chunks = []
     try:
-        utterance, root, file, offset, samples, gain, merged, dev = line
-        return Row(utterance, root, file, int(offset), int(samples), float(gain), merged, dev)
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}: expected {','.join(COLUMNS)}; run data_preprocess.py again") from error
+        if tuple(next(lines, ())) != COLUMNS:
+            raise UserError(f"{path} is of another version: run 'python data_preprocess.py {data_dir}' again")
+        number = 2
+        while chunk := list(islice(lines, CHUNK)):
+            chunks.append(_parse_chunk(path, number, chunk))
+            number += len(chunk)
+    except csv.Error as error:
+        raise _malformed(path, lines.line_num) from error
+    return Columns(*map(np.concatenate, zip(*chunks, strict=True))) if chunks else _parse_lines([])
+
+
+def _parse_chunk(path: Path, number: int, lines: list[list[str]]) -> Columns:
+    """The columns of lines, the first of which is line `number` of the file."""
+    try:
+        return _parse_lines(lines)
+    except (ValueError, KeyError, OverflowError) as error:
+        if len(lines) == 1:
+            raise _malformed(path, number) from error
+    for place, line in enumerate(lines):
+        _parse_chunk(path, number + place, [line])
+    raise AssertionError("lines that cannot be parsed together can be parsed one by one")
+
+
+def _malformed(path: Path, number: int) -> UserError:
+    return UserError(f"{path}, line {number}: expected {','.join(COLUMNS)}; run data_preprocess.py again")
+
+
+def _parse_lines(lines: list[list[str]]) -> Columns:
+    """The columns of lines' cells, decoded as Latin-1.
+
+    Raises:
+        ValueError, KeyError, OverflowError: one of them is malformed.
+    """
+    cells = zip(*lines, strict=True) if lines else [()] * len(COLUMNS)
+    utterances, roots, files, offsets, samples, gains, merged, dev = cells
+    names = [name.encode("latin-1") for name in utterances]
+    return Columns(
+        utterances=np.array(names, dtype=np.bytes_),
+        speakers=np.array([name.partition(b"/")[0] for name in names], dtype=np.bytes_),
+        roots=np.array(list(map(ROOT_CODES.__getitem__, roots)), dtype=np.int8),
+        files=np.array([file.encode("latin-1") for file in files], dtype=np.bytes_),
+        offsets=np.array(list(map(int, offsets)), dtype=np.int64),
+        samples=np.array(list(map(int, samples)), dtype=np.int64),
+        gains=np.array(list(map(float, gains)), dtype=np.float32),
+        merged=np.array(list(map(PART_CODES.__getitem__, merged)), dtype=np.int8),
+        dev=np.array(list(map(PART_CODES.__getitem__, dev)), dtype=np.int8),
+    )
 
 
 def load_statistics(feature_dir: Path, sub_dir: str) -> tuple[np.ndarray, np.ndarray]:

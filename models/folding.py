@@ -45,7 +45,8 @@ def _fold_reduction(reduction: FactorizedReduce) -> None:
 
 
 def _channels(norm: nn.BatchNorm2d, chosen: slice) -> nn.BatchNorm2d:
-    part = nn.BatchNorm2d(len(norm.running_mean[chosen]), norm.eps, affine=norm.affine).eval()
+    mean = norm.running_mean
+    part = nn.BatchNorm2d(len(mean[chosen]), norm.eps, affine=norm.affine, device=mean.device, dtype=mean.dtype)
     own = norm.state_dict()
     part.load_state_dict({name: own[name][chosen] if own[name].dim() else own[name] for name in part.state_dict()})
-    return part.to(norm.running_mean)
+    return part.eval()

@@ -5,10 +5,8 @@ import json
 import math
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -273,9 +271,7 @@ def test_help_answers_without_torch(script: str) -> None:
 # Going on
 # ------------------------------------------------------------------------------------------------------------------
 EPOCHS = 4
-KILLED_AFTER = 2  # epochs: in the first one of a training, drop-path draws nothing yet
 RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
-# Epochs long enough to be killed in.
 LONG = {
     "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": EPOCHS, "VAL_FREQ": 2, **RATES},
     "search": {"TRAIN__BATCH_SIZE": 6, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": EPOCHS, **RATES},
@@ -299,21 +295,6 @@ def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return run
 
 
-def kill_after_some_epochs(script: str, settings: list[str], out: Path) -> Path:
-    """Start a script, and kill it as soon as its checkpoint of so many epochs is there; returns its run folder."""
-    command = [sys.executable, f"{script}.py", *RESUMABLE[script], *settings]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline, saved = time.monotonic() + 60, set()  # when last.pt was written
-    while len(saved) < KILLED_AFTER and process.poll() is None and time.monotonic() < deadline:
-        saved |= {path.stat().st_mtime_ns for path in out.glob("*/*/last.pt")}
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    return only_run(out, script)
-
-
 def assert_same_checkpoint(actual: Path, expected: Path) -> None:
     """Every tensor bit for bit, and all figures."""
     one, other = (torch.load(path, weights_only=True) for path in (actual, expected))
@@ -332,23 +313,6 @@ def assert_same(one: object, other: object) -> None:
             assert_same(one[key], other[key])
     else:
         assert one == other
-
-
-@pytest.mark.parametrize("script", RESUMABLE)
-def test_killed_run_goes_on_as_if_nothing_had_happened(
-    toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str
-) -> None:
-    """Killed without warning and gone on with, with other loader processes: the same weights, alpha and figures."""
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **LONG[script])
-    run_dir = kill_after_some_epochs(script, settings, tmp_path)
-    assert KILLED_AFTER <= len(metrics(run_dir)) < EPOCHS
-    resume = (*RESUMABLE[script], "--load_path", run_dir, *settings, "DATASET.NUM_WORKERS", 2)
-    run_script(f"{script}.py", *resume, check=True)
-    whole = uninterrupted(script)
-    assert metrics(run_dir) == metrics(whole)
-    assert_same_checkpoint(run_dir / "last.pt", whole / "last.pt")
-    if script == "train":
-        assert_same_checkpoint(run_dir / "best.pt", whole / "best.pt")
 
 
 def test_learning_rate_falls_by_half_a_cosine(uninterrupted: Callable[[str], Path]) -> None:

@@ -2,10 +2,6 @@
 
 import json
 import math
-import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,8 +16,8 @@ from data_objects.datasets import Corpus
 from data_objects.voxceleb import speaker_of
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, parse_genotype
 from models.supernet import Supernet
-from tests.helpers import ROOT, SCRATCH, SEARCH, call_script, environment, options, run_script
-from tests.test_scripts import EPOCHS, LONG, assert_same_checkpoint, metrics, only_run
+from tests.helpers import ROOT, SCRATCH, SEARCH, call_script, options
+from tests.test_scripts import metrics, only_run
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.monitor import SearchClock, SearchHistory, count_changes, edge_entropies, parameter_free_share, skip_share
@@ -255,40 +251,3 @@ def test_softmax_has_no_sampled_gradient() -> None:
     """A combination without a meaning is told in one line."""
     with pytest.raises(UserError, match=r"SEARCH\.GRADIENT sampled needs SEARCH\.SAMPLING gumbel"):
         load_config(ROOT / SEARCH, ["SEARCH.SAMPLING", "softmax", "SEARCH.GRADIENT", "sampled"])
-
-
-def test_search_killed_at_any_moment(toy: Path, tmp_path: Path) -> None:
-    """Killed again and again at random moments and resumed, it ends with the same alpha, weights and records."""
-    settings = [str(item) for item in options(DATASET__DATA_DIR=toy, **LONG["search"])]
-    run_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path / "whole", check=True)
-    whole = only_run(tmp_path / "whole", "search")
-    draw = random.Random(0)
-    arguments, kills = ["--cfg", SEARCH, *settings, "OUT_DIR", str(tmp_path / "killed")], 0
-    for _ in range(20):
-        process = subprocess.Popen(
-            [sys.executable, "search.py", *arguments],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        known = {path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/*/last.pt")}
-        while process.poll() is None and kills < 3:
-            if {path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/*/last.pt")} - known:
-                time.sleep(draw.uniform(0, 0.4))
-                process.kill()
-                break
-            time.sleep(0.005)
-        if process.wait() == 0:
-            break
-        assert process.returncode == -signal.SIGKILL
-        kills += 1
-        run_dir = only_run(tmp_path / "killed", "search")
-        arguments = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
-    assert kills >= 1
-    assert_same_checkpoint(run_dir / "last.pt", whole / "last.pt")
-    assert metrics(run_dir) == metrics(whole)
-    assert architecture(run_dir) == architecture(whole)
-    assert len(architecture(run_dir)) == EPOCHS
-    assert (run_dir / "genotype.txt").read_text() == (whole / "genotype.txt").read_text()
-    assert (run_dir / "alpha-normal.png").read_bytes() == (whole / "alpha-normal.png").read_bytes()

@@ -1,241 +1,44 @@
-"""Measure speed and memory, as ratios in one run on one machine.
+"""Measure speed and memory, on one machine in one run: search, train, data, scale, preprocess.
 
     python tools/benchmark.py search                                  # 8 cells, 16 channels, batch 2, 300 frames
     python tools/benchmark.py search --batch_size 2 8 --json
     python tools/benchmark.py search --device cuda --batch_size 2 16 64 max --precision fp32 bf16
+    python tools/benchmark.py train                                   # 8 cells, 64 channels, batch 8, 300 frames
+    python tools/benchmark.py train --device cuda --batch_size 256 --compile both
+    python tools/benchmark.py train --data_dir /path/to/VoxCeleb1 --curve 200
+    python tools/benchmark.py data --data_dir /path/to/VoxCeleb1 --num_workers 8
+    python tools/benchmark.py scale                                   # a simulated corpus of VoxCeleb1's size
+    python tools/benchmark.py preprocess --workers 1 2 4
 
-`search` takes iterations of a search (an alpha step and a weight step) with each SEARCH.GRADIENT. `dense` is run as the
-original runs it: every operation with its graph in both steps, channels-first; `dense_channels_last` is the same in
-the memory layout of `exact` and `sampled`. Every one runs in a process of its own, in turn, --rounds times; seconds
-are the median over all iterations but each process's first. Memory is what the process took at most beyond what it
-had before its first iteration (on CUDA: the allocator's peak, with the weights). `max` is the largest power of two for
-which an exact iteration fits into the device's memory.
+`python tools/benchmark.py COMMAND --help` says what a command measures, and how.
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.errors import UserError
+from tools.benchmarks import data, preprocess, scale, search, train
 from utils.runtime import run_script
 
-ROOT = Path(__file__).resolve().parents[1]
-MODES = ("dense", "dense_channels_last", "exact", "sampled")
-VOXCELEB1_TRAIN, EPOCHS = 138_361, 50  # utterances of an epoch of the weights, and epochs, of the paper's search
-OUT_OF_MEMORY = "out of memory"
-NO_MEMORY = (OUT_OF_MEMORY, "not enough memory", "allocate memory")  # how PyTorch says so
+COMMANDS = {"search": search, "train": train, "data": data, "scale": scale, "preprocess": preprocess}
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    search = commands.add_parser("search", help="iterations of a search")
-    search.add_argument("--layers", type=int, default=8, help="cells (default: 8)")
-    search.add_argument("--channels", type=int, default=16, help="of the first cell (default: 16)")
-    search.add_argument("--batch_size", nargs="+", default=["2"], help="utterances, or max (default: 2)")
-    search.add_argument("--frames", type=int, default=300, help="of 10 ms (default: 300)")
-    search.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    search.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
-    search.add_argument("--space", choices=("s2", "s3"), default="s2")
-    search.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
-    search.add_argument("--iterations", type=int, default=3, help="measured in every process (default: 3)")
-    search.add_argument("--rounds", type=int, default=2, help="processes for each mode, in turn (default: 2)")
-    search.add_argument("--json", action="store_true", help="print one JSON object on standard output, no table")
-    search.add_argument("--worker", help=argparse.SUPPRESS)  # a case to measure in this process, as JSON
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=module.SUMMARY, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    if args.worker:
-        print(json.dumps(measure(json.loads(args.worker))))
-        return
-    import torch
-
-    from utils.runtime import select_device
-
-    if min(args.layers - 2, args.channels - 1, args.frames - 31, args.iterations, args.rounds) < 1:
-        raise UserError("needed are --layers 3, --channels 2, --frames 32, --iterations 1 and --rounds 1, or more")
-    device = select_device(args.device).type
-    machine = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    sizes = [size if size == "max" else parse_batch_size(size) for size in args.batch_size]
-    reports = []
-    for precision in args.precision:
-        for size in sizes:
-            case = {key: getattr(args, key) for key in ("layers", "channels", "frames", "space", "iterations")}
-            case |= {"device": device, "precision": precision}
-            case["batch_size"] = largest_batch_size(case) if size == "max" else size
-            report = compare(case, args.modes, args.rounds) | {"machine": machine, "torch": torch.__version__}
-            reports.append(report)
-            if not args.json:
-                print_table(report)
-    if args.json:
-        print(json.dumps(reports[0] if len(reports) == 1 else {"reports": reports}))
-
-
-def parse_batch_size(text: str) -> int:
-    """A batch size given as text."""
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--batch_size must be whole numbers of 1 or more, or max, not {text!r}")
-    return int(text)
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# One process
-# ------------------------------------------------------------------------------------------------------------------
-def measure(case: dict) -> dict:
-    """Seconds of every iteration, and peak memory in MB, of a search's iterations in this process."""
-    import torch
-
-    from search import search_iteration, start_gradients_at_zero
-
-    supernet, optimizers, criterion, train, val = build(case)
-    start_gradients_at_zero(supernet)
-    on_cuda = case["device"] == "cuda"
-    limit_memory(on_cuda)
-    before = 0 if on_cuda else memory_mb("VmRSS")
-    seconds = []
-    try:
-        for _ in range(1 + case["iterations"]):
-            began = time.perf_counter()
-            search_iteration(supernet, optimizers, criterion, train, val, case["precision"])
-            if on_cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-    except (RuntimeError, MemoryError) as error:  # of which CUDA's OutOfMemoryError is one
-        if not isinstance(error, MemoryError) and not any(text in str(error) for text in NO_MEMORY):
-            raise
-        return {"error": OUT_OF_MEMORY}
-    peak = torch.cuda.max_memory_allocated() / 1e6 if on_cuda else memory_mb("VmHWM")
-    return {"seconds": seconds[1:], "peak_mb": peak - before}
-
-
-def build(case: dict):
-    """A supernet, its optimizers, the loss, and a batch for either step."""
-    import torch
-    from torch import nn
-
-    from config import default_config
-    from data_objects.frontend import BINS
-    from models import build_model
-    from utils.optim import build_alpha_optimizer, build_weight_optimizer
-
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = default_config().CUDNN.BENCHMARK
-    cfg, classes = default_config(), 1251
-    size = {key: case[key] for key in ("layers", "channels", "space")}
-    supernet = build_model(size | {"kind": "supernet", "num_classes": classes})
-    supernet.gradient = case["mode"].removesuffix("_channels_last")
-    if case["mode"] == "dense":
-        supernet = supernet.to(memory_format=torch.contiguous_format)
-    supernet = supernet.to(case["device"]).train()
-    optimizers = {
-        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
-        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
-    }
-    shape = (case["batch_size"], case["frames"], BINS)
-    batches = [
-        (torch.randn(shape).to(case["device"]), torch.randint(classes, shape[:1]).to(case["device"])) for _ in range(2)
-    ]
-    return supernet, optimizers, nn.CrossEntropyLoss(label_smoothing=0.1), *batches
-
-
-def memory_mb(field: str, file: str = "/proc/self/status") -> float:
-    """In MB: of this process VmRSS (memory now), VmHWM (at most so far), VmData (asked for); or of the machine."""
-    for line in Path(file).read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise UserError(f"{file} has no {field}: memory is measured on Linux only")
-
-
-def limit_memory(on_cuda: bool) -> None:
-    """Let this process fail, not the machine, where a case needs more main memory than is free."""
-    if on_cuda:
-        return
-    import resource
-
-    limit = 1e6 * (memory_mb("VmData") + 0.9 * memory_mb("MemAvailable", "/proc/meminfo"))
-    resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.RLIM_INFINITY))
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# All of them
-# ------------------------------------------------------------------------------------------------------------------
-def run_case(case: dict) -> dict:
-    """Measure a case in a process of its own."""
-    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "search", "--worker", json.dumps(case)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode == -9:  # the system's way to say so
-        return {"error": OUT_OF_MEMORY}
-    if done.returncode:
-        raise UserError(f"{case['mode']} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def compare(case: dict, modes: list[str], rounds: int) -> dict:
-    """Median seconds and peak memory of each mode, and the ratios dense over exact."""
-    measured: dict[str, list[dict]] = {mode: [] for mode in modes}
-    for _ in range(rounds):
-        for mode in modes:
-            if not any("error" in outcome for outcome in measured[mode]):
-                measured[mode].append(run_case(case | {"mode": mode}))
-    report: dict = {}
-    for mode, outcomes in measured.items():
-        report[mode] = {"seconds": None, "peak_mb": None}
-        if not any("error" in outcome for outcome in outcomes):
-            seconds = [value for outcome in outcomes for value in outcome["seconds"]]
-            peak = max(outcome["peak_mb"] for outcome in outcomes)
-            report[mode] = {"seconds": statistics.median(seconds), "peak_mb": peak}
-            report[mode]["voxceleb1_hours"] = report[mode]["seconds"] * steps_of_a_search(case["batch_size"]) / 3600
-    dense, exact = report.get("dense", {}), report.get("exact", {})
-    if dense.get("seconds") and exact.get("seconds"):
-        ratio = {name: dense[key] / exact[key] for name, key in (("time", "seconds"), ("memory", "peak_mb"))}
-    else:
-        ratio = {"time": None, "memory": None}
-    return report | {"ratio": ratio} | {key: value for key, value in case.items() if key != "iterations"}
-
-
-def steps_of_a_search(batch_size: int) -> int:
-    """Iterations of the paper's search on VoxCeleb1."""
-    return EPOCHS * (VOXCELEB1_TRAIN // batch_size)
-
-
-def largest_batch_size(case: dict) -> int:
-    """The largest power of two for which an exact iteration fits."""
-    size = 2
-    while "error" not in run_case(case | {"mode": "exact", "batch_size": 2 * size, "iterations": 1}):
-        size *= 2
-    return size
-
-
-def print_table(report: dict) -> None:
-    """A report, for people."""
-    settings = ", ".join(
-        f"{key} {report[key]}" for key in ("layers", "channels", "batch_size", "frames", "space", "precision")
-    )
-    print(f"\n{settings}; {report['machine']}, torch {report['torch']}")
-    print(
-        f"{'':20} {'s/iteration':>12} {'peak MB':>9} {'time':>7} {'memory':>7}   hours for {EPOCHS} epochs of VoxCeleb1"
-    )
-    exact = report.get("exact", {})
-    for mode in MODES:
-        row = report.get(mode)
-        if row is None:
-            continue
-        if row["seconds"] is None:
-            print(f"{mode:20} {OUT_OF_MEMORY:>22}")
-            continue
-        ratios = [f"{row[key] / exact[key]:.2f}x" if exact.get(key) else "" for key in ("seconds", "peak_mb")]
-        print(
-            f"{mode:20} {row['seconds']:12.3f} {row['peak_mb']:9.0f} {ratios[0]:>7} {ratios[1]:>7}   "
-            f"{row['voxceleb1_hours']:.1f}"
-        )
+    COMMANDS[args.command].run(args)
 
 
 if __name__ == "__main__":

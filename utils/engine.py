@@ -19,7 +19,7 @@ from yacs.config import CfgNode
 
 from data_objects.datasets import Corpus, CropBatch, CropLoader, to_device
 from data_objects.frontend import SETTINGS, FrontEnd, reverse_time
-from data_objects.voxceleb import Trial, speaker_of
+from data_objects.voxceleb import Trial
 from models import Network, build_model, count_parameters, describe, network_kind
 from models.folding import fold_norms
 from utils.checkpoint import (
@@ -95,8 +95,7 @@ def identify(
     embeddings = embed_utterances(network, front_end, corpus, rows, device)
     figures = {}
     if embeddings is not None:
-        label_of = {speaker: label for label, speaker in enumerate(speakers)}
-        labels = np.array([label_of[speaker_of(corpus.index.utterances[row])] for row in rows])
+        labels = corpus.index.labels(speakers)[np.asarray(rows)]
         with torch.inference_mode():
             logits = network.classifier(embeddings.to(device)).float().cpu()
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()

@@ -1,0 +1,1 @@
+"""The subcommands of tools/benchmark.py, one a module: SUMMARY, add_arguments(parser) and run(args)."""
