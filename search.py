@@ -77,7 +77,8 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
     hours = state.notes.get("hours", history.hours)
     clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
     genotype = history.genotype() if history.records else supernet.genotype()
-    history.keep(genotype, supernet.operation_names)
+    if not history.has_kept(genotype):
+        history.keep(genotype, supernet.operation_names)
 
     def save() -> None:
         state.notes["hours"] = clock.hours

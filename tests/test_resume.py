@@ -144,7 +144,7 @@ def test_killed_again_and_again(
         if number % 2:  # in the midst of the next checkpoint
             running = wait_for(lambda: list(tmp_path.glob("*/*/last.pt.partial")), process)
         process.kill()
-        process.communicate()
+        process.wait()  # not for its standard error, which loader processes keep open for some seconds more
         assert running, "the run was over before it could be killed"
         assert process.returncode == -signal.SIGKILL
         run_dir = only_run(tmp_path, script)

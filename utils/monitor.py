@@ -148,6 +148,11 @@ class SearchHistory:
         sound = (genotype for genotype in genotypes if not is_collapsed(genotype))
         return next(sound, genotypes[0]) if self.is_over() else genotypes[0]
 
+    def has_kept(self, genotype: Genotype) -> bool:
+        """Whether the run folder's genotype.txt holds this one, as it does when a run goes on."""
+        file = self._run_dir / "genotype.txt"
+        return file.is_file() and file.read_text(encoding="utf-8").strip() == str(genotype)
+
     def keep(self, genotype: Genotype, operations: tuple[str, ...]) -> None:
         """Write genotype.txt, and draw it, and alpha over the epochs, to pictures in the run folder."""
         if not is_main():
