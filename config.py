@@ -114,7 +114,8 @@ _C.TRAIN.ARCH_BETA2 = 0.999
 _C.TRAIN.DROPPATH_PROB = 0.2
 # Share of the target spread evenly over all classes
 _C.TRAIN.LABEL_SMOOTHING = 0.1
-# fp32, or (on CUDA) bf16: forward passes under bfloat16 autocast; front end, losses and weights stay in float32
+# fp32, or bf16: forward passes under bfloat16 autocast, for GPUs and for CPUs with instructions for it (AVX512-BF16 or
+# AMX); front end, losses, weights and the norms' statistics stay in float32
 _C.TRAIN.PRECISION = "fp32"
 # Let CUDA's tensor cores round what they multiply in float32 to 10 bits of mantissa: faster
 _C.TRAIN.TF32 = False

@@ -94,15 +94,22 @@ def _memory_format(x: Tensor) -> torch.memory_format:
 
 
 class DepthwiseConv(nn.Conv2d):
-    """A depthwise convolution that keeps the size at stride 1, with a fast gradient on CPUs where it is dilated."""
+    """A depthwise convolution that keeps the size at stride 1, with a fast gradient on CPUs where it is dilated.
+
+    On CPUs it computes in float32 under bfloat16 autocast too: PyTorch's bfloat16 kernels for it are slower there, and
+    the gradients of dilated ones are not finite now and then.
+    """
 
     def __init__(self, channels: int, kernel_size: KernelSize, stride: int, dilation: int) -> None:
         padding = tuple(dilation * (size - 1) // 2 for size in kernel_size)
         super().__init__(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(x.float())
         is_slow = max(self.dilation) > 1 and x.requires_grad and x.device.type == "cpu"
-        if is_slow and _memory_format(x) == torch.channels_last and not torch.is_autocast_enabled("cpu"):
+        if is_slow and _memory_format(x) == torch.channels_last:
             return _DepthwiseConv.apply(x, self.weight, self.stride[0], self.padding, self.dilation)
         return super().forward(x)
 

@@ -186,7 +186,6 @@ def test_rows_are_as_they_are_called() -> None:
     ("option", "reason"),
     [
         (("--variants", "fp32", "tf32"), "--variants tf32 needs a CUDA device"),
-        (("--variants", "bf16"), "--variants bf16 needs a CUDA device"),
         (("--curve", 20), "--curve needs --data_dir"),
         (("--curve", 9), "--curve must be at least 10"),
         (("--layers", 2), "--layers must be at least 3"),

@@ -227,24 +227,27 @@ def test_search_that_collapses_ends_early(toy: Path, tmp_path: Path) -> None:
     assert "for 2 epochs (SEARCH.COLLAPSE_PATIENCE)" in outcome.stderr
 
 
-@pytest.mark.parametrize("script", ["search.py", "train.py"])
-def test_bfloat16_is_refused_on_a_cpu(toy: Path, tmp_path: Path, script: str) -> None:
-    """In one line, before anything is written."""
-    arguments = ["--text_arch", str(PAPER_GENOTYPE)] if script == "train.py" else []
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__PRECISION="bf16")
-    config = SEARCH if script == "search.py" else SCRATCH
-    outcome = call_script(script, "--cfg", config, *arguments, *settings)
-    assert outcome.status == 2
-    assert "TRAIN.PRECISION bf16 needs a CUDA device" in outcome.stderr
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="bf16 needs a CUDA device")
-def test_search_in_bfloat16(toy: Path, tmp_path: Path) -> None:
-    """It runs to its end with finite losses."""
-    settings = {"TRAIN__PRECISION": "bf16", "DEVICE": "cuda", "TRAIN__END_EPOCH": 2}
-    outcome = call_script("search.py", "--cfg", SEARCH, *options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **settings))
-    assert outcome.status == 0, outcome.stderr
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
+)
+@pytest.mark.parametrize("script", ["search", "train"])
+def test_learning_in_bfloat16(toy: Path, tmp_path: Path, script: str, device: str) -> None:
+    """Losses are finite and near those in float32; weights and the norms' statistics stay in float32."""
+    arguments = ["--text_arch", str(PAPER_GENOTYPE)] if script == "train" else []
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        settings = {"DATASET__DATA_DIR": toy, "OUT_DIR": tmp_path / precision, "TRAIN__PRECISION": precision}
+        settings |= {"DEVICE": device, "TRAIN__LR": 0.001}
+        config = SEARCH if script == "search" else SCRATCH
+        outcome = call_script(f"{script}.py", "--cfg", config, *arguments, *options(**settings))
+        assert outcome.status == 0, outcome.stderr
+        run_dir = only_run(tmp_path / precision, script)
+        losses[precision] = metrics(run_dir)[0]["train_loss"]
+        model = load_checkpoint(run_dir / "last.pt", (script,)).model
+        assert {value.dtype for value in model.values()} == {torch.float32, torch.int64}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
 
 
 def test_softmax_has_no_sampled_gradient() -> None:

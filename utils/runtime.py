@@ -105,17 +105,12 @@ def prepare(cfg: "CfgNode") -> "torch.device":
     All processes of a job draw the same numbers: weights, paths, drop-path.
 
     Raises:
-        UserError: CUDA asked for and absent, or bf16 without it.
+        UserError: CUDA asked for and absent.
     """
     import numpy as np
     import torch
 
     device = select_device(cfg.DEVICE)
-    if cfg.TRAIN.PRECISION == "bf16" and device.type != "cuda":
-        raise UserError(
-            "TRAIN.PRECISION bf16 needs a CUDA device: on CPUs, PyTorch's gradients of dilated depthwise convolutions "
-            "in bfloat16 are not finite now and then; set it to fp32"
-        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     random.seed(cfg.SEED)

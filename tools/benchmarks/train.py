@@ -5,7 +5,7 @@ A step is as in train.py: forward pass, cross-entropy with label smoothing, back
     channels_first   the same network's own code run channels-first, in eager mode, in float32
     fp32             as trained: channels-last, in float32
     tf32             float32 whose products tensor cores round to 10 bits of mantissa (TRAIN.TF32); CUDA only
-    bf16             forward passes under bfloat16 autocast (TRAIN.PRECISION); CUDA only
+    bf16             forward passes under bfloat16 autocast (TRAIN.PRECISION)
 
 Each runs in a process of its own, in turn, --rounds times; with --compile also, or only, as TRAIN.COMPILE has it done
 (channels_first never). Seconds are the median over all steps but each process's first three. What those three take
@@ -61,10 +61,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "steps of training the derived network"
 VARIANTS = ("channels_first", "fp32", "tf32", "bf16")
-DEFAULT_VARIANTS = {"cpu": ("channels_first", "fp32"), "cuda": ("fp32", "tf32", "bf16")}
+DEFAULT_VARIANTS = {"cpu": ("channels_first", "fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16")}
 CUDA_ONLY = {
     "tf32": "CPUs have no such arithmetic",
-    "bf16": "on CPUs, PyTorch's gradients in bfloat16 are not finite now and then",
 }
 COMPILED, NUDGED = "_compiled", "_nudged"  # at the end of a row's name, in this order
 LAST_BIT = 2**-23  # of a float32, relative to its value
