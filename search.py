@@ -85,7 +85,7 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
         state.save(log.run_dir / LAST)
 
     with Watch(save, cfg.TRAIN.CHECKPOINT_MINUTES, lambda: state.where(log.run_dir, steps)) as watch:
-        while state.epoch < epochs and not clock.is_over() and not history.is_over():
+        while state.epoch < epochs and not is_out_of_time(clock) and not history.is_over():
             before = state.notes.setdefault("before", str(supernet.genotype()))
             set_lr(optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
             supernet.drop_path_probability = linear(state.epoch, epochs, 0.0, cfg.TRAIN.DROPPATH_PROB)
@@ -115,6 +115,13 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
         f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
     )
     return genotype
+
+
+def is_out_of_time(clock) -> bool:
+    """Whether SEARCH.MAX_HOURS are over by the main process's clock, for all processes alike."""
+    from utils.distributed import agree, is_main
+
+    return bool(agree(is_main() and bool(clock.is_over()))[0])
 
 
 def search_epoch(

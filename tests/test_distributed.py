@@ -119,6 +119,16 @@ def test_baseline_of_two_processes(toy: Path, tmp_path: Path) -> None:
     assert ", 2 processes; run in" in (run_dir / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("hours", [1e-9, 1e-3])
+def test_search_of_two_processes_that_runs_out_of_time(toy: Path, tmp_path: Path, hours: float) -> None:
+    """Before its first step or within an epoch, at the same step for both: none waits for the other for ever."""
+    settings = ("TRAIN.END_EPOCH", 10_000, "SEARCH.MAX_HOURS", hours, "VAL_FREQ", 10_000)
+    done = torchrun("search.py", *arguments("search", toy, tmp_path, *settings))
+    assert done.returncode == 0, done.stderr
+    assert f"SEARCH.MAX_HOURS {hours:g} are over" in done.stderr
+    assert done.stdout.startswith("Genotype(")
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Stopped and lost
 # ------------------------------------------------------------------------------------------------------------------
