@@ -85,8 +85,8 @@ _C.SEARCH.TEMPERATURE = 1.0
 _C.SEARCH.TEMPERATURE_END = 1.0
 # What alpha learns on: val (the val part; the weights on the train part) or halves (of the train part, as in DARTS)
 _C.SEARCH.DATA_SPLIT = "val"
-# End the search after so many hours (finished epochs of interrupted runs count), even within an epoch, with the
-# genotype of then; 0: no limit
+# End the search after so many hours (an interrupted run's count up to its last checkpoint), even within an epoch, with
+# the genotype of then; 0: no limit
 _C.SEARCH.MAX_HOURS = 0.0
 # End the search when skip connections have taken over for so many epochs in a row (see utils/monitor.py), with the
 # genotype from before; 0: warn only
@@ -117,7 +117,8 @@ _C.TRAIN.LABEL_SMOOTHING = 0.1
 # fp32, or bf16: forward passes under bfloat16 autocast, for GPUs and for CPUs with instructions for it (AVX512-BF16 or
 # AMX); front end, losses, weights and the norms' statistics stay in float32
 _C.TRAIN.PRECISION = "fp32"
-# Let CUDA's tensor cores round what they multiply in float32 to 10 bits of mantissa: faster
+# Let CUDA's tensor cores round what they multiply in float32 to 10 bits of mantissa: faster (PyTorch's own default does
+# so in convolutions)
 _C.TRAIN.TF32 = False
 # Have torch.compile make kernels for training the network of a genotype; the first step then takes minutes
 _C.TRAIN.COMPILE = False

@@ -13,6 +13,7 @@ command that trains it.
 
 import argparse
 import shlex
+from contextlib import closing
 from pathlib import Path
 
 from config import flatten, load_config
@@ -49,8 +50,8 @@ def main() -> None:
     state = TrainingState(cfg, "search", supernet, front_end, optimizers, corpus)
     log = open_run(state, args.cfg, args.load_path)
     start_gradients_at_zero(supernet)
-    genotype = search(cfg, supernet, front_end, corpus, crops, optimizers, state=state, device=device, log=log)
-    log.close()
+    with closing(log):
+        genotype = search(cfg, supernet, front_end, corpus, crops, optimizers, state=state, device=device, log=log)
     if is_main():
         print(genotype)
         print(training_command(cfg, args.cfg, genotype, len(corpus.speakers)))
@@ -76,7 +77,8 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
     history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
     hours = state.notes.get("hours", history.hours)
     clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
-    genotype = history.genotype() if history.records else supernet.genotype()
+    ended_within = state.batch > 0 and is_out_of_time(clock)  # it ended there, with the genotype of then
+    genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
     if not history.has_kept(genotype):
         history.keep(genotype, supernet.operation_names)
 
@@ -98,6 +100,7 @@ def search(cfg, supernet, front_end, corpus, crops, optimizers, *, state, device
                 genotype = supernet.genotype()
                 history.keep(genotype, supernet.operation_names)
                 break
+            watch.before_validation()
             argmax = validate(state, front_end, device)
             figures |= {f"argmax_{name}": argmax[name] for name in ("top1", "loss") if argmax}
             state.advance()

@@ -8,6 +8,7 @@ Samples travel as they lie in the file, 16-bit, with their gain: half the bytes 
 turns them into those, on the device.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -114,10 +115,13 @@ def _leave_signals_to_main(worker: int) -> None:
     Ctrl-C, and the SIGTERM of most schedulers, go to all processes of a job at once.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # not on macOS or Windows
+        return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    main = multiprocessing.parent_process().pid
 
     def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main:
             pass
         os._exit(0)
 

@@ -15,6 +15,7 @@ from models.network import Network
 from models.resnet import resnet18, resnet34
 from models.supernet import Supernet
 from models.vggm import SHORTEST, VGGM
+from utils.distributed import check_divisible
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {', '.join(BASELINES)}")
     if cfg.MODEL.NAME == "vggm" and cfg.DATASET.PARTIAL_N_FRAMES < SHORTEST:
         raise UserError(f"DATASET.PARTIAL_N_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
-    if cfg.MODEL.NAME == "vggm" and cfg.TRAIN.BATCH_SIZE < 2:
-        raise UserError("TRAIN.BATCH_SIZE must be at least 2 for vggm: fc7's norm has one value an utterance")
+    if cfg.MODEL.NAME == "vggm" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
+        raise UserError("TRAIN.BATCH_SIZE must be at least 2 a process for vggm: fc7's norm has one value an utterance")
     return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
 
 

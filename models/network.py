@@ -77,6 +77,7 @@ class Network(nn.Module):
     Attributes:
         drop_path_probability: set by the training loop every epoch.
         shares: this process's place among those that share a batch, and their number.
+        uses_all: whether every parameter takes part in the forward pass.
     """
 
     def __init__(self, genotype: Genotype, channels: int, layers: int, num_classes: int) -> None:
@@ -105,6 +106,8 @@ class Network(nn.Module):
         self.classifier = nn.Linear(newer, num_classes)
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
+        # Where no operation of a kind of cell reads one of its inputs, what prepares that input learns nothing.
+        self.uses_all = all({0, 1} <= set(cell.sources) for cell in self.cells)
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def compile_for_training(self) -> None:

@@ -662,6 +662,37 @@ def test_pretrained_weights_that_do_not_fit(tmp_path: Path, change: dict, compla
         load_pretrained(resnet18(5), str(tmp_path / "weights.pt"))
 
 
+def test_compiled_training_step_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced as torch.compile does, with drop-path's factors as an input; evaluation is not compiled."""
+    architecture = {"kind": "network", "layers": 3, "channels": 4, "num_classes": 3, "genotype": str(PAPER_GENOTYPE)}
+    traces, compile_for_real = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run: compile_for_real(run, backend="aot_eager", fullgraph=True))
+    features, gradients = torch.randn(2, 40, 257), []
+    for is_compiled in (False, True):
+        torch.manual_seed(0)
+        network = build_model(architecture).train()
+        network.drop_path_probability = 0.5
+        if is_compiled:
+            network.compile_for_training()
+            network._compiled = traced(network._compiled, traces)
+        network(features).square().sum().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+        network.eval()(features)
+    assert len(traces) == 1
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def traced(run: Callable, traces: list) -> Callable:
+    """The same function, which counts its calls."""
+
+    def counting(*arguments: object) -> Tensor:
+        traces.append(1)
+        return run(*arguments)
+
+    return counting
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Folding
 # ------------------------------------------------------------------------------------------------------------------

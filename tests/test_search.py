@@ -210,6 +210,10 @@ def test_search_ends_within_an_epoch_when_its_hours_are_over(toy: Path, tmp_path
     checkpoint = load_checkpoint(run_dir / "last.pt", ("search",))
     assert (checkpoint.epoch, checkpoint.batch, checkpoint.step) == (0, 2, 2)
     assert architecture(run_dir) == []
+    before = (run_dir / "genotype.txt").read_text()
+    with mock.patch.object(SearchClock, "is_over", lambda clock: "still over"):
+        outcome = call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", run_dir)
+    assert outcome.stdout.splitlines()[-2] == before.strip() == (run_dir / "genotype.txt").read_text().strip()
     call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", run_dir)
     call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path / "whole")
     whole = only_run(tmp_path / "whole", "search")

@@ -47,7 +47,7 @@ class Checkpoint:
         sub_dir, speakers: what was trained on; a speaker's place is its class.
         index: fingerprint of the index.
         meters, notes: of the epoch under way: see `TrainingState`.
-        code: what computed it: see `code_fingerprints`.
+        code: what computed it: see `code_fingerprints`; processes: how many shared the run.
     """
 
     script: str
@@ -68,6 +68,7 @@ class Checkpoint:
     meters: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
+    processes: int = 1
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = None) -> None:
@@ -84,10 +85,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = N
     try:
         write_atomically(path, buffer.getvalue(), keep_as)
     except OSError as error:
+        is_there = path.exists() or (keep_as is not None and keep_as.exists())
         there = f"the one before is intact: make room and go on with --load_path {path.parent}"
         raise UserError(
             f"cannot write the checkpoint {path} of {len(buffer.getvalue()) / 1e6:.1f} MB ({error.strerror or error}); "
-            f"{there if path.exists() else 'there is none before it: make room and begin anew'}"
+            f"{there if is_there else 'there is none before it: make room and begin anew'}"
         ) from error
 
 
@@ -180,7 +182,8 @@ def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: P
             )
 
 
-# What may differ when a run goes on: none of it changes what a step computes, but END_EPOCH, for those who train on.
+# What may differ when a run goes on: none of it changes what a step computes (but for rounding: the device and cuDNN;
+# VAL_FREQ decides which epochs can be the best) except END_EPOCH, for those who train on.
 FREE_SETTINGS = (
     "PRINT_FREQ",
     "VAL_FREQ",
@@ -237,7 +240,7 @@ def differing_code(before: dict[str, str]) -> list[str]:
     """What of the code is not what it was; nothing where that is not known."""
     now = code_fingerprints()
     names = [name for name in sorted(now.keys() | before.keys()) if before and now.get(name) != before.get(name)]
-    return [f"{name} {now[name]} (was {before.get(name)})" if "." not in name else name for name in names]
+    return [f"{name} {now.get(name)} (was {before.get(name)})" if "." not in name else name for name in names]
 
 
 def generator_states() -> dict[str, Any]:

@@ -170,7 +170,7 @@ def check_alike(tensors: "Sequence[Tensor]", name: str) -> None:
     import torch
 
     everybody = stack(torch.cat([tensor.detach().flatten() for tensor in tensors]))
-    differing = [number for number, own in enumerate(everybody) if not torch.equal(own, everybody[0])]
+    differing = [number for number, own in enumerate(everybody) if number and not torch.equal(own, everybody[0])]
     if differing:
         raise UserError(
             f"{name} of rank {differing[0]} differs from rank 0's: are the code, the packages and the corpus the same "
@@ -178,11 +178,14 @@ def check_alike(tensors: "Sequence[Tensor]", name: str) -> None:
         )
 
 
-def wrap(network: "nn.Module", device: "torch.device") -> "nn.Module":
+def wrap(network: "nn.Module", device: "torch.device", uses_all: bool) -> "nn.Module":
     """The network as the training loop should call it: under DistributedDataParallel where there are processes.
 
     Its norms see this process's share of a batch; their running statistics are the main process's (`share_statistics`
     before evaluating).
+
+    Args:
+        uses_all: whether every parameter takes part in the forward pass.
     """
     if processes() == 1:
         return network
@@ -192,6 +195,7 @@ def wrap(network: "nn.Module", device: "torch.device") -> "nn.Module":
         network,
         device_ids=[device.index] if device.type == "cuda" else None,
         broadcast_buffers=False,
+        find_unused_parameters=not uses_all,
         gradient_as_bucket_view=True,
     )
 

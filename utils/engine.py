@@ -67,7 +67,10 @@ def embed_utterances(
                 torch.stack([windows.mean(dim=0) for windows in embedded.split(batch.counts)]).float().cpu()
             )
             own_rows += batch.rows
-    every_row, every_embedding = gather_rows(torch.tensor(own_rows)), gather_rows(torch.cat(embeddings))
+    every_row, every_embedding = (
+        gather_rows(torch.tensor(own_rows, dtype=torch.int64)),
+        gather_rows(torch.cat(embeddings)),
+    )
     if every_row is None:
         return None
     place_of = {row: place for place, row in enumerate(every_row.tolist())}
@@ -189,7 +192,11 @@ def train_network(
     if cfg.TRAIN.COMPILE:
         compile_network(network)
     log = open_run(state, config_file, load_path)
-    model, last, epochs = wrap(network, device), log.run_dir / LAST, cfg.TRAIN.END_EPOCH
+    model, last, epochs = (
+        wrap(network, device, getattr(network, "uses_all", True)),
+        log.run_dir / LAST,
+        cfg.TRAIN.END_EPOCH,
+    )
     began = time.perf_counter()
     where = partial(state.where, log.run_dir, len(crops))
     with closing(log), Watch(partial(state.save, last), cfg.TRAIN.CHECKPOINT_MINUTES, where) as watch:
@@ -201,6 +208,7 @@ def train_network(
             figures = {"lr": lr} | train_epoch(
                 cfg, model, front_end, crops, optimizer, state=state, watch=watch, log=log, device=device
             )
+            watch.before_validation()
             val = validate(state, front_end, device)
             is_best = bool(val) and state.is_better(val)
             state.advance({"epoch": state.epoch + 1, **val} if is_best else None)
@@ -228,8 +236,8 @@ def compile_network(network: nn.Module) -> None:
 
 def validate(state: TrainingState, front_end: FrontEnd, device: torch.device) -> dict[str, float]:
     """The figures on the val part after the epoch under way; none where VAL_FREQ says so."""
-    done, train = state.epoch + 1, state.cfg
-    if done % train.VAL_FREQ and done < train.TRAIN.END_EPOCH:
+    cfg, done = state.cfg, state.epoch + 1
+    if done % cfg.VAL_FREQ and done < cfg.TRAIN.END_EPOCH:
         return {}
     corpus = state.corpus
     return identify(state.network, front_end, corpus, corpus.rows("val"), corpus.speakers, device)

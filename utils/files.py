@@ -41,6 +41,7 @@ def _link(path: Path, name: Path) -> None:
         path.replace(name)
     else:
         partial.replace(name)
+        partial.unlink(missing_ok=True)  # still there where both were names of one file already
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Stopping a run in an orderly way, and writing its checkpoints in time."""
 
+import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from utils.distributed import agree, is_main
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 30  # seconds that torchrun gives its processes between SIGTERM and SIGKILL
 
 
 class RunStoppedError(Exception):
@@ -53,14 +54,14 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._signal = number
-        if is_main():
-            print(f"\n{signal.Signals(number).name}: stopping after this iteration", file=sys.stderr, flush=True)
+        if is_main():  # by the system's own call: the signal may have interrupted another writing to standard error
+            os.write(2, f"\n{signal.Signals(number).name}: stopping as soon as a checkpoint is written\n".encode())
 
     def after_iteration(self, over: bool = False) -> bool:
         """Save if a checkpoint is due, or if the run ends here.
@@ -79,8 +80,17 @@ class Watch:
         if number or due or over:
             self._save()
             self._saved = time.perf_counter()
+        if number:
+            agree()  # the main process has written: before, none may end
         self._stop(number)
         return bool(over)
+
+    def before_validation(self) -> None:
+        """Save if the last checkpoint is older than most who stop a job will wait: validation is not interrupted."""
+        due = self._seconds > 0 and time.perf_counter() - self._saved >= PATIENCE
+        if agree(is_main() and due)[0]:
+            self._save()
+            self._saved = time.perf_counter()
 
     def after_epoch(self) -> None:
         """Note that the epoch's checkpoint is written.

@@ -6,6 +6,7 @@ main one speaks for all.
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -94,6 +95,8 @@ class RunLog:
         line = {"epoch": epoch, "time": round(time.time(), 3), **figures}
         with open(self._metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # as the checkpoint that follows is: neither may be ahead of the other for long
         self._add_scalars(line)
 
     def _add_scalars(self, line: dict[str, float]) -> None:

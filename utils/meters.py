@@ -1,4 +1,7 @@
-"""Running averages of an epoch. They stay on the device until they are read, so that no step waits for them."""
+"""Running averages of an epoch. They stay on the device until they are read, so that no step waits for them.
+
+Where several processes share a run, all of them read a meter, or ask for its state, at the same time.
+"""
 
 import time
 from typing import Any

@@ -191,7 +191,7 @@ class SearchClock:
 
     @property
     def hours(self) -> float:
-        """Hours of the whole search so far: of its finished epochs, and of this process."""
+        """Hours of the whole search so far: up to the checkpoint that it went on from, and of this process."""
         return self._hours_before + (time.perf_counter() - self._began) / 3600
 
     def is_over(self) -> str:

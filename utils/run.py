@@ -28,6 +28,7 @@ from utils.checkpoint import (
 )
 from utils.distributed import agree, broadcast, is_main, launcher, processes
 from utils.errors import UserError
+from utils.files import write_atomically
 from utils.logger import RunLog
 from utils.meters import TrainingMeter
 from utils.runtime import create_run_dir
@@ -80,6 +81,7 @@ class TrainingState:
         self.corpus = corpus
         self._front_end = front_end
         self._optimizers = optimizers
+        self._code = code_fingerprints()  # now: files may be edited while the run goes on
         self._meters: dict[str, TrainingMeter] = {}
         self._restored_meters: dict[str, Any] = {}
 
@@ -116,7 +118,7 @@ class TrainingState:
         return f"{done}; go on with: {launcher()} {shlex.join(command)}"
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; of last.pt, the one before stays as previous.pt.
+        """Write a checkpoint; of last.pt, the one before stays as previous.pt. All processes call this, one writes.
 
         Raises:
             UserError: the loss of the epoch under way is no number; the checkpoint cannot be written.
@@ -144,7 +146,8 @@ class TrainingState:
             batch=self.batch,
             meters=meters,
             notes=self.notes,
-            code=code_fingerprints(),
+            code=self._code,
+            processes=processes(),
         )
         save_checkpoint(checkpoint, path, path.with_name(PREVIOUS) if path.name == LAST else None)
 
@@ -171,6 +174,11 @@ class TrainingState:
                 f"{path} was written by other code: {', '.join(differing)} changed; the run goes on, but it may end "
                 "otherwise than it would have"
             )
+        if checkpoint.processes != processes():
+            warnings.append(
+                f"{path} was written by {checkpoint.processes} processes and goes on with {processes()}: norms see "
+                "other shares of a batch, so the run will not end as it would have"
+            )
         return path, warnings
 
     def _check(self, checkpoint: Checkpoint, path: Path) -> None:
@@ -196,13 +204,15 @@ def open_run(state: TrainingState, config_file: str, load_path: str | None) -> R
     """
     if load_path:
         path = find_checkpoint(load_path, LAST)
-        if path.name not in (LAST, PREVIOUS):
+        if path.name != LAST and not Path(load_path).is_dir():
             raise UserError(f"--load_path: a run goes on from its {LAST}: give its folder, {path.parent}")
         run_dir = path.parent
         used, warnings = state.restore(str(run_dir))
         agree()  # all have read it
         if used.name == PREVIOUS and is_main():  # or the next checkpoint would put the damaged one in its place
             used.replace(run_dir / LAST)
+        if is_main():  # what may change has changed: see FREE_SETTINGS
+            write_atomically(run_dir / "config.yaml", state.cfg.dump())
     else:
         warnings = []
         run_dir = broadcast(create_run_dir(state.cfg, state.script, config_file) if is_main() else None)

@@ -5,12 +5,14 @@ import os
 import random
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils import distributed
 from utils.errors import UserError
+from utils.files import write_atomically
 from utils.interruption import RunStoppedError
 
 if TYPE_CHECKING:  # torch is imported where it is used, so that --help answers at once
@@ -43,30 +45,31 @@ def run_script(main: Callable[[], object]) -> None:
     try:
         main()
         distributed.stop()
-    except UserError as error:
-        # One line by contract; from a loader's process it comes with that process's traceback before it.
-        message = str(error).strip().splitlines()[-1].removeprefix("utils.errors.UserError: ")
-        _exit(f"error: {message}", 2)
-    except RunStoppedError as error:
-        if distributed.is_main():
-            _exit(str(error), error.status)
-        _exit("", error.status)
     except KeyboardInterrupt:
         _exit("interrupted; a run goes on with --load_path and its folder", 130)
     except BrokenPipeError:  # whoever read our standard output has had enough
         sys.stderr.close()
         sys.exit(141)
-    except OSError as error:
-        if error.errno not in NO_ROOM:
+    except RunStoppedError as error:
+        _exit(str(error) if distributed.is_main() else "", error.status)
+    except Exception as error:
+        message, status = _explain(error)
+        if not message and distributed.processes() == 1:
             raise
-        _exit(
-            f"error: cannot write {error.filename or ''} ({error.strerror}): make room; a run goes on with --load_path",
-            2,
-        )
-    except RuntimeError as error:
-        if not distributed.is_lost(error):
-            raise
-        _exit("error: another process of the job is gone; its own message, or torchrun's, says why", 1)
+        _exit(message or traceback.format_exc(), status)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """The line that tells a user what to mend, empty for an error of ours; and the exit status."""
+    if isinstance(error, UserError):
+        # One line by contract; from a loader's process it comes with that process's traceback before it.
+        return f"error: {str(error).strip().splitlines()[-1].removeprefix('utils.errors.UserError: ')}", 2
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        file = error.filename or "a file"
+        return f"error: cannot write {file} ({error.strerror}): make room; a run goes on with --load_path", 2
+    if distributed.is_lost(error):
+        return "error: another process of the job is gone; its own message, or torchrun's, says why", 1
+    return "", 1
 
 
 def _exit(message: str, status: int) -> None:
@@ -143,5 +146,5 @@ def create_run_dir(cfg: "CfgNode", script: str, config_file: str) -> Path:
             continue
         except OSError as error:
             raise UserError(f"OUT_DIR: cannot make {run_dir} ({error.strerror}); set OUT_DIR elsewhere") from error
-    (run_dir / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+    write_atomically(run_dir / "config.yaml", cfg.dump())
     return run_dir

@@ -92,7 +92,7 @@ def forget_peak(device: "torch.device") -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
-        with contextlib.suppress(OSError):  # some sandboxes have no such file: then the peak is since the beginning
+        with contextlib.suppress(OSError):  # some systems have no such file: then the peak is since the beginning
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is in memory now
 
 
