@@ -192,11 +192,8 @@ def train_network(
     if cfg.TRAIN.COMPILE:
         compile_network(network)
     log = open_run(state, config_file, load_path)
-    model, last, epochs = (
-        wrap(network, device, getattr(network, "uses_all", True)),
-        log.run_dir / LAST,
-        cfg.TRAIN.END_EPOCH,
-    )
+    model = wrap(network, device, uses_all=not isinstance(network, Network) or network.uses_all)
+    last, epochs = log.run_dir / LAST, cfg.TRAIN.END_EPOCH
     began = time.perf_counter()
     where = partial(state.where, log.run_dir, len(crops))
     with closing(log), Watch(partial(state.save, last), cfg.TRAIN.CHECKPOINT_MINUTES, where) as watch:
