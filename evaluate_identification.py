@@ -1,7 +1,7 @@
 """Step 4: identification accuracy of a trained network on the test part of SUB_DIR merged.
 
     python evaluate_identification.py --cfg exps/scratch/scratch.yaml --load_path runs/train/...
-    torchrun --nproc_per_node 8 evaluate_identification.py --cfg ... --load_path ...      # on 8 GPUs: the same results
+    torchrun --standalone --nproc_per_node 8 evaluate_identification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype, the classes and the front end come from the checkpoint. An utterance's embedding is the mean of those of
 its 3-second windows, its decision the classifier's for that embedding. Writes results-identification.json beside the

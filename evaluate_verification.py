@@ -1,7 +1,7 @@
 """Step 5: equal error rate of a trained network on the trials of veri_test.txt.
 
     python evaluate_verification.py --cfg exps/scratch/scratch_veri.yaml --load_path runs/train/...
-    torchrun --nproc_per_node 8 evaluate_verification.py --cfg ... --load_path ...      # on 8 GPUs: the same results
+    torchrun --standalone --nproc_per_node 8 evaluate_verification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype and the front end come from the checkpoint. Every utterance is embedded once (the mean over its 3-second
 windows); a trial's score is the cosine of two embeddings. Writes results-verification.json and scores.txt (score label

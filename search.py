@@ -2,7 +2,7 @@
 
     python search.py --cfg exps/search.yaml
     python search.py --cfg exps/search.yaml --load_path runs/search/...      # go on with a search
-    torchrun --nproc_per_node 8 search.py --cfg exps/search.yaml            # on 8 GPUs
+    torchrun --standalone --nproc_per_node 8 search.py --cfg exps/search.yaml            # on 8 GPUs
 
 A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
 the val part (or on half of the train part: SEARCH.DATA_SPLIT), the other weights on the train part, in turn (first-

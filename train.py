@@ -3,7 +3,7 @@
     python train.py --cfg exps/scratch/scratch.yaml --text_arch "Genotype(normal=[...], ...)"
     python train.py --cfg exps/scratch/scratch.yaml --text_arch runs/search/.../genotype.txt
     python train.py --cfg runs/train/.../config.yaml --load_path runs/train/...                   # go on with a run
-    torchrun --nproc_per_node 8 train.py --cfg exps/scratch/scratch.yaml --text_arch GENOTYPE     # on 8 GPUs
+    torchrun --standalone --nproc_per_node 8 train.py --cfg exps/scratch/scratch.yaml --text_arch GENOTYPE  # on 8 GPUs
 
 The best epoch is chosen on the val part and kept as best.pt in the run folder. Standard output gets one line: the best
 epoch's figures on the val and the test part, as JSON.

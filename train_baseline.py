@@ -2,7 +2,7 @@
 
     python train_baseline.py --cfg exps/baseline/resnet18.yaml
     python train_baseline.py --cfg exps/baseline/resnet18.yaml --load_path runs/train_baseline/...    # go on with a run
-    torchrun --nproc_per_node 8 train_baseline.py --cfg exps/baseline/resnet18.yaml                   # on 8 GPUs
+    torchrun --standalone --nproc_per_node 8 train_baseline.py --cfg exps/baseline/resnet18.yaml    # on 8 GPUs
 
 The best epoch is chosen on the val part and kept as best.pt in the run folder. Standard output gets one line: the best
 epoch's figures on the val and the test part, as JSON.

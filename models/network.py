@@ -58,7 +58,7 @@ class Cell(nn.Module):
             else:
                 output = operation(states[source])
             is_dropped = mask is not None and not isinstance(operation, Identity)
-            outputs.append(output * mask.to(output.dtype) if is_dropped else output)
+            outputs.append(output.mul_(mask.to(output.dtype)) if is_dropped else output)
             if len(outputs) == 2:
                 states.append(outputs[0] + outputs[1])
                 outputs.clear()
@@ -85,7 +85,7 @@ class Network(nn.Module):
         self.stem_0 = nn.Sequential(
             nn.Conv2d(1, channels // 2, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels // 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
@@ -131,11 +131,12 @@ class Network(nn.Module):
 
     def compute(self, features: Tensor, masks: Tensor | None) -> Tensor:
         """Embeddings (B, D) of features (B, T, F), with drop-path's factors: see `draw_drop_path`."""
-        older = relu(self.stem_0(features.unsqueeze(1)))  # (B, 1, T, F) -> (B, C, T/4, F/4)
+        # In place: outputs of a norm, and of cells, that nothing reads unrectified.
+        older = self.stem_0(features.unsqueeze(1)).relu_()  # (B, 1, T, F) -> (B, C, T/4, F/4)
         output = self.stem_1.after_relu(older)  # (B, C, T/8, F/8)
         rows = [[None] * 2 * NODES] * len(self.cells) if masks is None else masks
         for cell, row in zip(self.cells, rows, strict=True):
-            newer = relu(output)
+            newer = output.relu_()
             output = cell(older, newer, row)
             older = newer
         return output.mean(dim=(2, 3))

@@ -166,11 +166,14 @@ class _Concatenation(torch.autograd.Function):
 
 
 def depthwise_separable(
-    channels: int, kernel_size: KernelSize, stride: int, dilation: int, affine: bool
+    channels: int, kernel_size: KernelSize, stride: int, dilation: int, affine: bool, inplace: bool = False
 ) -> list[nn.Module]:
-    """The layers ReLU, depthwise convolution, pointwise convolution, norm; the size is kept at stride 1."""
+    """The layers ReLU, depthwise convolution, pointwise convolution, norm; the size is kept at stride 1.
+
+    The ReLU may work in place where nobody else reads its input, and no gradient needs it: a norm's output, say.
+    """
     return [
-        nn.ReLU(),
+        nn.ReLU(inplace),
         DepthwiseConv(channels, kernel_size, stride, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels, affine=affine),
@@ -183,7 +186,7 @@ class SeparableConv(ReLUFirst):
     def __init__(self, channels: int, kernel_size: KernelSize, stride: int, affine: bool) -> None:
         super().__init__(
             *depthwise_separable(channels, kernel_size, stride, 1, affine),
-            *depthwise_separable(channels, kernel_size, 1, 1, affine),
+            *depthwise_separable(channels, kernel_size, 1, 1, affine, inplace=True),
         )
 
 

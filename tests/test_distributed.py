@@ -175,7 +175,9 @@ def test_stopped_by_a_signal(toy: Path, tmp_path: Path) -> None:
     run_dir = only_run(tmp_path / "stopped", "train")
     stopped = [line for line in messages.splitlines() if "stopped by SIGTERM" in line]
     assert len(stopped) == 1
-    going_on = f"torchrun --nproc_per_node 2 train.py --cfg {run_dir / 'config.yaml'} --load_path {run_dir}"
+    going_on = (
+        f"torchrun --standalone --nproc_per_node 2 train.py --cfg {run_dir / 'config.yaml'} --load_path {run_dir}"
+    )
     assert stopped[0].endswith(f"go on with: {going_on}")
     done = torchrun("train.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
     assert done.returncode == 0, done.stderr

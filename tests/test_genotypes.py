@@ -20,6 +20,7 @@ from models.genotypes import (
     read_genotype,
 )
 from models.operations import OPERATIONS
+from tests.helpers import ROOT
 from utils.errors import UserError
 
 CONCAT = range(INPUTS, INPUTS + NODES)
@@ -238,3 +239,8 @@ def test_cells_are_derived_apart(alpha: torch.Tensor) -> None:
     assume(not torch.equal(alpha, other))
     genotype, swapped = (derive_genotype(*pair, SEARCH_SPACES["s2"]) for pair in ((alpha, other), (other, alpha)))
     assert (genotype.normal, genotype.reduce) == (swapped.reduce, swapped.normal)
+
+
+def test_shipped_genotype_is_the_papers() -> None:
+    """The file that the README names."""
+    assert read_genotype(str(ROOT / "exps/genotypes/paper.txt")) == PAPER_GENOTYPE

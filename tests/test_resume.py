@@ -310,6 +310,17 @@ def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------
 # What is gone on with
 # ------------------------------------------------------------------------------------------------------------------
+def test_more_epochs_than_planned(toy: Path, tmp_path: Path) -> None:
+    """The learning rate follows another curve from there on, which is said."""
+    command = arguments("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
+    call_script("train.py", *command)
+    run_dir = only_run(tmp_path, "train")
+    outcome = call_script("train.py", *command, "--load_path", run_dir)
+    assert "TRAIN.END_EPOCH is" not in outcome.stderr
+    outcome = call_script("train.py", *command, "--load_path", run_dir, "TRAIN.END_EPOCH", 2)
+    assert "WARNING: TRAIN.END_EPOCH is 2 (was 1): from now on the learning rate" in outcome.stderr
+
+
 def test_other_code_is_named(toy: Path, tmp_path: Path) -> None:
     """A run goes on with changed code, but says which."""
     command = arguments("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)

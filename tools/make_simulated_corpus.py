@@ -6,9 +6,9 @@
 
 Speakers, test speakers, parts, trials and hours are as many as in VoxCeleb1, or in proportion to --utterances and
 --speakers; as in veri_test.txt, every trial utterance is enrolled as often as the others, against its own speaker and
-another in turn. OUT/feature is what preprocessing would write: with --files sparse it finds silence, with --files full
-white noise. Otherwise than in VoxCeleb1, a video may be cut by the border of two parts of iden_split.txt. The same
-arguments give the same bytes. There is nothing to learn here.
+another in turn. OUT/feature/utterances.csv is what preprocessing would write; the statistics beside it are invented.
+With --files sparse all is silence, with --files full white noise. Otherwise than in VoxCeleb1, a video may be cut by
+the border of two parts of iden_split.txt. The same arguments give the same bytes. There is nothing to learn here.
 """
 
 import argparse
@@ -131,7 +131,10 @@ def make_corpus(out: Path, sizes: Sizes, files: str = "none", seed: int = 0) -> 
     samples = draw_lengths(len(names), generator)
     if files == "full":
         check_room(out, samples)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {out} ({error.strerror}): name another folder") from error
     write_lists(out, utterances, test_speakers, sizes, generator)
     if files != "none":
         write_wavs(out / "wav", names, samples, files == "full", seed)

@@ -40,12 +40,16 @@ def is_main() -> bool:
 
 
 def launcher() -> str:
-    """How a script was started: python, or torchrun with its number of processes and machines."""
+    """How a script was started: python, or torchrun with its numbers of processes and machines.
+
+    For several machines, RENDEZVOUS stands for torchrun's options that say how they find each other.
+    """
     if processes() == 1:
         return "python"
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
-    machines = f" --nnodes {processes() // here} (and its rendezvous)" if here < processes() else ""
-    return f"torchrun --nproc_per_node {here}{machines}"
+    if here == processes():  # standalone: on a port that is free, whatever else runs on the machine
+        return f"torchrun --standalone --nproc_per_node {here}"
+    return f"torchrun --nnodes {processes() // here} --nproc_per_node {here} RENDEZVOUS"
 
 
 def start(device: "torch.device") -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 from yacs.config import CfgNode
 
@@ -173,6 +174,12 @@ class TrainingState:
             warnings.append(
                 f"{path} was written by other code: {', '.join(differing)} changed; the run goes on, but it may end "
                 "otherwise than it would have"
+            )
+        epochs = yaml.safe_load(checkpoint.config)["TRAIN"]["END_EPOCH"]
+        if epochs != self.cfg.TRAIN.END_EPOCH and self.epoch < self.cfg.TRAIN.END_EPOCH:
+            warnings.append(
+                f"TRAIN.END_EPOCH is {self.cfg.TRAIN.END_EPOCH} (was {epochs}): from now on the learning rate and "
+                "drop-path are those of so many epochs"
             )
         if checkpoint.processes != processes():
             warnings.append(

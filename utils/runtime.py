@@ -68,7 +68,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         file = error.filename or "a file"
         return f"error: cannot write {file} ({error.strerror}): make room; a run goes on with --load_path", 2
     if distributed.is_lost(error):
-        return "error: another process of the job is gone; its own message, or torchrun's, says why", 1
+        message = "another process of the job is gone: its own message, or torchrun's, says why"
+        return f"error: {message}; go on with --load_path", 1
     return "", 1
 
 

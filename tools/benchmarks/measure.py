@@ -42,7 +42,8 @@ def run_case(command: str, case: dict, name: str, environment: dict[str, str] | 
     if done.returncode == -9:  # the system's way to say so
         return {"error": OUT_OF_MEMORY}
     if done.returncode:
-        raise UserError(f"{name} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+        message = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise UserError(f"{name} failed: {message.removeprefix('benchmark.py: error: ')}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

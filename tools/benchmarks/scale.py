@@ -51,8 +51,12 @@ def run(args: argparse.Namespace) -> None:
     if args.worker:
         print(json.dumps(measure(json.loads(args.worker))))
         return
-    if args.speakers < 4 or args.utterances < 10 * args.speakers or args.rounds < 1:
-        raise UserError("needed are --speakers 4, --utterances 10 a speaker and --rounds 1, or more")
+    if args.rounds < 1:
+        raise UserError(f"--rounds must be at least 1, not {args.rounds}")
+    if not args.data_dir and (args.speakers < 4 or args.utterances < 10 * args.speakers):
+        raise UserError(
+            f"--speakers must be at least 4 and --utterances 10 a speaker, not {args.speakers} and {args.utterances}"
+        )
     with corpus(args.data_dir, args.utterances, args.speakers) as data_dir:
         case = {"data_dir": str(data_dir.resolve())}
         rounds = [run_case("scale", case, "scale") for _ in range(args.rounds)]
