@@ -316,7 +316,7 @@ def test_more_epochs_than_planned(toy: Path, tmp_path: Path) -> None:
     call_script("train.py", *command)
     run_dir = only_run(tmp_path, "train")
     outcome = call_script("train.py", *command, "--load_path", run_dir)
-    assert "TRAIN.END_EPOCH is" not in outcome.stderr
+    assert "from now on" not in outcome.stderr
     outcome = call_script("train.py", *command, "--load_path", run_dir, "TRAIN.END_EPOCH", 2)
     assert "WARNING: TRAIN.END_EPOCH is 2 (was 1): from now on the learning rate" in outcome.stderr
 

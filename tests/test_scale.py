@@ -340,8 +340,10 @@ def test_benchmark_of_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_benchmarks_refuse_what_cannot_be(tmp_path: Path) -> None:
     """In one line."""
-    with pytest.raises(UserError, match="--rounds 1"):
+    with pytest.raises(UserError, match="--rounds must be at least 1, not 0"):
         scale_benchmark.run(parse(scale_benchmark, "--rounds", 0))
+    with pytest.raises(UserError, match="--utterances 10 a speaker, not 1251 and 400"):
+        scale_benchmark.run(parse(scale_benchmark, "--utterances", 400))
     with pytest.raises(UserError, match="--workers 0"):
         preprocess_benchmark.run(parse(preprocess_benchmark, "--workers", -1))
     with pytest.raises(UserError, match=r"has no vox1_meta\.csv"):
