@@ -180,30 +180,20 @@ def search_iteration(supernet, optimizers, criterion, train_batch, val_batch, pr
         (loss, logits, labels) of either step, as `val` and `train`.
     """
     from utils.distributed import average_gradients
+    from utils.engine import take_gradients
 
     supernet.learn_alpha()
     optimizers["alpha"].zero_grad()
-    val = take_gradients(supernet, *val_batch, criterion, precision)
+    val = take_gradients(supernet, val_batch, criterion, precision)
     average_gradients(supernet.arch_parameters())
     optimizers["alpha"].step()
 
     supernet.learn_weights()
     optimizers["weights"].zero_grad(set_to_none=False)  # see start_gradients_at_zero
-    train = take_gradients(supernet, *train_batch, criterion, precision)
+    train = take_gradients(supernet, train_batch, criterion, precision)
     average_gradients(supernet.weight_parameters())
     optimizers["weights"].step()
     return {"train": train, "val": val}
-
-
-def take_gradients(supernet, features, labels, criterion, precision):
-    """Loss, logits and labels of a batch; its gradients are added to those of the parameters that learn."""
-    from utils.runtime import autocast
-
-    with autocast(features.device, precision):
-        logits = supernet(features)
-    loss = criterion(logits.float(), labels)
-    loss.backward()
-    return loss, logits, labels
 
 
 def start_gradients_at_zero(supernet) -> None:

@@ -229,18 +229,19 @@ def _wait_for(batch: CropBatch, copied: "torch.cuda.Event") -> CropBatch:
 
 
 class EvaluationWindows(Dataset):
-    """Whole utterances as overlapping windows: item row is (windows (W, samples) int16, row)."""
+    """Whole utterances as overlapping windows: item row is (windows (W, samples) int16, gain, row)."""
 
     def __init__(self, index: Index, frames: int) -> None:
         self.index = index
         self.frames = frames
 
-    def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, row: int) -> tuple[np.ndarray, np.float32, int]:
         count = count_windows(int(self.index.samples[row]), self.frames)
         stride = self.frames // 2
         samples = read_frames(self.index, row, 0, self.frames + (count - 1) * stride)
         starts = range(0, count * stride * HOP, stride * HOP)
-        return np.stack([samples[start : start + span(self.frames)] for start in starts]), row
+        windows = np.stack([samples[start : start + span(self.frames)] for start in starts])
+        return windows, self.index.gains[row], row
 
 
 def count_windows(samples: int, frames: int) -> int:
@@ -265,16 +266,12 @@ def group_by_windows(index: Index, rows: Sequence[int], frames: int, limit: int)
     return groups
 
 
-class _CollateWindows:
-    """Puts utterances together to a batch; a class, since processes that are spawned pickle it."""
-
-    def __init__(self, index: Index) -> None:
-        self._gains = index.gains
-
-    def __call__(self, items: list[tuple[np.ndarray, int]]) -> WindowBatch:
-        counts, rows = [len(windows) for windows, _ in items], [row for _, row in items]
-        windows = torch.from_numpy(np.concatenate([windows for windows, _ in items]))
-        return WindowBatch(windows, torch.from_numpy(np.repeat(self._gains[rows], counts)), counts, rows)
+def _collate_windows(items: list[tuple[np.ndarray, np.float32, int]]) -> WindowBatch:
+    windows, gains, rows = zip(*items, strict=True)
+    counts = [len(part) for part in windows]
+    return WindowBatch(
+        torch.from_numpy(np.concatenate(windows)), torch.from_numpy(np.repeat(gains, counts)), counts, list(rows)
+    )
 
 
 class Corpus:
@@ -379,7 +376,7 @@ class Corpus:
             EvaluationWindows(self.index, self.frames),
             batch_sampler=groups[rank() :: processes()],
             num_workers=self._num_workers,
-            collate_fn=_CollateWindows(self.index),
+            collate_fn=_collate_windows,
             worker_init_fn=_leave_signals_to_main,
             pin_memory=self._pin_memory,
             # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from

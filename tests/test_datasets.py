@@ -19,7 +19,7 @@ from data_objects.datasets import (
     CropBatch,
     EvaluationWindows,
     TrainingCrops,
-    _CollateWindows,
+    _collate_windows,
     count_windows,
     group_by_windows,
     read_frames,
@@ -83,7 +83,7 @@ def test_quiet_utterances_are_levelled_by_the_front_end(tmp_path: Path) -> None:
     write_lists(tmp_path, {utterance: 1})
     quiet = index_of(tmp_path)
     waveform, gain, _, _ = TrainingCrops(quiet, FRAMES, SPEAKERS, seed=3)[0, 0]
-    windows = _CollateWindows(quiet)([EvaluationWindows(quiet, FRAMES)[0]])
+    windows = _collate_windows([EvaluationWindows(quiet, FRAMES)[0]])
     assert gain == pytest.approx(10 ** (-30 / 20) / 0.001, rel=0.05)
     assert windows.gains.tolist() == [gain] * len(windows.windows)
     expected = spectrogram(whole(quiet, 0), gain)
@@ -98,7 +98,7 @@ def test_quiet_utterances_are_levelled_by_the_front_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", range(len(LENGTHS)))
 def test_windows_are_slices_of_the_spectrogram(index: Index, row: int) -> None:
     """One every half window, the incomplete last one left out, at least one."""
-    windows, number = EvaluationWindows(index, FRAMES)[row]
+    windows, _, number = EvaluationWindows(index, FRAMES)[row]
     assert number == row
     expected = spectrogram(tile(whole(index, row), FRAMES))
     assert len(windows) == count_windows(LENGTHS[row], FRAMES)

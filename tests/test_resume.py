@@ -1,5 +1,6 @@
 """Runs that are killed, told to stop, or out of room: they go on as if nothing had happened, and say what did."""
 
+import functools
 import json
 import os
 import random
@@ -112,14 +113,12 @@ def scalars(run_dir: Path) -> list[tuple[int, str, float]]:
 @pytest.fixture(scope="module")
 def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """By the name of a script: the folder of a run that nothing stopped, and that saved at the ends of epochs alone."""
-    done: dict[str, Path] = {}
 
+    @functools.cache
     def run(script: str) -> Path:
-        if script not in done:
-            out = tmp_path_factory.mktemp("uninterrupted")
-            run_script(f"{script}.py", *arguments(script, toy, out, "TRAIN.CHECKPOINT_MINUTES", 0), check=True)
-            done[script] = only_run(out, script)
-        return done[script]
+        out = tmp_path_factory.mktemp("uninterrupted")
+        run_script(f"{script}.py", *arguments(script, toy, out, "TRAIN.CHECKPOINT_MINUTES", 0), check=True)
+        return only_run(out, script)
 
     return run
 

@@ -1,6 +1,7 @@
 """The six scripts as a user runs them, on the toy corpus: what they print, what they leave, how they go on."""
 
 import dataclasses
+import functools
 import json
 import math
 import shlex
@@ -282,15 +283,13 @@ RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("-
 @pytest.fixture(scope="module")
 def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """By the name of a script: the folder of a run that nothing stopped."""
-    done: dict[str, Path] = {}
 
+    @functools.cache
     def run(script: str) -> Path:
-        if script not in done:
-            out = tmp_path_factory.mktemp("uninterrupted")
-            settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, **LONG[script])
-            run_script(f"{script}.py", *RESUMABLE[script], *settings, check=True)
-            done[script] = only_run(out, script)
-        return done[script]
+        out = tmp_path_factory.mktemp("uninterrupted")
+        settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, **LONG[script])
+        run_script(f"{script}.py", *RESUMABLE[script], *settings, check=True)
+        return only_run(out, script)
 
     return run
 

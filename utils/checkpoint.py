@@ -182,6 +182,16 @@ def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: P
             )
 
 
+def check_front_end(settings: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse a checkpoint of another front end than this code's.
+
+    Raises:
+        UserError: naming both.
+    """
+    if checkpoint.front_end_settings != settings:
+        raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {settings}")
+
+
 # What may differ when a run goes on: none of it changes what a step computes (but for rounding: the device and cuDNN;
 # VAL_FREQ decides which epochs can be the best) except END_EPOCH, for those who train on.
 FREE_SETTINGS = (

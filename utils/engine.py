@@ -27,6 +27,7 @@ from utils.checkpoint import (
     LAST,
     Checkpoint,
     check_architecture,
+    check_front_end,
     find_checkpoint,
     load_checkpoint,
     load_pretrained,
@@ -136,8 +137,7 @@ def load_system(cfg: CfgNode, load_path: str, device: torch.device) -> tuple[nn.
     expected = describe(cfg, network_kind(cfg))
     expected.pop("num_classes", None)  # the classes are the checkpoint's own
     check_architecture(expected, checkpoint, path)
-    if checkpoint.front_end_settings != SETTINGS:
-        raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {SETTINGS}")
+    check_front_end(SETTINGS, checkpoint, path)
     network, front_end = build_model(checkpoint.architecture), FrontEnd()
     network.load_state_dict(checkpoint.model)
     front_end.load_state_dict(checkpoint.front_end)
@@ -158,6 +158,35 @@ def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> 
     """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
     waveforms, gains, labels, reverse = _move(batch, device)
     return reverse_time(front_end(waveforms, gains), reverse), labels
+
+
+def take_gradients(
+    model: nn.Module, batch: tuple[Tensor, Tensor], criterion: nn.Module, precision: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, logits and labels of a batch of features (B, T, F) and labels (B,).
+
+    Its gradients are added to those of the parameters that learn.
+    """
+    features, labels = batch
+    with autocast(features.device, precision):
+        logits = model(features)
+    loss = criterion(logits.float(), labels)
+    loss.backward()
+    return loss, logits, labels
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    criterion: nn.Module,
+    precision: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A step on a batch's own gradients; returns what `take_gradients` does."""
+    optimizer.zero_grad(set_to_none=True)
+    outcome = take_gradients(model, batch, criterion, precision)
+    optimizer.step()
+    return outcome
 
 
 def train_network(
@@ -263,14 +292,8 @@ def train_epoch(
     epoch, steps = f"epoch {state.epoch + 1}", len(crops)
     batches = to_device(crops.epoch(state.epoch, state.batch), device)
     for batch in progress_bar(batches, steps, epoch, done=state.batch):
-        features, labels = to_features(batch, front_end, device)
-        with autocast(device, cfg.TRAIN.PRECISION):
-            logits = model(features)
-        loss = criterion(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        meter.update(loss, logits, labels)
+        features = to_features(batch, front_end, device)
+        meter.update(*train_step(model, optimizer, features, criterion, cfg.TRAIN.PRECISION))
         state.count_step()
         if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
             figures = meter.read()

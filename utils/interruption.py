@@ -78,8 +78,7 @@ class Watch:
         due = 0 < self._seconds <= time.perf_counter() - self._saved
         number, due, over = agree(self._signal, is_main() and due, is_main() and over)
         if number or due or over:
-            self._save()
-            self._saved = time.perf_counter()
+            self._write()
         if number:
             agree()  # the main process has written: before, none may end
         self._stop(number)
@@ -89,8 +88,11 @@ class Watch:
         """Save if the last checkpoint is older than most who stop a job will wait: validation is not interrupted."""
         due = self._seconds > 0 and time.perf_counter() - self._saved >= PATIENCE
         if agree(is_main() and due)[0]:
-            self._save()
-            self._saved = time.perf_counter()
+            self._write()
+
+    def _write(self) -> None:
+        self._save()
+        self._saved = time.perf_counter()
 
     def after_epoch(self) -> None:
         """Note that the epoch's checkpoint is written.

@@ -18,6 +18,7 @@ from utils.checkpoint import (
     PREVIOUS,
     Checkpoint,
     check_architecture,
+    check_front_end,
     check_settings,
     code_fingerprints,
     differing_code,
@@ -192,8 +193,7 @@ class TrainingState:
         """Refuse to go on with something else."""
         check_architecture(self.network.architecture, checkpoint, path)
         check_settings(self.cfg.dump(), checkpoint, path)
-        if checkpoint.front_end_settings != SETTINGS:
-            raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {SETTINGS}")
+        check_front_end(SETTINGS, checkpoint, path)
         if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
             raise UserError(
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "

@@ -301,8 +301,8 @@ def training_steps(
     """Train on one batch after the other, as `utils.engine.train_epoch` does."""
     from torch import nn
 
+    from utils.engine import train_step
     from utils.optim import build_weight_optimizer
-    from utils.runtime import autocast
 
     device = next(network.parameters()).device
     optimizer = build_weight_optimizer(cfg, network.parameters())
@@ -311,14 +311,9 @@ def training_steps(
         began = clock(device)
         batch = next(batches)
         arrived = time.perf_counter()
-        features, labels = make_features(batch)
+        features = make_features(batch)
         made = clock(device)
-        with autocast(device, cfg.TRAIN.PRECISION):
-            logits = network(features)
-        loss = criterion(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        loss, _, _ = train_step(network, optimizer, features, criterion, cfg.TRAIN.PRECISION)
         yield Step(clock(device) - began, arrived - began, made - arrived, loss.detach())
 
 
