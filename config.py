@@ -51,6 +51,9 @@ _C.MODEL.LAYERS = 8
 _C.MODEL.INIT_CHANNELS = 64
 # Derived network: drop-path probability that the last epoch approaches, rising linearly from 0
 _C.MODEL.DROP_PATH_PROB = 0.2
+# What makes the embedding of the last layer: average, or attentive (mean and deviation, weighted by attention over
+# time: see models/pooling.py; an embedding twice as long; not for vggm and the supernet)
+_C.MODEL.POOLING = "average"
 # Weights to start from: a checkpoint, a run folder, or a file of tensors by name (a ResNet's); empty: from scratch
 _C.MODEL.PRETRAINED = ""
 
@@ -68,6 +71,30 @@ _C.DATASET.SUB_DIR = "merged"
 _C.DATASET.NUM_WORKERS = 0
 # Length of a training crop and of an evaluation window, in frames of 10 ms; windows overlap by half
 _C.DATASET.PARTIAL_N_FRAMES = 300
+# dev: speakers that are held out, so that the best epoch is chosen by the equal error rate of their trials; -1: 40, or
+# a quarter of the speakers where that is fewer; 0: none: it is chosen by Top-1 on held-out videos of those trained on
+_C.DATASET.VAL_SPEAKERS = -1
+# Trials of theirs at most, half of the same speaker
+_C.DATASET.VAL_TRIALS = 10000
+# Draws the held-out speakers and their trials; apart from SEED, so that runs with several seeds are chosen alike
+_C.DATASET.VAL_SEED = 0
+
+# ------------------------------------------------------------------------------------------------------------------
+# Augmentation of the training crops of train.py and train_baseline.py; none where the first three are empty
+# ------------------------------------------------------------------------------------------------------------------
+_C.AUGMENT = CfgNode()
+# A folder of noise, music or babble to add, any depth, as MUSAN comes
+_C.AUGMENT.NOISE_DIR = ""
+# A folder of room impulse responses to reverberate with, any depth, as OpenSLR 28 comes (its files named noise are
+# left out)
+_C.AUGMENT.RIR_DIR = ""
+# Factors to speed speech up by, of which one is drawn, as in "0.9 1.1"; the speaker stays the same class
+_C.AUGMENT.SPEED = ""
+# With which probability a crop gets another speed, reverberation, noise: each is drawn by itself
+_C.AUGMENT.PROBABILITY = 0.6
+# Speech above added noise, dB: evenly drawn between the two
+_C.AUGMENT.SNR_MIN = 0.0
+_C.AUGMENT.SNR_MAX = 15.0
 
 # ------------------------------------------------------------------------------------------------------------------
 # Search
@@ -112,6 +139,11 @@ _C.TRAIN.ARCH_BETA1 = 0.5
 _C.TRAIN.ARCH_BETA2 = 0.999
 # Supernet: drop-path probability of the last epoch, rising linearly from 0
 _C.TRAIN.DROPPATH_PROB = 0.2
+# softmax, or aam (additive angular margin, ArcFace: see utils/losses.py; not for the supernet)
+_C.TRAIN.LOSS = "softmax"
+# aam: what is added to the target's angle, radians, and the factor of the cosines
+_C.TRAIN.MARGIN = 0.2
+_C.TRAIN.SCALE = 30.0
 # Share of the target spread evenly over all classes
 _C.TRAIN.LABEL_SMOOTHING = 0.1
 # fp32, or bf16: forward passes under bfloat16 autocast, for GPUs and for CPUs with instructions for it (AVX512-BF16 or
@@ -136,16 +168,35 @@ _C.EVAL = CfgNode()
 _C.EVAL.BATCH_SIZE = 16
 # Let convolutions do the work of the norms behind them: fewer operations, the same numbers but for rounding
 _C.EVAL.FOLD_NORMS = True
+# Length of an evaluation window in frames, where it shall be another than training's crops; 0: PARTIAL_N_FRAMES
+_C.EVAL.WINDOW_FRAMES = 0
+# How trials are scored: cosine; centred (cosine, the training speakers' mean subtracted); snorm (cosine, adaptive
+# s-norm by a cohort of training speakers); several with commas, the first of which the results are headed by
+_C.EVAL.BACKENDS = "cosine"
+# Cohort speakers nearest to an utterance that its s-norm counts
+_C.EVAL.COHORT_TOP_N = 300
+# Utterances at most of each training speaker that the cohort and the mean for centring are made of
+_C.EVAL.COHORT_UTTERANCES = 10
+# Calibrate scores on the validation trials of held-out speakers, where the network has such
+_C.EVAL.CALIBRATION = True
+# Draws of speakers for the 95 % intervals; 0: no intervals
+_C.EVAL.BOOTSTRAP = 1000
+# Keep embeddings beside the checkpoint and use them again while nothing has changed
+_C.EVAL.KEEP_EMBEDDINGS = True
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
     "DATASET.SUB_DIR": ("merged", "dev"),
+    "MODEL.POOLING": ("average", "attentive"),
     "SEARCH.SPACE": ("s2", "s3"),
     "SEARCH.GRADIENT": ("exact", "dense", "sampled"),
     "SEARCH.SAMPLING": ("gumbel", "softmax"),
     "SEARCH.DATA_SPLIT": ("val", "halves"),
+    "TRAIN.LOSS": ("softmax", "aam"),
     "TRAIN.PRECISION": ("fp32", "bf16"),
 }
+
+BACKENDS = ("cosine", "centred", "snorm")
 
 # key -> (least, greatest) value, both allowed; None: no limit
 RANGES: dict[str, tuple[float, float | None]] = {
@@ -158,6 +209,12 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "MODEL.DROP_PATH_PROB": (0, 0.99),
     "DATASET.NUM_WORKERS": (0, None),
     "DATASET.PARTIAL_N_FRAMES": (32, None),
+    "DATASET.VAL_SPEAKERS": (-1, None),
+    "DATASET.VAL_TRIALS": (20, None),
+    "DATASET.VAL_SEED": (0, 2**32 - 1),
+    "AUGMENT.PROBABILITY": (0, 1),
+    "AUGMENT.SNR_MIN": (-30, 100),
+    "AUGMENT.SNR_MAX": (-30, 100),
     "SEARCH.TEMPERATURE": (0.01, None),
     "SEARCH.TEMPERATURE_END": (0.01, None),
     "SEARCH.MAX_HOURS": (0, None),
@@ -173,11 +230,17 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.ARCH_BETA1": (0, 0.9999),
     "TRAIN.ARCH_BETA2": (0, 0.99999),
     "TRAIN.DROPPATH_PROB": (0, 0.99),
+    "TRAIN.MARGIN": (0, 1.5),
+    "TRAIN.SCALE": (1, None),
     "TRAIN.LABEL_SMOOTHING": (0, 0.99),
     "TRAIN.CHECKPOINT_MINUTES": (0, None),
     "TRAIN.BEGIN_EPOCH": (0, None),
     "TRAIN.END_EPOCH": (1, None),
     "EVAL.BATCH_SIZE": (1, None),
+    "EVAL.WINDOW_FRAMES": (0, None),
+    "EVAL.COHORT_TOP_N": (1, None),
+    "EVAL.COHORT_UTTERANCES": (1, None),
+    "EVAL.BOOTSTRAP": (0, None),
 }
 
 
@@ -207,10 +270,29 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError(
             f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
         )
+    if cfg.AUGMENT.SNR_MIN > cfg.AUGMENT.SNR_MAX:
+        raise UserError(
+            f"AUGMENT.SNR_MIN {cfg.AUGMENT.SNR_MIN} must not be more than AUGMENT.SNR_MAX {cfg.AUGMENT.SNR_MAX}"
+        )
     if cfg.SEARCH.SAMPLING == "softmax" and cfg.SEARCH.GRADIENT == "sampled":
         raise UserError("SEARCH.GRADIENT sampled needs SEARCH.SAMPLING gumbel: softmax samples no operation")
+    if cfg.DATASET.VAL_SPEAKERS == 1:
+        raise UserError("DATASET.VAL_SPEAKERS must not be 1: trials of different speakers need two")
+    backends(cfg)
     cfg.freeze()
     return cfg
+
+
+def backends(cfg: CfgNode) -> list[str]:
+    """The ways to score of EVAL.BACKENDS, in order.
+
+    Raises:
+        UserError: one that there is not, none, or one twice.
+    """
+    names = cfg.EVAL.BACKENDS.replace(",", " ").split()
+    if not names or len(set(names)) < len(names) or set(names) - set(BACKENDS):
+        raise UserError(f"EVAL.BACKENDS must be some of {', '.join(BACKENDS)}, each once, not {cfg.EVAL.BACKENDS!r}")
+    return names
 
 
 def _read_yaml(path: Path) -> dict:

@@ -1,15 +1,17 @@
-"""Step 4: identification accuracy of a trained network on the test part of SUB_DIR merged.
+"""Step 4: identification by a trained network: Top-1 and Top-5 with 95 % intervals on the test part of SUB_DIR merged.
 
     python evaluate_identification.py --cfg exps/scratch/scratch.yaml --load_path runs/train/...
     torchrun --standalone --nproc_per_node 8 evaluate_identification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype, the classes and the front end come from the checkpoint. An utterance's embedding is the mean of those of
-its 3-second windows, its decision the classifier's for that embedding. Writes results-identification.json beside the
-checkpoint; the last line printed is {"top1", "top5" in per cent, "utterances", "speakers"}.
+its 3-second windows (kept in embeddings.npz), its decision the classifier's for that embedding. Writes, beside the
+checkpoint, results-identification.json with all figures and where they come from, accuracy_per_speaker.csv, and
+identification/report.html with pictures. The last line printed is {"top1", "top5" in per cent, "utterances",
+"speakers"}.
 """
 
 import argparse
-import time
+from pathlib import Path
 
 from config import load_config
 from utils.cli import config_parser
@@ -20,6 +22,11 @@ SUMMARY = ("top1", "top5", "utterances", "speakers")
 
 def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, load_path="trained model: a run folder or a checkpoint", load_path_required=True)
+    parser.add_argument("--text_arch", metavar="GENOTYPE", help="make sure that the network is this genotype's")
+    parser.add_argument(
+        "--allow_index_change", action="store_true", help="evaluate on another index than that of the training"
+    )
+    parser.add_argument("--out_dir", type=Path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
     return parser.parse_intermixed_args()
 
 
@@ -27,45 +34,92 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
     from data_objects.datasets import Corpus
-    from data_objects.voxceleb import speaker_of
-    from utils.engine import identify, load_system, write_results
-    from utils.errors import UserError
-    from utils.logger import get_logger
+    from utils.engine import check_genotype, load_system
+    from utils.identification import check_class_list
+    from utils.protocol import check_index
+    from utils.results import prepare_folder
     from utils.runtime import prepare
 
     device = prepare(cfg)
     network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
-    if checkpoint.sub_dir != "merged":
-        raise UserError(
-            f"{path} was trained with SUB_DIR {checkpoint.sub_dir}, which leaves the test speakers out: it cannot "
-            "identify them; use evaluate_verification.py, or train with SUB_DIR merged"
-        )
+    check_genotype(checkpoint, args.text_arch, path)
     corpus = Corpus(cfg)
+    check_class_list(checkpoint, corpus.index, path)
+    check_index(checkpoint, corpus.index, path, args.allow_index_change)
+    folder = prepare_folder(args.out_dir or path.parent)
+    identification = identify(cfg, (network, front_end, checkpoint, path), corpus, device)
+    if identification is not None:  # the main process goes on alone
+        write(cfg, identification, checkpoint, path, corpus, folder, device)
+
+
+def identify(cfg, system, corpus, device):
+    """Embed and classify the test part; None on other processes than the main one.
+
+    Raises:
+        UserError: there is no test part.
+    """
+    import torch
+
+    from utils.embeddings import EMBEDDINGS, get_embeddings, make_key
+    from utils.errors import UserError
+    from utils.identification import Identification
+    from utils.results import hash_file
+
+    network, front_end, checkpoint, path = system
     rows = corpus.index.rows("merged", "test")
-    speakers = {speaker_of(corpus.index.utterances[row]) for row in rows}
-    if not speakers:
+    if not len(rows):
         raise UserError(f"the test part of {corpus.data_dir} has no utterances; check its iden_split.txt")
-    if unknown := sorted(speakers - set(checkpoint.speakers)):
-        raise UserError(
-            f"{path} does not know {len(unknown)} of the {len(speakers)} test speakers of {corpus.data_dir} "
-            f"({unknown[0]}, ...): evaluate on the corpus that it was trained on"
-        )
-    began = time.perf_counter()
-    figures = identify(network, front_end, corpus, rows, checkpoint.speakers, device)
-    seconds = time.perf_counter() - began
-    get_logger().info(f"{len(rows):,} utterances of {len(speakers):,} speakers in {seconds:.1f} s on {device}")
-    results = {
-        **figures,
-        "utterances": len(rows),
-        "speakers": len(speakers),
+    utterances = [corpus.index.utterances[row] for row in rows]
+    embeddings = get_embeddings(
+        network,
+        front_end,
+        corpus,
+        utterances,
+        device,
+        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS),
+        path=path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None,
+    )
+    if embeddings is None:
+        return None
+    vectors = torch.from_numpy(embeddings.vectors[embeddings.places(utterances)])
+    with torch.inference_mode():
+        logits = network.classifier(vectors.to(device)).float().cpu().numpy()
+    labels = corpus.index.labels(checkpoint.speakers)[rows]
+    return Identification(utterances, rows, checkpoint.speakers, labels, logits)
+
+
+def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None:
+    """Everything that an evaluation leaves."""
+    from data_objects.voxceleb import META, read_meta
+    from utils import protocol as guard
+    from utils.identification import write_per_speaker
+    from utils.identification_report import write_identification_report
+    from utils.logger import get_logger
+    from utils.results import build_provenance, write_results
+
+    tested = guard.role_of_rows(guard.TEST, corpus.index, identification.rows)
+    protocol = guard.evaluation_protocol(checkpoint, corpus.index, guard.IDENTIFICATION, tested)
+    for overlap in protocol.forbidden + protocol.doubtful:
+        get_logger().warning(f"WARNING: {overlap}")
+    meta = corpus.data_dir / META
+    speakers = read_meta(meta) if meta.is_file() else {}
+    per_speaker = identification.per_speaker()
+    results = identification.figures(cfg.EVAL.BOOTSTRAP) | {
+        "utterances": len(identification.rows),
+        "speakers": len(per_speaker),
         "classes": len(checkpoint.speakers),
+        "test_utterances_trained_on": guard.count_common(protocol, "utterances", guard.TRAIN, guard.TEST),
         "checkpoint": str(path),
         "epoch": checkpoint.epoch,
-        "window_frames": corpus.frames,
-        "index": corpus.index.fingerprint,
-        "seconds": round(seconds, 2),
+        "window_frames": corpus.window_frames,
+        "worst_speakers": per_speaker[:5],
+        "breakdowns": identification.break_down(corpus.index, speakers, cfg.EVAL.BOOTSTRAP),
     }
-    write_results(path.parent / "results-identification.json", results, keys=SUMMARY)
+    write_per_speaker(folder, per_speaker)
+    provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
+    report = write_identification_report(folder / "identification", identification, results, provenance)
+    get_logger().info(f"pictures and all tables: {report}")
+    write_results(folder / "results-identification.json", results, provenance, keys=SUMMARY)
 
 
 if __name__ == "__main__":

@@ -1,120 +1,137 @@
-"""Step 5: equal error rate of a trained network on the trials of veri_test.txt.
+"""Step 5: verification by a trained network: EER, minDCF, actDCF, Cllr with 95 % intervals, on any lists of trials.
 
     python evaluate_verification.py --cfg exps/scratch/scratch_veri.yaml --load_path runs/train/...
+    python evaluate_verification.py --cfg ... --load_path ... --trials veri_test2.txt list_test_hard.txt
+    python evaluate_verification.py --cfg ... --load_path ... EVAL.BACKENDS cosine,centred,snorm
     torchrun --standalone --nproc_per_node 8 evaluate_verification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype and the front end come from the checkpoint. Every utterance is embedded once (the mean over its 3-second
-windows); a trial's score is the cosine of two embeddings. Writes results-verification.json and scores.txt (score label
-enrolment test) beside the checkpoint, and skipped_trials.txt where utterances are missing. The last line printed is
-{"eer" in per cent, "min_dcf" at a target prior of 0.01, "trials", "skipped_trials", "utterances", "speaker_overlap"}.
+windows; kept in embeddings.npz); a trial's score is the cosine of two embeddings, or what EVAL.BACKENDS says. A network
+with held-out speakers has its scores calibrated on their trials. Writes, beside the checkpoint, the figures and where
+they come from (results-verification.json), scores.txt (score label enrolment test), calibration.json (how to decide
+"same" or "different") and verification/report.html with pictures. The last line printed is {"eer" in per cent,
+"min_dcf" at a target prior of 0.01, "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint"}.
 """
 
 import argparse
-import time
+from pathlib import Path
 
-from config import load_config
-from utils.cli import config_parser
+from config import backends, load_config
+from utils.cli import config_parser, take_options
 from utils.runtime import run_script
 
-SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap")
-SKIPPED = "skipped_trials.txt"
+SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
 
 
 def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, load_path="trained model: a run folder or a checkpoint", load_path_required=True)
-    return parser.parse_intermixed_args()
+    parser.add_argument(
+        "--trials", nargs="+", default=[], metavar="LIST", help="lists of trials (default: veri_test.txt of DATA_DIR)"
+    )
+    parser.add_argument("--text_arch", metavar="GENOTYPE", help="make sure that the network is this genotype's")
+    parser.add_argument(
+        "--allow_missing", action="store_true", help="skip trials without utterances, instead of refusing the list"
+    )
+    parser.add_argument(
+        "--allow_index_change", action="store_true", help="evaluate on another index than that of the training"
+    )
+    parser.add_argument("--out_dir", type=Path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
+    args = parser.parse_intermixed_args()
+    args.trials = take_options(args.trials, args)
+    return args
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    import numpy as np
-
     from data_objects.datasets import Corpus
-    from data_objects.voxceleb import TRIALS, read_trials, speaker_of
-    from utils.engine import load_system, score_trials, write_results
-    from utils.logger import get_logger
-    from utils.metrics import equal_error_rate, min_dcf
+    from data_objects.voxceleb import TRIALS
+    from utils.engine import check_genotype, load_system
+    from utils.protocol import check_index
+    from utils.results import prepare_folder
     from utils.runtime import prepare
+    from utils.verification import open_lists
 
     device = prepare(cfg)
     network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
+    check_genotype(checkpoint, args.text_arch, path)
     corpus = Corpus(cfg)
-    trials_file = corpus.data_dir / TRIALS
-    trials, skipped = split_trials(read_trials(trials_file), corpus.index, trials_file)
-    began = time.perf_counter()
-    scores = score_trials(network, front_end, corpus, trials, device)
-    if scores is None:  # the main process goes on alone
-        return
-    seconds = time.perf_counter() - began
-
-    labels = np.array([trial.label for trial in trials])
-    utterances = {utterance for trial in trials for utterance in trial[1:]}
-    results = {
-        "eer": 100 * equal_error_rate(scores, labels),
-        "min_dcf": min_dcf(scores, labels),
-        "trials": len(trials),
-        "skipped_trials": len(skipped),
-        "utterances": len(utterances),
-        "speaker_overlap": len({speaker_of(utterance) for utterance in utterances} & set(checkpoint.speakers)),
-        "checkpoint": str(path),
-        "epoch": checkpoint.epoch,
-        "window_frames": corpus.frames,
-        "sub_dir": checkpoint.sub_dir,
-        "index": corpus.index.fingerprint,
-        "seconds": round(seconds, 2),
-    }
-    get_logger().info(f"{len(trials):,} trials over {len(utterances):,} utterances in {seconds:.1f} s on {device}")
-    write_scores(path.parent, scores, trials, skipped)
-    warn(results, path.parent)
-    write_results(path.parent / "results-verification.json", results, keys=SUMMARY)
+    check_index(checkpoint, corpus.index, path, args.allow_index_change)
+    files = [Path(file) for file in args.trials] or [corpus.data_dir / TRIALS]
+    lists = open_lists(files, corpus.index, args.allow_missing)
+    folder = prepare_folder(args.out_dir or path.parent)
+    evaluation = evaluate(cfg, (network, front_end, checkpoint, path), corpus, lists, device)
+    if evaluation is not None:  # the main process goes on alone
+        write(cfg, evaluation, checkpoint, path, corpus, folder, device)
 
 
-def split_trials(trials, index, trials_file):
-    """The trials whose utterances the index has, and the others.
+def evaluate(cfg, system, corpus, lists, device):
+    """Embed, score, calibrate and measure; None on other processes than the main one."""
+    import yaml
 
-    Raises:
-        UserError: too few are left for an error rate.
-    """
-    from utils.errors import UserError
-
-    usable, skipped = [], []
-    for trial in trials:
-        known = all(index.row_of(utterance) is not None for utterance in trial[1:])
-        (usable if known else skipped).append(trial)
-    if len({trial.label for trial in usable}) < 2:
-        raise UserError(
-            f"{trials_file}: {len(skipped):,} of {len(trials):,} trials name utterances that are not in the index, and "
-            "the rest do not hold trials of both kinds; are the test speakers' wavs there? Run data_preprocess.py again"
-        )
-    return usable, skipped
-
-
-def write_scores(folder, scores, trials, skipped) -> None:
-    """scores.txt, and skipped_trials.txt where there are any; an earlier evaluation's is removed."""
-    from utils.files import write_atomically
-
-    lines = (f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, trials, strict=True))
-    write_atomically(folder / "scores.txt", "".join(lines))
-    (folder / SKIPPED).unlink(missing_ok=True)
-    if skipped:
-        write_atomically(folder / SKIPPED, "".join(f"{' '.join(map(str, trial))}\n" for trial in skipped))
-
-
-def warn(results, folder) -> None:
-    """Say what keeps the results from being what they seem."""
+    from data_objects.voxceleb import META, read_meta
+    from utils import verification
+    from utils.embeddings import EMBEDDINGS, get_embeddings, make_key
     from utils.logger import get_logger
+    from utils.results import hash_file
 
-    if results["skipped_trials"]:
-        get_logger().warning(
-            f"WARNING: {results['skipped_trials']:,} of {results['trials'] + results['skipped_trials']:,} trials were "
-            f"skipped, because utterances are not in the index; they are listed in {folder / SKIPPED}"
-        )
-    if results["speaker_overlap"]:
-        get_logger().warning(
-            f"WARNING: {results['speaker_overlap']} of the trials' speakers were trained on: this is not a "
-            "verification result; train with SUB_DIR dev for one"
-        )
+    network, front_end, checkpoint, path = system
+    protocols = verification.protocols_of(checkpoint, corpus.index, lists)
+    verification.warn_of_overlap(lists, protocols)
+    systems = backends(cfg)
+    trained_with = yaml.safe_load(checkpoint.config)
+    trials = verification.validation_trials(checkpoint, trained_with, corpus.index) if cfg.EVAL.CALIBRATION else None
+    of_cohort = []
+    if set(systems) != {"cosine"}:
+        of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES)
+    used = [entry.trials.utterances for entry in lists] + [of_cohort, [] if trials is None else trials.utterances]
+    embeddings = get_embeddings(
+        network,
+        front_end,
+        corpus,
+        sorted(set().union(*used)),
+        device,
+        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS),
+        path=path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None,
+    )
+    if embeddings is None:
+        return None
+    cohort = verification.Cohort.of(embeddings, of_cohort, cfg.EVAL.COHORT_TOP_N) if of_cohort else None
+    scores, calibrations = verification.score_systems(embeddings, lists, systems, cohort, trials)
+    del embeddings, cohort  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
+    evaluation = verification.Verification(lists, systems, scores, calibrations, protocols)
+    meta = corpus.data_dir / META
+    if not meta.is_file():
+        get_logger().warning(f"WARNING: {meta} is missing: nothing is known of gender and nationality")
+    verification.measure_all(evaluation, corpus.index, read_meta(meta) if meta.is_file() else {}, cfg.EVAL.BOOTSTRAP)
+    return evaluation
+
+
+def write(cfg, evaluation, checkpoint, path, corpus, folder, device) -> None:
+    """Everything that an evaluation leaves, and a table of it on standard error."""
+    from utils import verification
+    from utils import verification_report as report
+    from utils.logger import get_logger
+    from utils.results import build_provenance, write_results
+
+    provenance = build_provenance(
+        cfg,
+        checkpoint,
+        path,
+        corpus.index,
+        verification.protocol_of_all(checkpoint, corpus.index, evaluation.lists),
+        device,
+        trials={entry.name: entry.source() for entry in evaluation.lists},
+        skipped_trials=sum(len(entry.skipped) for entry in evaluation.lists),
+    )
+    results = verification.results_of(evaluation)
+    results |= {"checkpoint": str(path), "epoch": checkpoint.epoch, "window_frames": corpus.window_frames}
+    report.write_scores(folder, evaluation)
+    report.write_skipped(folder, evaluation)
+    report.write_calibrations(folder, evaluation, provenance)
+    page = report.write_report_page(folder / "verification", evaluation, results, provenance)
+    get_logger().info(f"\n{report.format_table(evaluation)}\npictures and all tables: {page}")
+    write_results(folder / "results-verification.json", results, provenance, keys=SUMMARY)
 
 
 if __name__ == "__main__":

@@ -216,6 +216,7 @@ def training_command(cfg, config_file, genotype, speakers) -> str:
     training = load_config(scratch if scratch.is_file() else Path(__file__).parent / scratch)
     options = {"DATASET.DATA_DIR": cfg.DATASET.DATA_DIR, "DATASET.FEATURE_DIR": cfg.DATASET.FEATURE_DIR}
     options |= {"DATASET.SUB_DIR": cfg.DATASET.SUB_DIR, "OUT_DIR": cfg.OUT_DIR, "DEVICE": cfg.DEVICE}
+    options |= {f"DATASET.{key}": str(cfg.DATASET[key]) for key in ("VAL_SPEAKERS", "VAL_TRIALS", "VAL_SEED")}
     if training.MODEL.NUM_CLASSES not in (0, speakers):
         options["MODEL.NUM_CLASSES"] = str(speakers)
     settings = flatten(training)

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,8 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data_objects.audio import AudioError, read_samples
+from data_objects.augmentation import Augmentation, build_augmentation, change_speed, frames_needed
 from data_objects.frontend import CONTEXT, HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, load_index, load_statistics
+from data_objects.trials import build_validation_trials, choose_validation_speakers
+from data_objects.voxceleb import TRIALS, TrialList, read_trials
 from utils.distributed import check_divisible, processes, rank
 from utils.errors import UserError
 
@@ -50,8 +54,9 @@ class WindowBatch(NamedTuple):
     rows: list[int]  # of the index
 
 
-# Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it.
-SECOND_HALF, SPLIT = 1, 2
+# Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it; what
+# is done to a crop.
+SECOND_HALF, SPLIT, AUGMENTATION = 1, 2, 3
 
 
 def read_frames(index: Index, row: int, first: int, frames: int) -> np.ndarray:
@@ -88,21 +93,47 @@ class TrainingCrops(Dataset):
         frames: length of a crop; the waveform holds it and its context.
         speakers: the classes, in order.
         seed: with epoch and row it decides the crop's start and, with probability 0.5, that its frames are reversed.
+        augmentation: what is done to crops, by draws of its own; None: nothing.
     """
 
-    def __init__(self, index: Index, frames: int, speakers: Sequence[str], seed: int) -> None:
+    def __init__(
+        self,
+        index: Index,
+        frames: int,
+        speakers: Sequence[str],
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.index = index
         self.frames = frames
         self.seed = seed
         self.labels = index.labels(speakers)
+        self.augmentation = augmentation
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray, np.float32, np.int64, bool]:
         epoch, row = item
         generator = np.random.default_rng((self.seed, epoch, row))
-        spare = max(count_frames(int(self.index.samples[row])) - self.frames, 0)
-        first = int(generator.integers(spare + 1))
+        if self.augmentation is None:
+            samples, gain = self._read(row, self.frames, generator), self.index.gains[row]
+        else:
+            samples, gain = self._read_augmented(epoch, row, generator)
         reverse = bool(generator.integers(2))
-        return read_frames(self.index, row, first, self.frames), self.index.gains[row], self.labels[row], reverse
+        return samples, gain, self.labels[row], reverse
+
+    def _read(self, row: int, frames: int, generator: np.random.Generator) -> np.ndarray:
+        spare = max(count_frames(int(self.index.samples[row])) - frames, 0)
+        first = int(generator.integers(spare + 1))
+        return read_frames(self.index, row, first, frames)
+
+    def _read_augmented(self, epoch: int, row: int, generator: np.random.Generator) -> tuple[np.ndarray, np.float32]:
+        own = np.random.default_rng((self.seed, epoch, row, AUGMENTATION))
+        speed = self.augmentation.draw_speed(own)
+        if speed == 1:
+            samples = self._read(row, self.frames, generator)
+        else:
+            samples = self._read(row, frames_needed(self.frames, speed), generator)
+            samples = change_speed(samples, speed, self.frames)
+        return self.augmentation.apply(samples, self.index.gains[row], own)
 
 
 def _collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) -> CropBatch:
@@ -279,50 +310,86 @@ class Corpus:
 
     Attributes:
         index, sub_dir: the utterances, and which of them (merged or dev).
-        speakers: the classes, in order.
-        frames: length of a crop and of a window.
+        validation_speakers: those of `dev` that are held out to choose the best epoch by; none of `merged`.
+        speakers: the classes, in order: the others.
+        frames, window_frames: length of a crop and of a window.
         window_batch_size: windows that an evaluation puts through the network at a time.
 
     Raises:
-        UserError: DATA_DIR is not set, missing or not preprocessed.
+        UserError: DATA_DIR is not set, missing or not preprocessed; too few speakers to hold VAL_SPEAKERS out.
     """
 
     def __init__(self, cfg: "CfgNode") -> None:
         self.data_dir, feature_dir = corpus_folders(cfg)
         self.index = load_index(self.data_dir, feature_dir)
         self.sub_dir = cfg.DATASET.SUB_DIR
-        self.speakers = self.index.speakers(self.sub_dir)
+        self.validation_speakers = self._hold_out(cfg.DATASET.VAL_SPEAKERS, cfg.DATASET.VAL_SEED)
+        present = self.index.speakers(self.sub_dir)
+        self.speakers = [speaker for speaker in present if speaker not in set(self.validation_speakers)]
         self.frames = cfg.DATASET.PARTIAL_N_FRAMES
+        self.window_frames = cfg.EVAL.WINDOW_FRAMES or self.frames
+        self._validation = cfg.DATASET.VAL_TRIALS, cfg.DATASET.VAL_SEED
         self._seed = cfg.SEED
         self._num_workers = cfg.DATASET.NUM_WORKERS
         self._pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
         self._train_batch_size = cfg.TRAIN.BATCH_SIZE
+        self._build_augmentation = partial(build_augmentation, cfg)  # when training: others need no noise
         self.window_batch_size = cfg.EVAL.BATCH_SIZE
+
+    def _hold_out(self, count: int, seed: int) -> list[str]:
+        if self.sub_dir != "dev":
+            return []
+        try:
+            return choose_validation_speakers(self.index, count, seed)
+        except ValueError as error:
+            raise UserError(
+                f"DATASET.VAL_SPEAKERS {count} are too many to hold out of {error} in {self.data_dir}: set fewer, or 0"
+            ) from error
 
     def check_num_classes(self, num_classes: int) -> int:
         """The number of classes: MODEL.NUM_CLASSES, where 0 means as many as there are speakers.
 
+        The number of all speakers of SUB_DIR is taken too, those held out among them, which are no classes.
+
         Raises:
-            UserError: it is neither 0 nor the number of speakers.
+            UserError: it is neither.
         """
-        if num_classes not in (0, len(self.speakers)):
+        trained, held_out = len(self.speakers), len(self.validation_speakers)
+        if num_classes not in (0, trained, trained + held_out):
+            without = f" (and {held_out} held out: DATASET.VAL_SPEAKERS)" if held_out else ""
             raise UserError(
                 f"MODEL.NUM_CLASSES is {num_classes}, but SUB_DIR {self.sub_dir} of {self.data_dir} has "
-                f"{len(self.speakers)} speakers: set it to {len(self.speakers)}, or to 0 for as many as there are"
+                f"{trained} speakers to train on{without}: set it to {trained}, or to 0 for as many as there are"
             )
-        return len(self.speakers)
+        return trained
 
     def build_front_end(self) -> FrontEnd:
-        """A front end normalised by the statistics of the training part."""
-        return FrontEnd(*load_statistics(self.index.feature_dir, self.sub_dir))
+        """A front end normalised by the statistics of the utterances trained on."""
+        return FrontEnd(*load_statistics(self.index.feature_dir, self.sub_dir, self.validation_speakers))
 
-    def crops(self, part: str) -> CropLoader:
-        """Batches of TRAIN.BATCH_SIZE random crops of a part: train or val.
+    def validation_trials(self) -> TrialList | None:
+        """The trials among the speakers held out; None where there are none."""
+        if not self.validation_speakers:
+            return None
+        return build_validation_trials(self.index, self.validation_speakers, *self._validation)
+
+    def test_trials(self) -> TrialList | None:
+        """The trials of DATA_DIR's veri_test.txt; None where there is no such file.
 
         Raises:
-            UserError: the part has no utterances, or fewer than a batch.
+            UserError: see `read_trials`.
         """
-        return self._load(self.rows(part), f"the {part} part")
+        path = self.data_dir / TRIALS
+        return read_trials(path) if path.is_file() else None
+
+    def crops(self, part: str) -> CropLoader:
+        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT says, or val.
+
+        Raises:
+            UserError: the part has no utterances, or fewer than a batch; what AUGMENT names is not there.
+        """
+        augmentation = self._build_augmentation() if part == "train" else None
+        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation)
 
     def halves(self) -> tuple[CropLoader, CropLoader]:
         """Batches of random crops of two halves of the train part, each with half of every speaker's utterances.
@@ -344,22 +411,26 @@ class Corpus:
             self._load(second, "the other half of the train part", stream=(SECOND_HALF,)),
         )
 
-    def _load(self, rows: np.ndarray, name: str, stream: tuple[int, ...] = ()) -> CropLoader:
+    def _load(
+        self, rows: np.ndarray, name: str, stream: tuple[int, ...] = (), augmentation: Augmentation | None = None
+    ) -> CropLoader:
         if self._train_batch_size > len(rows):
             raise UserError(
                 f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of {name} "
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
-        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed)
+        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation)
         return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory, stream)
 
     def rows(self, part: str) -> np.ndarray:
-        """The rows of a part: train, val or test.
+        """The rows of a part, train, val or test, of the speakers that are classes.
 
         Raises:
             UserError: there are none.
         """
         rows = self.index.rows(self.sub_dir, part)
+        if self.validation_speakers:
+            rows = rows[self.index.labels(self.speakers)[rows] >= 0]
         if len(rows) == 0:
             raise UserError(
                 f"the {part} part of SUB_DIR {self.sub_dir} has no utterances; check the lists in {self.data_dir}"
@@ -371,9 +442,9 @@ class Corpus:
 
         Of several processes, each gets some of the batches, which are the same whatever their number.
         """
-        groups = group_by_windows(self.index, rows, self.frames, self.window_batch_size)
+        groups = group_by_windows(self.index, rows, self.window_frames, self.window_batch_size)
         return DataLoader(
-            EvaluationWindows(self.index, self.frames),
+            EvaluationWindows(self.index, self.window_frames),
             batch_sampler=groups[rank() :: processes()],
             num_workers=self._num_workers,
             collate_fn=_collate_windows,

@@ -1,7 +1,8 @@
 """The index of a corpus and its feature statistics: all that preprocessing leaves on disk.
 
 feature/utterances.csv   a line an utterance: where its samples lie, how many, its gain, its parts
-feature/stats.npz        mean and deviation of every frequency bin, for `merged` and for `dev` training
+feature/stats.npz        mean and deviation of every frequency bin, for `merged` and for `dev` training; for `dev` also
+                         every speaker's sums, so that those held out can be left out
 feature/rejected.csv     what was not used, and why
 feature/wav/             16 kHz mono 16-bit copies of the utterances that are something else
 feature/parts/           a file a speaker: what a run that was interrupted need not do again
@@ -44,10 +45,11 @@ from data_objects.voxceleb import SUB_DIRS, Found, Lists, parts_of, speaker_of
 from utils.errors import UserError
 from utils.files import write_atomically
 
-VERSION = 1  # of the files below; raise it when what they hold changes
+VERSION = 2  # of the files below; raise it when what they hold changes
 UTTERANCES, STATISTICS, REJECTED = "utterances.csv", "stats.npz", "rejected.csv"
 ROOTS = ("data", "feature")
 PARTS = ("", "train", "val", "test")
+DEV = SUB_DIRS.index("dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Row:
     gain: float
     merged: str  # part in `merged`: train, val, test or empty
     dev: str  # part in `dev`: train, val or empty
+    audio: str = ""  # a hash of the samples: the same recording has the same, whatever its name
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
@@ -106,6 +109,11 @@ class SpeakerResult:
     silent: list[str] = field(default_factory=list)
     sums: np.ndarray = field(default_factory=lambda: np.zeros((len(SUB_DIRS), 2, BINS)))  # of x and of x squared
     frames: np.ndarray = field(default_factory=lambda: np.zeros(len(SUB_DIRS), dtype=np.int64))
+
+    @property
+    def speaker(self) -> str:
+        """Whose utterances these are."""
+        return speaker_of(self.rows[0].utterance)
 
 
 @dataclass(frozen=True)
@@ -185,17 +193,20 @@ def write_index(
     rows: list[Row] = []
     rejected, silent = list(unusable), []
     total = SpeakerResult()
+    dev: dict[str, tuple[np.ndarray, int]] = {}  # speaker -> sums and frames
     for result in results:
         rows += result.rows
         rejected += result.rejected
         silent += result.silent
         total.sums += result.sums
         total.frames += result.frames
+        if result.frames[DEV]:
+            dev[result.speaker] = result.sums[DEV], int(result.frames[DEV])
     rejected.sort()
     _write_csv(out_dir / REJECTED, ("file", "reason"), rejected)
     if not rows:
         raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
-    _write_statistics(out_dir / STATISTICS, total)
+    _write_statistics(out_dir / STATISTICS, total, dev)
     _write_csv(out_dir / UTTERANCES, COLUMNS, map(cells_of, rows))
     return BuildReport(rows, rejected, silent)
 
@@ -250,7 +261,8 @@ def _add_utterance(
     if layout is None:
         row = replace(row, root="feature", file=f"wav/{row.utterance}")
         layout, samples = _convert(samples, task.out_dir / row.file)
-    row = replace(row, offset=layout.offset, gain=level_gain(samples))
+    audio = hashlib.blake2b(samples.tobytes(), digest_size=8).hexdigest()
+    row = replace(row, offset=layout.offset, gain=level_gain(samples), audio=audio)
     result.rows.append(row)
     if not samples.any():
         result.silent.append(row.utterance)
@@ -311,7 +323,7 @@ def _is_done(task: SpeakerTask) -> bool:
         return False
     try:
         fingerprint, result = _load_result(task.result_file)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version, or damaged
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version, or damaged
         return False
     copies = (task.out_dir / row.file for row in result.rows if row.root == "feature")
     # What was rejected is tried again: the reason may have gone, a missing decoder, say.
@@ -325,20 +337,32 @@ def _remove_stale_parts(tasks: list[SpeakerTask], out_dir: Path) -> None:
             path.unlink()
 
 
-def _write_statistics(path: Path, total: SpeakerResult) -> None:
-    """Mean and population deviation of every bin; NaN for a sub-directory with nothing to train on."""
-    sums, frames = total.sums, total.frames
-    with np.errstate(invalid="ignore"):
-        mean, mean_square = np.moveaxis(sums / frames[:, None, None], 1, 0)
-        deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
+def _write_statistics(path: Path, total: SpeakerResult, dev: dict[str, tuple[np.ndarray, int]]) -> None:
+    """Mean and population deviation of every bin; NaN for a sub-directory with nothing to train on.
+
+    Args:
+        dev: of each speaker of `dev`, the sums (2, 257) and the frames that they are over.
+    """
     arrays: dict[str, np.ndarray] = {"version": np.array(VERSION)}
     for number, sub_dir in enumerate(SUB_DIRS):
-        arrays[f"{sub_dir}_mean"] = mean[number].astype(np.float32)
-        arrays[f"{sub_dir}_deviation"] = deviation[number].astype(np.float32)
-        arrays[f"{sub_dir}_frames"] = frames[number]
+        mean, deviation = _moments(total.sums[number], total.frames[number])
+        arrays[f"{sub_dir}_mean"] = mean
+        arrays[f"{sub_dir}_deviation"] = deviation
+        arrays[f"{sub_dir}_frames"] = total.frames[number]
+    arrays["dev_speakers"] = np.array([name.encode() for name in dev], dtype=np.bytes_)
+    arrays["dev_speaker_sums"] = np.array([sums for sums, _ in dev.values()]).reshape(-1, 2, BINS)
+    arrays["dev_speaker_frames"] = np.array([frames for _, frames in dev.values()], dtype=np.int64)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
+
+
+def _moments(sums: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population deviation (257,) float32 by the sums (2, 257) of x and of x squared over so many frames."""
+    with np.errstate(invalid="ignore"):
+        mean, mean_square = sums / frames
+        deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
+    return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[Iterable]) -> None:
@@ -377,6 +401,7 @@ class Columns(NamedTuple):
     gains: np.ndarray  # (N,) float32
     merged: np.ndarray  # (N,) int8, places in PARTS
     dev: np.ndarray  # (N,) int8, places in PARTS
+    audio: np.ndarray  # (N,) S, hashes of the samples
 
 
 class Names(Sequence[str]):
@@ -405,6 +430,7 @@ class Index:
         utterances: names, as in the official lists.
         samples: (N,) int64, lengths at 16 kHz.
         gains: (N,) float32, level gains.
+        audio: (N,) S, hashes of the samples.
         fingerprint: sha256 of utterances.csv.
     """
 
@@ -415,6 +441,7 @@ class Index:
         self.utterances = Names(columns.utterances)
         self.samples = columns.samples
         self.gains = columns.gains
+        self.audio = columns.audio
         self._folders = [data_dir if root == "data" else feature_dir for root in ROOTS]
         self._roots = columns.roots
         self._files = Names(columns.files)
@@ -445,6 +472,11 @@ class Index:
             return None
         row = int(self._order[place])
         return row if self.utterances[row] == utterance else None
+
+    def rows_of(self, utterances: Iterable[str]) -> np.ndarray:
+        """The rows of utterances, (N,) int64; -1 for one that the index does not have."""
+        rows = [-1 if (row := self.row_of(utterance)) is None else row for utterance in utterances]
+        return np.array(rows, dtype=np.int64)
 
     def speakers(self, sub_dir: str) -> list[str]:
         """The speakers of a sub-directory, sorted; a speaker's place is its class."""
@@ -519,7 +551,7 @@ def _parse_lines(lines: list[list[str]]) -> Columns:
         ValueError, KeyError, OverflowError: one of them is malformed.
     """
     cells = zip(*lines, strict=True) if lines else [()] * len(COLUMNS)
-    utterances, roots, files, offsets, samples, gains, merged, dev = cells
+    utterances, roots, files, offsets, samples, gains, merged, dev, audio = cells
     names = [name.encode("latin-1") for name in utterances]
     return Columns(
         utterances=np.array(names, dtype=np.bytes_),
@@ -531,11 +563,15 @@ def _parse_lines(lines: list[list[str]]) -> Columns:
         gains=np.array(list(map(float, gains)), dtype=np.float32),
         merged=np.array(list(map(PART_CODES.__getitem__, merged)), dtype=np.int8),
         dev=np.array(list(map(PART_CODES.__getitem__, dev)), dtype=np.int8),
+        audio=np.array([digest.encode("latin-1") for digest in audio], dtype=np.bytes_),
     )
 
 
-def load_statistics(feature_dir: Path, sub_dir: str) -> tuple[np.ndarray, np.ndarray]:
+def load_statistics(feature_dir: Path, sub_dir: str, without: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation, (257,) each, over the frames of a sub-directory's training part.
+
+    Args:
+        without: speakers of `dev` whose frames do not count.
 
     Raises:
         UserError: missing, of another version, or nothing to train on in this sub-directory.
@@ -545,13 +581,25 @@ def load_statistics(feature_dir: Path, sub_dir: str) -> tuple[np.ndarray, np.nda
         raise UserError(f"{path} is missing: run data_preprocess.py again")
     try:
         with np.load(path) as file:
-            version, frames = file["version"], file[f"{sub_dir}_frames"]
-            mean, deviation = file[f"{sub_dir}_mean"], file[f"{sub_dir}_deviation"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            version = file["version"]
+            if version != VERSION:
+                raise UserError(f"{path} is of another version: run data_preprocess.py again")
+            mean, deviation, frames = _statistics_without(file, without) if without else _statistics(file, sub_dir)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}): run data_preprocess.py again") from error
-    if version != VERSION:
-        raise UserError(f"{path} is of another version: run data_preprocess.py again")
     if frames == 0:
         raise UserError(f"{path}: SUB_DIR {sub_dir} has no utterance to train on; check the lists in DATA_DIR")
     # A bin that never varies carries nothing; it must not blow up either.
     return mean, np.maximum(deviation, 1e-8)
+
+
+def _statistics(file: np.lib.npyio.NpzFile, sub_dir: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean, deviation and frames of a sub-directory."""
+    return file[f"{sub_dir}_mean"], file[f"{sub_dir}_deviation"], int(file[f"{sub_dir}_frames"])
+
+
+def _statistics_without(file: np.lib.npyio.NpzFile, without: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean, deviation and frames of the speakers of `dev` but these."""
+    kept = ~np.isin(file["dev_speakers"], np.array([name.encode() for name in without], dtype=np.bytes_))
+    frames = int(file["dev_speaker_frames"][kept].sum())
+    return *_moments(file["dev_speaker_sums"][kept].sum(axis=0), frames), frames

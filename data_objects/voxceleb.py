@@ -7,10 +7,13 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+import numpy as np
 
 from utils.errors import UserError
 
@@ -38,6 +41,60 @@ class Trial(NamedTuple):
     label: int
     enrolment: str
     test: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrialList(Sequence[Trial]):
+    """Trials in arrays: the 581,480 of Vox1-E take 5 MB, and a name of an utterance stands once."""
+
+    labels: np.ndarray  # (N,) int8
+    enrolment: np.ndarray  # (N,) int32, places in utterances
+    test: np.ndarray  # (N,) int32, places in utterances
+    utterances: list[str]  # (M,), sorted, each once
+
+    @classmethod
+    def of(cls, trials: Iterable[tuple[int, str, str]]) -> "TrialList":
+        """The list of (label, enrolment, test)."""
+        labels, places = [], []
+        place_of: dict[str, int] = {}
+        for label, *pair in trials:
+            labels.append(label)
+            places.append([place_of.setdefault(utterance, len(place_of)) for utterance in pair])
+        names = sorted(place_of)
+        order = np.empty(len(names), dtype=np.int32)  # by the place at first sight, the place in the sorted names
+        order[[place_of[name] for name in names]] = np.arange(len(names))
+        pairs = order[np.array(places, dtype=np.int64).reshape(-1, 2)]
+        return cls(np.array(labels, dtype=np.int8), pairs[:, 0], pairs[:, 1], names)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: int) -> Trial:
+        pair = (self.utterances[side[place]] for side in (self.enrolment, self.test))
+        return Trial(int(self.labels[place]), *pair)
+
+    def select(self, chosen: np.ndarray) -> "TrialList":
+        """The trials that chosen (N,) bool says, and their utterances alone."""
+        pairs = np.stack([self.enrolment[chosen], self.test[chosen]])
+        used, places = np.unique(pairs, return_inverse=True)
+        enrolment, test = places.reshape(pairs.shape).astype(np.int32)
+        return TrialList(self.labels[chosen], enrolment, test, [self.utterances[place] for place in used])
+
+    @cached_property
+    def speakers(self) -> list[str]:
+        """The speakers of the utterances, sorted, each once."""
+        return sorted({speaker_of(utterance) for utterance in self.utterances})
+
+    @cached_property
+    def speaker_pairs(self) -> np.ndarray:
+        """Places in `speakers` (N, 2) of every trial's two speakers."""
+        place_of = {speaker: place for place, speaker in enumerate(self.speakers)}
+        of_utterance = np.array([place_of[speaker_of(name)] for name in self.utterances], dtype=np.int32)
+        return np.stack([of_utterance[self.enrolment], of_utterance[self.test]], axis=1)
+
+    def text(self) -> str:
+        """The lines of the official form: label, enrolment, test."""
+        return "".join(f"{label} {enrolment} {test}\n" for label, enrolment, test in self)
 
 
 @dataclass
@@ -108,9 +165,10 @@ def read_list(path: Path, expected: str) -> Iterable[tuple[int, list[str]]]:
         raise UserError(f"{path} is not a text file; expected one line each: {expected}") from error
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} is empty; expected one line each: {expected}")
+    count = len(expected.split())
     for number, line in enumerate(lines, start=1):
         words = line.split()
-        if words and len(words) != len(expected.split()):
+        if words and len(words) != count:
             raise malformed(path, number, line, expected)
         if words:
             yield number, words
@@ -138,20 +196,29 @@ def read_split(path: Path) -> dict[str, str]:
     return parts
 
 
-def read_trials(path: Path) -> list[Trial]:
-    """veri_test.txt.
+def read_trials(path: Path) -> TrialList:
+    """veri_test.txt, or another list in its form.
 
     Raises:
         UserError: missing or malformed; trials of one kind only, which have no error rate.
     """
     expected = "1|0 idNNNNN/VIDEO/NNNNN.wav idNNNNN/VIDEO/NNNNN.wav"
-    trials = []
-    for number, (label, enrolment, test) in read_list(path, expected):
-        if label not in ("0", "1") or not UTTERANCE.fullmatch(enrolment) or not UTTERANCE.fullmatch(test):
-            raise malformed(path, number, f"{label} {enrolment} {test}", expected)
-        trials.append(Trial(int(label), enrolment, test))
-    if len({trial.label for trial in trials}) < 2:
-        raise UserError(f"{path}: all trials have label {trials[0].label}; both 0 and 1 are needed")
+    known: set[str] = set()  # lists name an utterance many times; it is looked at once
+
+    def is_utterance(name: str) -> bool:
+        if name not in known and UTTERANCE.fullmatch(name):
+            known.add(name)
+        return name in known
+
+    def lines() -> Iterable[tuple[int, str, str]]:
+        for number, (label, enrolment, test) in read_list(path, expected):
+            if label not in ("0", "1") or not is_utterance(enrolment) or not is_utterance(test):
+                raise malformed(path, number, f"{label} {enrolment} {test}", expected)
+            yield int(label), enrolment, test
+
+    trials = TrialList.of(lines())
+    if len(kinds := np.unique(trials.labels)) < 2:
+        raise UserError(f"{path}: all trials have label {kinds[0]}; both 0 and 1 are needed")
     return trials
 
 
@@ -191,12 +258,12 @@ class Lists:
 
     speakers: dict[str, Speaker]
     split: dict[str, str]
-    trials: list[Trial]
+    trials: TrialList
 
     @property
     def trial_utterances(self) -> set[str]:
         """Every utterance that a trial uses: 4,715 in the official list."""
-        return {utterance for trial in self.trials for utterance in trial[1:]}
+        return set(self.trials.utterances)
 
 
 def read_lists(data_dir: Path) -> Lists:

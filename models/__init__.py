@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BASELINES = {"resnet18": resnet18, "resnet34": resnet34, "vggm": VGGM}
 SUPERNET = "supernet"
 DERIVED = "network"
+# What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
+# from before there was anything else are those of the usual.
+USUAL = {"pooling": "average", "loss": "softmax"}
 
 
 def network_kind(cfg: "CfgNode") -> str:
@@ -32,7 +35,11 @@ def network_kind(cfg: "CfgNode") -> str:
 
 
 def describe(cfg: "CfgNode", kind: str) -> dict[str, Any]:
-    """What the settings alone say of the architecture of a network of this kind."""
+    """What the settings alone say of the architecture of a network of this kind.
+
+    Raises:
+        UserError: they ask for a pooling or a loss that this kind of network does not have.
+    """
     architecture: dict[str, Any] = {"kind": kind}
     if kind not in BASELINES:
         architecture |= {"layers": cfg.MODEL.LAYERS, "channels": cfg.MODEL.INIT_CHANNELS}
@@ -40,14 +47,31 @@ def describe(cfg: "CfgNode", kind: str) -> dict[str, Any]:
         architecture["space"] = cfg.SEARCH.SPACE
     if cfg.MODEL.NUM_CLASSES:
         architecture["num_classes"] = cfg.MODEL.NUM_CLASSES
-    return architecture
+    return architecture | _describe_options(cfg, kind)
+
+
+def _describe_options(cfg: "CfgNode", kind: str) -> dict[str, Any]:
+    """What is not as USUAL."""
+    options: dict[str, Any] = {}
+    if cfg.MODEL.POOLING == "attentive":
+        if kind in (SUPERNET, "vggm"):
+            raise UserError(
+                f"MODEL.POOLING attentive is for the network of a genotype and for ResNets, not for {kind}: leave it "
+                "at average"
+            )
+        options["pooling"] = "attentive"
+    if cfg.TRAIN.LOSS == "aam":
+        if kind == SUPERNET:
+            raise UserError("TRAIN.LOSS aam is for train.py and train_baseline.py: leave it at softmax for a search")
+        options |= {"loss": "aam", "scale": cfg.TRAIN.SCALE}
+    return options
 
 
 def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
     """The baseline that MODEL.NAME names.
 
     Raises:
-        UserError: no baseline has this name; crops or batches too small for VGG-M.
+        UserError: no baseline has this name; crops or batches too small for VGG-M, or a pooling that it does not have.
     """
     if cfg.MODEL.NAME not in BASELINES:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {', '.join(BASELINES)}")
@@ -74,26 +98,39 @@ def build_supernet(cfg: "CfgNode", num_classes: int) -> Supernet:
     """The supernet of SEARCH.SPACE, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels.
 
     Raises:
-        UserError: MODEL.NAME is a baseline's.
+        UserError: MODEL.NAME is a baseline's; settings for training a network that the supernet does not take.
     """
     if cfg.MODEL.NAME in BASELINES:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
+    if used := [key for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]:
+        raise UserError(
+            f"AUGMENT.{used[0]} is for train.py and train_baseline.py: a search takes its crops as they are; leave it "
+            "empty"
+        )
     supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
     supernet.gradient, supernet.sampling = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING
     return supernet
 
 
 def build_model(architecture: dict[str, Any]) -> nn.Module:
-    """The network of an architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space."""
+    """The network of an architecture.
+
+    Args:
+        architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space; where they are not
+            as USUAL, pooling, and loss with scale.
+    """
     kind, num_classes = architecture["kind"], architecture["num_classes"]
+    options = {"cosine_scale": architecture.get("scale")}
+    if kind != "vggm":
+        options["pooling"] = architecture.get("pooling", USUAL["pooling"])
     if kind in BASELINES:
-        model = BASELINES[kind](num_classes)
+        model = BASELINES[kind](num_classes, **options)
     elif kind == SUPERNET:
         operations = SEARCH_SPACES[architecture["space"]]
         model = Supernet(operations, architecture["channels"], architecture["layers"], num_classes)
     else:
         genotype = parse_genotype(architecture["genotype"])
-        model = Network(genotype, architecture["channels"], architecture["layers"], num_classes)
+        model = Network(genotype, architecture["channels"], architecture["layers"], num_classes, **options)
     model.architecture = architecture
     # Channels innermost in memory: what convolution kernels, on CPUs and on tensor cores, are fastest with.
     return model.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The network that a genotype derives to: a stem, stacked cells, global average pooling, a linear classifier."""
+"""The network that a genotype derives to: a stem, stacked cells, pooling over time and frequency, a classifier."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn, relu
 
 from models.genotypes import INPUTS, NODES, Gene, Genotype
+from models.heads import build_classifier
 from models.operations import (
     FactorizedReduce,
     Identity,
@@ -15,6 +16,7 @@ from models.operations import (
     concatenate,
     draw_drop_path,
 )
+from models.pooling import POOLINGS
 
 
 class Cell(nn.Module):
@@ -73,6 +75,8 @@ class Network(nn.Module):
         channels: C, the first cell's number of channels; doubled at each of the two reduction cells.
         layers: number of cells; cells layers//3 and 2*layers//3 are reductions.
         num_classes: K.
+        pooling: which of `models.pooling.POOLINGS` makes the embedding of the last cell's output.
+        cosine_scale: of a cosine classifier's logits; None for a linear classifier.
 
     Attributes:
         drop_path_probability: set by the training loop every epoch.
@@ -80,7 +84,15 @@ class Network(nn.Module):
         uses_all: whether every parameter takes part in the forward pass.
     """
 
-    def __init__(self, genotype: Genotype, channels: int, layers: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        pooling: str = "average",
+        cosine_scale: float | None = None,
+    ) -> None:
         super().__init__()
         self.stem_0 = nn.Sequential(
             nn.Conv2d(1, channels // 2, 3, stride=2, padding=1, bias=False),
@@ -102,8 +114,9 @@ class Network(nn.Module):
             genes = genotype.reduce if reduction else genotype.normal
             self.cells.append(Cell(genes, older, newer, channels, reduction, previous_reduction))
             older, newer, previous_reduction = newer, 4 * channels, reduction
-        self.embedding_dim = newer
-        self.classifier = nn.Linear(newer, num_classes)
+        self.pooling = POOLINGS[pooling](newer)
+        self.embedding_dim = self.pooling.embedding_dim
+        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
         # Where no operation of a kind of cell reads one of its inputs, what prepares that input learns nothing.
@@ -124,7 +137,7 @@ class Network(nn.Module):
         return draw_drop_path(len(self.cells), 2 * NODES, batch_size, self.drop_path_probability, self.shares)
 
     def embed(self, features: Tensor) -> Tensor:
-        """Embeddings (B, D) of features (B, T, F): the last cell's output averaged over time and frequency."""
+        """Embeddings (B, D) of features (B, T, F): the last cell's output, pooled over time and frequency."""
         masks = self.draw_drop_path(features.size(0))
         compute = self._compiled if self.training and self._compiled else self.compute
         return compute(features, None if masks is None else masks.to(features.device, non_blocking=True))
@@ -139,7 +152,7 @@ class Network(nn.Module):
             newer = output.relu_()
             output = cell(older, newer, row)
             older = newer
-        return output.mean(dim=(2, 3))
+        return self.pooling(output)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K) of features (B, T, F)."""

@@ -3,6 +3,9 @@
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from models.heads import build_classifier
+from models.pooling import POOLINGS
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: (B, C_in, T, F) -> (B, C_out, T/s, F/s)."""
@@ -31,14 +34,20 @@ class ResNet(nn.Module):
     Args:
         blocks: number of basic blocks in each of the four stages (64, 128, 256, 512 channels).
         num_classes: K.
+        pooling: which of `models.pooling.POOLINGS` makes the embedding of the last stage's output.
+        cosine_scale: of a cosine classifier's logits; None for a linear classifier.
 
     The first convolution has padding 2, where the usual network has 3: so do the published baselines. The layers bear
     the names that published weights files use, so that MODEL.PRETRAINED can load one.
     """
 
-    embedding_dim = 512
-
-    def __init__(self, blocks: tuple[int, int, int, int], num_classes: int) -> None:
+    def __init__(
+        self,
+        blocks: tuple[int, int, int, int],
+        num_classes: int,
+        pooling: str = "average",
+        cosine_scale: float | None = None,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=2, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -47,21 +56,24 @@ class ResNet(nn.Module):
         self.layer2 = _stage(blocks[1], 64, 128, stride=2)
         self.layer3 = _stage(blocks[2], 128, 256, stride=2)
         self.layer4 = _stage(blocks[3], 256, 512, stride=2)
-        self.classifier = nn.Linear(self.embedding_dim, num_classes)
+        self.pooling = POOLINGS[pooling](512)
+        self.embedding_dim = self.pooling.embedding_dim
+        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)
         self._initialise()
 
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.classifier.weight, 0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
+        if self.classifier.bias is not None:  # a cosine classifier has initialised itself
+            nn.init.normal_(self.classifier.weight, 0, 0.01)
+            nn.init.zeros_(self.classifier.bias)
 
     def embed(self, features: Tensor) -> Tensor:
-        """Embeddings (B, 512) of features (B, T, F)."""
+        """Embeddings (B, 512; with attentive pooling 1024) of features (B, T, F)."""
         x = self.maxpool(relu(self.bn1(self.conv1(features.unsqueeze(1)))))  # (B, 64, T/4, F/4)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, 512, T/32, F/32)
-        return x.mean(dim=(2, 3))
+        return self.pooling(x)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K) of features (B, T, F)."""
@@ -73,11 +85,11 @@ def _stage(count: int, channels_in: int, channels_out: int, stride: int) -> nn.S
     return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, 1) for _ in range(count - 1)))
 
 
-def resnet18(num_classes: int) -> ResNet:
+def resnet18(num_classes: int, pooling: str = "average", cosine_scale: float | None = None) -> ResNet:
     """ResNet-18: 11,812,003 parameters with 1,251 classes."""
-    return ResNet((2, 2, 2, 2), num_classes)
+    return ResNet((2, 2, 2, 2), num_classes, pooling, cosine_scale)
 
 
-def resnet34(num_classes: int) -> ResNet:
+def resnet34(num_classes: int, pooling: str = "average", cosine_scale: float | None = None) -> ResNet:
     """ResNet-34: 21,920,163 parameters with 1,251 classes."""
-    return ResNet((3, 4, 6, 3), num_classes)
+    return ResNet((3, 4, 6, 3), num_classes, pooling, cosine_scale)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from models.heads import build_classifier
+
 SHORTEST = 65  # frames; shorter inputs vanish in the pooling
 
 
@@ -19,11 +21,15 @@ class VGGM(nn.Module):
     The paper's input has 512 frequency bins, ours 257: the first convolution therefore strides by 1 along frequency
     instead of 2, and from its output on (254 there, 253 here) every size along frequency is the table's, down to the 9
     that fc6 spans. So every layer has the table's number of weights.
+
+    Args:
+        num_classes: K.
+        cosine_scale: of a cosine classifier's logits; None for a linear classifier.
     """
 
     embedding_dim = 1024
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, cosine_scale: float | None = None) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             *_conv_norm(1, 96, (7, 7), stride=(2, 1), padding=1),  # conv1: (T, F) 300 x 257 -> 148 x 253
@@ -38,7 +44,7 @@ class VGGM(nn.Module):
             nn.AdaptiveAvgPool2d(1),  # apool6
             *_conv_norm(4096, 1024, (1, 1)),  # fc7
         )
-        self.classifier = nn.Linear(self.embedding_dim, num_classes)  # fc8
+        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)  # fc8
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -6,7 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -131,12 +131,16 @@ def write_lists(
     folder: Path,
     split: dict[str, int],
     trials: Iterable[tuple[int, str, str]] = (),
-    test_speakers: Iterable[str] = (),
+    test_speakers: Sequence[str] = (),
 ) -> None:
-    """The three lists, for the speakers of `split`; without `trials`, one of either kind of the first utterances."""
-    utterances = list(split)
-    trials = list(trials) or [(1, utterances[0], utterances[0]), (0, utterances[0], utterances[-1])]
-    speakers = sorted({speaker_of(utterance) for utterance in utterances})
+    """The three lists, for the speakers of `split`.
+
+    Without `trials`, one of either kind: of the test speakers, where there are two.
+    """
+    of_test = [utterance for utterance in split if speaker_of(utterance) in test_speakers]
+    tried = of_test if len({*map(speaker_of, of_test)}) > 1 else list(split)
+    trials = list(trials) or [(1, tried[0], tried[0]), (0, tried[0], tried[-1])]
+    speakers = sorted({speaker_of(utterance) for utterance in split})
     sets = {speaker: "test" if speaker in test_speakers else "dev" for speaker in speakers}
     meta = ["\t".join(META_COLUMNS), *(f"{name}\tname_{name}\tf\tUK\t{sets[name]}" for name in speakers)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +150,7 @@ def write_lists(
 
 
 def write_corpus(
-    folder: Path, lengths: dict[str, int], split: dict[str, int] | None = None, test_speakers: Iterable[str] = ()
+    folder: Path, lengths: dict[str, int], split: dict[str, int] | None = None, test_speakers: Sequence[str] = ()
 ) -> Path:
     """A corpus of noise: utterances of so many samples each, all of them trained on where `split` is not given."""
     for seed, (utterance, samples) in enumerate(lengths.items()):
@@ -155,14 +159,14 @@ def write_corpus(
     return folder
 
 
-SPEAKERS = ("id10001", "id10002", "id10003")  # of a small corpus; the last one is a test speaker
+SPEAKERS = ("id10001", "id10002", "id10003", "id10004")  # of a small corpus; the last two are test speakers
 VIDEOS = ("train", "val", "test")  # their videos, an utterance each
 SPLIT = {f"{speaker}/{video}/00001.wav": part for speaker in SPEAKERS for part, video in enumerate(VIDEOS, start=1)}
 
 
 def write_small_corpus(folder: Path, samples: int = 16_000) -> Path:
-    """Noise by three speakers, with an utterance each to train on, to validate on and to test on."""
-    return write_corpus(folder, dict.fromkeys(SPLIT, samples), SPLIT, test_speakers=SPEAKERS[-1:])
+    """Noise by four speakers, with an utterance each to train on, to validate on and to test on."""
+    return write_corpus(folder, dict.fromkeys(SPLIT, samples), SPLIT, test_speakers=SPEAKERS[-2:])
 
 
 def preprocess(

@@ -113,7 +113,8 @@ def test_drop_path_rises_over_the_epochs(corpus_dir: Path, tmp_path: Path) -> No
 
 def test_training_learns(corpus_dir: Path, tmp_path: Path) -> None:
     """A handful of utterances are learnt by heart: over its epochs, the loss on their crops falls."""
-    cfg = settings(corpus_dir, TRAIN__END_EPOCH=40, MODEL__DROP_PATH_PROB=0.0, VAL_FREQ=40, OUT_DIR=str(tmp_path))
+    quick = {"TRAIN__BATCH_SIZE": 4, "TRAIN__END_EPOCH": 100, "VAL_FREQ": 100, "MODEL__DROP_PATH_PROB": 0.0}
+    cfg = settings(corpus_dir, OUT_DIR=str(tmp_path), **quick)
     network, _, corpus = build(cfg)
     run_dir = train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", load_path=None, device=CPU)
     losses = [json.loads(line)["train_loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]

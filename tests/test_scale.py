@@ -1,6 +1,7 @@
 """VoxCeleb1's size without VoxCeleb1: the simulated corpus, the index at that size, and what measures both."""
 
 import argparse
+import csv
 import json
 import shutil
 import subprocess
@@ -68,16 +69,20 @@ def load_corpus(data_dir: Path, sub_dir: str = "merged") -> Corpus:
 # ------------------------------------------------------------------------------------------------------------------
 # A small one
 # ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("sub_dir", "speakers"), [("merged", 30), ("dev", 28)])
+@pytest.mark.parametrize(("sub_dir", "speakers"), [("merged", 30), ("dev", 21)])
 def test_small_corpus_loads(small: Path, sub_dir: str, speakers: int) -> None:
-    """As many of everything as were asked for; parts as the project's own rules say."""
+    """As many of everything as were asked for; parts as the project's own rules say, without the speakers held out."""
     corpus = load_corpus(small, sub_dir)
     assert len(corpus.index) == 600
     assert len(corpus.speakers) == speakers
     lists = read_lists(small)
     expected = parts_of(list(corpus.index.utterances), lists)
     for part in ("train", "val"):
-        wanted = [name for name, parts in expected.items() if parts[sub_dir == "dev"] == part]
+        wanted = [
+            name
+            for name, parts in expected.items()
+            if parts[sub_dir == "dev"] == part and speaker_of(name) in corpus.speakers
+        ]
         assert [corpus.index.utterances[row] for row in corpus.rows(part)] == wanted
     assert corpus.build_front_end().mean.isfinite().all()
 
@@ -153,12 +158,15 @@ def test_no_folder_is_overwritten(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("files", ["sparse", "full"])
 def test_preprocessing_finds_what_the_index_says(tmp_path: Path, files: str) -> None:
-    """The simulated index is the one of the files, to the byte; the statistics are those of the noise."""
+    """The simulated index is the one of the files, but for hashes of samples; the statistics are those of the noise."""
     corpus = tmp_path / "corpus"
     make_corpus(corpus, scale_sizes(40, 4), files, seed=7)
     assert preprocess(corpus, tmp_path / "feature").rejected == []
     simulated, found = (folder / "feature" / "utterances.csv" for folder in (corpus, tmp_path))
-    assert simulated.read_bytes() == found.read_bytes()
+    rows, expected = (list(csv.DictReader(path.read_text().splitlines())) for path in (simulated, found))
+    assert {row.pop("audio") for row in rows} == {""}  # nothing is heard of a corpus that may have no files
+    assert all(len(row.pop("audio")) == 16 for row in expected)
+    assert rows == expected
     if files == "full":
         (mean, deviation), expected = (
             load_statistics(tmp_path / "feature", "merged"),

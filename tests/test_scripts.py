@@ -32,8 +32,10 @@ from tests.helpers import (
     run_script,
     write_small_corpus,
 )
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.metrics import equal_error_rate
+from utils.protocol import HELD_OUT, TEST, TRAIN, VAL
+from utils.results import hash_file
 from utils.run import TrainingState
 
 GENOTYPE = str(PAPER_GENOTYPE)
@@ -46,8 +48,8 @@ SCRIPTS = (
     "evaluate_verification.py",
 )
 IDENTIFICATION = ["top1", "top5", "utterances", "speakers"]
-VERIFICATION = ["eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap"]
-RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt"}
+VERIFICATION = ["eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint"]
+RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt", "protocol.json"}
 PICTURES = {f"{name}.{suffix}" for name in ("genotype", "alpha-normal", "alpha-reduce") for suffix in ("png", "pdf")}
 SEARCH_FILES = {"events", "previous.pt", "genotype.txt", "architecture.jsonl"} | PICTURES
 
@@ -159,7 +161,10 @@ def test_run_folder_of_a_training(trained: tuple[dict, Path]) -> None:
     """The last line printed is what results.json holds."""
     figures, run_dir = trained
     assert names(run_dir) == RUN_FILES | {"events", "best.pt", "results.json"}
-    assert json.loads((run_dir / "results.json").read_text()) == figures
+    kept = json.loads((run_dir / "results.json").read_text())
+    provenance = kept.pop("provenance")
+    assert kept == figures
+    assert provenance["checkpoint"]["sha256"] == hash_file(run_dir / "best.pt")
     assert list(figures) == ["run_dir", "parameters", "epoch", "val_top1", "top1", "top5", "utterances"]
     assert figures["utterances"] == 6 * 2
 
@@ -185,44 +190,277 @@ def test_verification(toy: Path, trained_dev: Path) -> None:
     assert list(printed) == VERIFICATION
     trials = read_trials(toy / "veri_test.txt")
     assert (printed["trials"], printed["skipped_trials"], printed["utterances"]) == (len(trials), 0, 16)
-    assert printed["speaker_overlap"] == 0
-    assert "WARNING" not in outcome.stderr
+    assert (printed["speaker_overlap"], printed["speaker_disjoint"]) == (0, True)
+    (warning,) = [line for line in outcome.stderr.splitlines() if "WARNING" in line]
+    assert "has the name of Vox1-O, which has 37,720 trials" in warning
     kept = json.loads((trained_dev / "results-verification.json").read_text())
     assert {name: kept[name] for name in VERIFICATION} == printed
     scored = [line.split(" ") for line in (trained_dev / "scores.txt").read_text().splitlines()]
-    assert [(int(label), *pair) for _, label, *pair in scored] == trials
+    assert [(int(label), *pair) for _, label, *pair in scored] == list(trials)
     scores, labels = np.array([float(line[0]) for line in scored]), np.array([trial.label for trial in trials])
     assert np.abs(scores).max() <= 1
     assert printed["eer"] == pytest.approx(100 * equal_error_rate(scores, labels), abs=0.1)
 
 
-def test_verification_warns_of_speakers_trained_on(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
-    """A network trained on all speakers gives no verification result, and says so."""
+def test_verification_says_where_it_comes_from(toy: Path, trained_dev: Path) -> None:
+    """Hashes of checkpoint, index and trials; who was trained on and tested on; settings and versions."""
+    arguments = ("--cfg", trained_dev / "config.yaml", "--load_path", trained_dev)
+    assert call_script("evaluate_verification.py", *arguments).status == 0
+    provenance = json.loads((trained_dev / "results-verification.json").read_text())["provenance"]
+    assert provenance["checkpoint"]["sha256"] == hash_file(trained_dev / "best.pt")
+    assert provenance["index"]["sha256"] == hash_file(toy / "feature" / "utterances.csv")
+    assert provenance["trials"]["veri_test"]["sha256"] == hash_file(toy / "veri_test.txt")
+    roles = provenance["protocol"]["roles"]
+    assert {name: role["speakers"] for name, role in roles.items()} == {TRAIN: 4, VAL: 4, TEST: 2}
+    assert provenance["protocol"]["overlap"] == []
+    assert provenance["protocol"]["training_utterances_known"] is True
+    assert provenance["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert provenance["config"]["DATASET"]["SUB_DIR"] == provenance["training_config"]["DATASET"]["SUB_DIR"] == "dev"
+    assert provenance["skipped_trials"] == 0
+
+
+def test_verification_names_speakers_trained_on(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
+    """A network trained on all speakers gives no verification result: log, table, JSON and report say so."""
     arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained[1], tmp_path))
     outcome = call_script("evaluate_verification.py", *arguments, *options(DATASET__DATA_DIR=toy))
-    assert json.loads(outcome.last_line)["speaker_overlap"] == 2
-    assert "WARNING: 2 of the trials' speakers were trained on" in outcome.stderr
+    printed = json.loads(outcome.last_line)
+    assert (printed["speaker_overlap"], printed["speaker_disjoint"]) == (2, False)
+    assert "2 of the trials' 2 speakers were trained on" in outcome.stderr
+    assert "2 speakers are both trained on and tested on (id10005, id10006)" in outcome.stderr
+    assert "NO: 2 of 2 are not" in outcome.stderr
+    kept = json.loads((tmp_path / "results-verification.json").read_text())
+    found = {entry["kind"]: entry for entry in kept["provenance"]["protocol"]["overlap"]}
+    assert found["speakers"]["number"] == 2
+    assert found["utterances"]["number"] > 0
+    assert kept["lists"]["veri_test"]["speaker_disjoint"] is False
+    report = (tmp_path / "verification" / "report.html").read_text()
+    assert "2 of its 2 speakers were trained on" in report
 
 
-def test_verification_counts_trials_without_utterances(toy: Path, trained_dev: Path, tmp_path: Path) -> None:
-    """Trials that cannot be scored are counted, listed and warned of; the list goes when none is left."""
+@pytest.fixture
+def own_trials(toy: Path, tmp_path: Path) -> Path:
+    """The toy corpus with lists of one's own."""
     folder = tmp_path / "corpus"
     folder.mkdir()
-    for name in ("wav", "feature"):
+    for name in ("wav", "feature", "vox1_meta.csv"):
         (folder / name).symlink_to(toy / name)
-    trials = (toy / "veri_test.txt").read_text()
-    missing = f"1 {trials.split()[1]} id10005/gone/00001.wav\n"
-    (folder / "veri_test.txt").write_text(missing + trials)
+    shutil.copy(toy / "veri_test.txt", folder)
+    return folder
+
+
+def test_verification_with_trials_that_are_missing(own_trials: Path, trained_dev: Path, tmp_path: Path) -> None:
+    """An error; allowed, they are counted, listed and warned of; the list goes when none is left."""
+    trials = (own_trials / "veri_test.txt").read_text()
+    missing = f"1 id10005/gone/00001.wav {trials.split()[1]}\n"
+    (own_trials / "veri_test.txt").write_text(missing + trials)
     checkpoint = copy_best(trained_dev, tmp_path)
-    arguments = ("--cfg", SCRATCH, "--load_path", checkpoint, *options(DATASET__DATA_DIR=folder))
+    arguments = ("--cfg", SCRATCH, "--load_path", checkpoint, *options(DATASET__DATA_DIR=own_trials))
     outcome = call_script("evaluate_verification.py", *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "id10005/gone/00001.wav" in outcome.stderr
+    assert "--allow_missing" in outcome.stderr
+    assert not (tmp_path / "results-verification.json").exists()
+    outcome = call_script("evaluate_verification.py", "--allow_missing", *arguments)
     printed = json.loads(outcome.last_line)
     assert (printed["trials"], printed["skipped_trials"]) == (len(trials.splitlines()), 1)
-    assert f"WARNING: 1 of {1 + len(trials.splitlines())} trials were skipped" in outcome.stderr
+    assert f"1 of {1 + len(trials.splitlines())} trials name 1 utterances" in outcome.stderr
     assert (tmp_path / "skipped_trials.txt").read_text() == missing
-    (folder / "veri_test.txt").write_text(trials)
+    kept = json.loads((tmp_path / "results-verification.json").read_text())
+    assert kept["provenance"]["skipped_trials"] == 1
+    assert "were skipped" in (tmp_path / "verification" / "report.html").read_text()
+    (own_trials / "veri_test.txt").write_text(trials)
     call_script("evaluate_verification.py", *arguments)
     assert not (tmp_path / "skipped_trials.txt").exists()
+
+
+def test_verification_on_several_lists(own_trials: Path, trained_dev: Path, tmp_path: Path) -> None:
+    """A row, scores and a part of the report for each; every utterance is embedded once, and kept for the next time."""
+    trials = (own_trials / "veri_test.txt").read_text().splitlines()
+    parts = {"first": trials[::3], "second": trials[1::2]}
+    for name, chosen in parts.items():
+        (tmp_path / f"{name}.txt").write_text("".join(f"{line}\n" for line in chosen))
+    checkpoint, out = copy_best(trained_dev, tmp_path / "run"), tmp_path / "out"
+    arguments = ["--cfg", SCRATCH, "--load_path", checkpoint, "--out_dir", out]
+    arguments += ["--trials", tmp_path / "first.txt", tmp_path / "second.txt", *options(DATASET__DATA_DIR=own_trials)]
+    outcome = call_script("evaluate_verification.py", *arguments)
+    assert outcome.status == 0, outcome.stderr
+    kept = json.loads((out / "results-verification.json").read_text())
+    counts = {name: entry["trials"] for name, entry in kept["lists"].items()}
+    assert counts == {name: len(chosen) for name, chosen in parts.items()}
+    assert json.loads(outcome.last_line)["trials"] == counts["first"]
+    for name, chosen in parts.items():
+        scored = (out / f"scores-{name}.txt").read_text().splitlines()
+        assert [line.split(" ", 1)[1] for line in scored] == chosen
+    assert "first.txt: pictures" in (out / "verification" / "report.html").read_text()
+    with mock.patch("utils.embeddings.embed_utterances", side_effect=AssertionError("embedded again")):
+        again = call_script("evaluate_verification.py", *arguments)
+    assert "embeddings are taken from" in again.stderr
+    assert again.last_line == outcome.last_line
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Held-out speakers
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def trained_apart(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a network for verification whose best epoch was chosen on two speakers held out."""
+    settings = options(
+        DATASET__DATA_DIR=toy,
+        DATASET__SUB_DIR="dev",
+        DATASET__VAL_SPEAKERS=2,
+        OUT_DIR=tmp_path_factory.mktemp("apart"),
+        TRAIN__END_EPOCH=3,
+        VAL_FREQ=1,
+    )
+    outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings)
+    assert outcome.status == 0, outcome.stderr
+    return Path(json.loads(outcome.last_line)["run_dir"])
+
+
+def test_best_epoch_is_chosen_on_speakers_held_out(trained_apart: Path) -> None:
+    """By their equal error rate, whatever Top-1 is; their trials lie beside the run."""
+    figures = [line for line in metrics(trained_apart) if "val_eer" in line]
+    assert len(figures) > 1
+    best = min(figures, key=lambda line: (line["val_eer"], line["val_min_dcf"], line["epoch"]))
+    results = json.loads((trained_apart / "results.json").read_text())
+    assert results["epoch"] == best["epoch"]
+    assert results["val_eer"] == best["val_eer"]
+    protocol = json.loads((trained_apart / "protocol.json").read_text())
+    trials = read_trials(trained_apart / "validation_trials.txt")
+    checkpoint = load_checkpoint(trained_apart / "best.pt", ("train",))
+    assert trials.speakers == protocol["validation_speakers"] == checkpoint.protocol["validation_speakers"]
+    assert hash_file(trained_apart / "validation_trials.txt") == protocol["validation_trials"]
+    assert len(trials.speakers) == len(checkpoint.speakers) == 2
+    assert not set(trials.speakers) & set(checkpoint.speakers)
+    assert {role: entry["speakers"] for role, entry in protocol["roles"].items()} == {
+        TRAIN: 2,
+        VAL: 2,
+        HELD_OUT: 2,
+        TEST: 2,
+    }
+
+
+def test_systems_and_calibration(toy: Path, trained_apart: Path, tmp_path: Path) -> None:
+    """Several ways to score; thresholds that turn scores into decisions, from the trials of the speakers held out."""
+    arguments = ("--cfg", trained_apart / "config.yaml", "--load_path", trained_apart, "--out_dir", tmp_path)
+    outcome = call_script("evaluate_verification.py", *arguments, "EVAL.BACKENDS", "cosine,centred,snorm")
+    assert outcome.status == 0, outcome.stderr
+    kept = json.loads((tmp_path / "results-verification.json").read_text())
+    systems = kept["lists"]["veri_test"]["systems"]
+    assert list(systems) == ["cosine", "centred", "snorm"]
+    assert len({tuple((tmp_path / f"scores{name}.txt").read_text()) for name in ("", "-centred", "-snorm")}) == 3
+    calibrated = [system for system, values in kept["calibration"].items() if values]
+    if calibrated:  # a network of an epoch or two may score strangers the wrong way round
+        thresholds = json.loads((tmp_path / "calibration.json").read_text())["systems"]
+        for system in calibrated:
+            values = thresholds[system]
+            assert values["scale"] * values["thresholds"]["0.5"] + values["offset"] == pytest.approx(0, abs=1e-9)
+            assert math.isfinite(systems[system]["cllr"])
+    validation = trained_apart / "validation_trials.txt"
+    outcome = call_script("evaluate_verification.py", *arguments, "--trials", validation)
+    assert "2 speakers are both held out and tested on" in outcome.stderr
+    assert json.loads(outcome.last_line)["speaker_disjoint"] is False
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# What has changed since the training
+# ------------------------------------------------------------------------------------------------------------------
+def other_front_end(checkpoint: Checkpoint) -> Checkpoint:
+    return dataclasses.replace(checkpoint, front_end_settings=checkpoint.front_end_settings | {"hop": 80})
+
+
+def other_statistics(checkpoint: Checkpoint) -> Checkpoint:
+    return dataclasses.replace(checkpoint, front_end=checkpoint.front_end | {"mean": checkpoint.front_end["mean"] + 1})
+
+
+def other_genotype(checkpoint: Checkpoint) -> Checkpoint:
+    """Another operation without weights, so that the weights still fit."""
+    genotype = checkpoint.architecture["genotype"].replace("max_pool", "avg_pool")
+    return dataclasses.replace(checkpoint, architecture=checkpoint.architecture | {"genotype": genotype})
+
+
+def other_classes(checkpoint: Checkpoint) -> Checkpoint:
+    return dataclasses.replace(checkpoint, speakers=checkpoint.speakers[::-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (other_front_end, "front end"),
+        (other_statistics, "front end"),
+        (other_genotype, "genotype"),
+        (other_classes, "class list"),
+    ],
+)
+@pytest.mark.parametrize("script", ["evaluate_identification.py", "evaluate_verification.py"])
+def test_changed_checkpoint_is_refused(
+    toy: Path, trained_paper: Path, tmp_path: Path, script: str, change: Callable[[Checkpoint], Checkpoint], name: str
+) -> None:
+    """What was changed after the training is named."""
+    checkpoint = load_checkpoint(trained_paper / "best.pt", ("train",))
+    save_checkpoint(change(checkpoint), tmp_path / "best.pt")
+    arguments = ("--cfg", SCRATCH, "--load_path", tmp_path, *options(DATASET__DATA_DIR=toy))
+    outcome = call_script(script, *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert f"its {name}" in outcome.stderr
+    assert not list(tmp_path.glob("results*"))
+
+
+@pytest.fixture(scope="module")
+def trained_paper(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the paper's genotype, which has poolings, trained on all speakers."""
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path_factory.mktemp("paper"))
+    outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings)
+    return Path(json.loads(outcome.last_line)["run_dir"])
+
+
+@pytest.mark.parametrize("script", ["evaluate_identification.py", "evaluate_verification.py"])
+def test_changed_index_is_refused(toy: Path, trained_paper: Path, tmp_path: Path, script: str) -> None:
+    """Both hashes are told; it may be allowed, and the results say that it is another."""
+    corpus = tmp_path / "corpus"
+    shutil.copytree(toy, corpus)
+    extra = corpus / "wav" / "id10001" / "new" / "00001.wav"
+    extra.parent.mkdir()
+    shutil.copy(next((corpus / "wav" / "id10001").rglob("*.wav")), extra)
+    preprocess(corpus)
+    arguments = (
+        "--cfg",
+        SCRATCH,
+        "--load_path",
+        copy_best(trained_paper, tmp_path),
+        *options(DATASET__DATA_DIR=corpus),
+    )
+    outcome = call_script(script, *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    now = hash_file(corpus / "feature" / "utterances.csv")
+    for part in ("another index", hash_file(toy / "feature" / "utterances.csv")[:12], now[:12], "--allow_index_change"):
+        assert part in outcome.stderr
+    outcome = call_script(script, "--allow_index_change", *arguments)
+    assert outcome.status == 0, outcome.stderr
+    (results,) = tmp_path.glob("results-*.json")
+    index = json.loads(results.read_text())["provenance"]["index"]
+    assert index["sha256"] == now != index["sha256_at_training"]
+
+
+@pytest.mark.parametrize("script", ["evaluate_identification.py", "evaluate_verification.py"])
+def test_genotype_that_is_not_the_networks(toy: Path, trained_paper: Path, tmp_path: Path, script: str) -> None:
+    """Whoever says which genotype he evaluates is told if it is another's."""
+    arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained_paper, tmp_path), *options(DATASET__DATA_DIR=toy))
+    other = GENOTYPE.replace("max_pool", "avg_pool")
+    outcome = call_script(script, *arguments, "--text_arch", other)
+    assert outcome.status == 2
+    assert "is not the network of this genotype" in outcome.stderr
+    assert call_script(script, *arguments, "--text_arch", GENOTYPE).status == 0
+
+
+def test_corpus_of_other_speakers(toy: Path, trained_paper: Path, tmp_path: Path) -> None:
+    """A class list that is not the corpus's is refused by name, whatever is allowed."""
+    corpus = write_small_corpus(tmp_path / "corpus")
+    preprocess(corpus)
+    arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained_paper, tmp_path), "--allow_index_change")
+    outcome = call_script("evaluate_identification.py", *arguments, *options(DATASET__DATA_DIR=corpus))
+    assert outcome.status == 2
+    assert "its class list of 6 speakers is not that of" in outcome.stderr
 
 
 @pytest.mark.parametrize(("name", "frames"), [("resnet18", 64), ("vggm", 80)])
@@ -388,10 +626,14 @@ def test_going_on_needs_no_genotype(toy: Path, tmp_path: Path, trained: tuple[di
 
 
 def test_evaluation_with_windows_of_another_length(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
-    """The figures are others, so it is said, and stands in the results."""
-    checkpoint = copy_best(trained[1], tmp_path)
-    settings = options(DATASET__DATA_DIR=toy, DATASET__PARTIAL_N_FRAMES=100)
-    outcome = call_script("evaluate_identification.py", "--cfg", SCRATCH, "--load_path", checkpoint, *settings)
+    """Settings that disagree with the training are refused; windows that are meant to be others are warned of."""
+    arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained[1], tmp_path))
+    refused = options(DATASET__DATA_DIR=toy, DATASET__PARTIAL_N_FRAMES=100)
+    outcome = call_script("evaluate_identification.py", *arguments, *refused)
+    assert outcome.status == 2
+    assert "was trained on crops of 64 frames, the settings say DATASET.PARTIAL_N_FRAMES 100" in outcome.stderr
+    settings = options(DATASET__DATA_DIR=toy, EVAL__WINDOW_FRAMES=100)
+    outcome = call_script("evaluate_identification.py", *arguments, *settings)
     assert "WARNING: the network was trained on crops of 64 frames and is evaluated on windows of 100" in outcome.stderr
     assert json.loads((tmp_path / "results-identification.json").read_text())["window_frames"] == 100
 

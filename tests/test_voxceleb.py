@@ -87,7 +87,7 @@ def test_lists_as_they_should_be(tmp_path: Path, newline: str) -> None:
     other = UTTERANCE.replace("video", "other")
     assert read_split(write(f"1 {UTTERANCE}", f"3 {other}")) == {UTTERANCE: "train", other: "test"}
     trials = read_trials(write(f"1 {UTTERANCE} {other}", f"0 {other} {UTTERANCE}"))
-    assert trials == [Trial(1, UTTERANCE, other), Trial(0, other, UTTERANCE)]
+    assert list(trials) == [Trial(1, UTTERANCE, other), Trial(0, other, UTTERANCE)]
     header = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet"
     speakers = read_meta(write(header, "id10001\tA.J._Buckley\tm\tIreland\tdev", "id10270\tEartha_Kitt\tf\tUSA\ttest"))
     assert speakers == {"id10001": Speaker("m", "Ireland", "dev"), "id10270": Speaker("f", "USA", "test")}

@@ -1,4 +1,4 @@
-"""Measure speed and memory, on one machine in one run: search, train, data, scale, preprocess.
+"""Measure speed and memory, on one machine in one run: search, train, data, scale, trials, preprocess.
 
     python tools/benchmark.py search                                  # 8 cells, 16 channels, batch 2, 300 frames
     python tools/benchmark.py search --batch_size 2 8 --json
@@ -8,6 +8,7 @@
     python tools/benchmark.py train --data_dir /path/to/VoxCeleb1 --curve 200
     python tools/benchmark.py data --data_dir /path/to/VoxCeleb1 --num_workers 8
     python tools/benchmark.py scale                                   # a simulated corpus of VoxCeleb1's size
+    python tools/benchmark.py trials                                  # VoxCeleb1-E's: scores, figures, intervals
     python tools/benchmark.py preprocess --workers 1 2 4
 
 `python tools/benchmark.py COMMAND --help` says what a command measures, and how.
@@ -19,10 +20,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.benchmarks import data, preprocess, scale, search, train
+from tools.benchmarks import data, preprocess, scale, search, train, trials
 from utils.runtime import run_script
 
-COMMANDS = {"search": search, "train": train, "data": data, "scale": scale, "preprocess": preprocess}
+COMMANDS = {
+    "search": search,
+    "train": train,
+    "data": data,
+    "scale": scale,
+    "trials": trials,
+    "preprocess": preprocess,
+}
 
 
 def parse_args() -> argparse.Namespace:

@@ -55,7 +55,9 @@ def main() -> None:
         "Top-1": f"{identification['top1']:.2f} % of {identification['utterances']} test utterances, "
         f"{identification['speakers']} speakers",
         "EER": f"{verification['eer']:.2f} % on {verification['trials']} trials, "
-        f"{verification['speaker_overlap']} of their speakers trained on",
+        f"{verification['speaker_overlap']} of their speakers trained or chosen on",
+        "reports with pictures": f"{trained['merged']['run_dir']}/identification/report.html",
+        "": f"{trained['dev']['run_dir']}/verification/report.html",
         "identification model": trained["merged"]["run_dir"],
         "verification model": trained["dev"]["run_dir"],
         "time": f"{time.perf_counter() - began:.0f} s",

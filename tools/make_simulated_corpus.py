@@ -6,7 +6,8 @@
 
 Speakers, test speakers, parts, trials and hours are as many as in VoxCeleb1, or in proportion to --utterances and
 --speakers; as in veri_test.txt, every trial utterance is enrolled as often as the others, against its own speaker and
-another in turn. OUT/feature/utterances.csv is what preprocessing would write; the statistics beside it are invented.
+another in turn. OUT/feature/utterances.csv is what preprocessing would write, without hashes of the samples; the
+statistics beside it are invented.
 With --files sparse all is silence, with --files full white noise. Otherwise than in VoxCeleb1, a video may be cut by
 the border of two parts of iden_split.txt. The same arguments give the same bytes. There is nothing to learn here.
 """

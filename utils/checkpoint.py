@@ -16,6 +16,7 @@ import yaml
 from torch import nn
 
 from config import default_config, flatten
+from models import USUAL
 from utils.errors import UserError
 from utils.files import write_atomically
 
@@ -37,7 +38,8 @@ class Checkpoint:
     Attributes:
         script: search, train or train_baseline.
         architecture: what the network is built from: kind, num_classes and, unless a baseline, layers, channels and
-            genotype (as text; the supernet has its space instead).
+            genotype (as text; the supernet has its space instead); pooling, loss and scale where they are not as
+            `models.USUAL`.
         model, front_end: state dicts; front_end_settings: what its numbers mean.
         optimizers: a state dict each, by name.
         generators: torch's generator states, by device type.
@@ -48,6 +50,9 @@ class Checkpoint:
         index: fingerprint of the index.
         meters, notes: of the epoch under way: see `TrainingState`.
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
+        protocol: plain values: who was trained on, chosen on and to be tested on (`utils.protocol.Protocol.summary`),
+            the validation_speakers, and the sha256 of their validation_trials.
+        identity: see `identity_of`.
     """
 
     script: str
@@ -69,6 +74,8 @@ class Checkpoint:
     notes: dict[str, Any] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     processes: int = 1
+    protocol: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = None) -> None:
@@ -173,11 +180,11 @@ def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: P
     Raises:
         UserError: naming what differs, with both values.
     """
-    found = checkpoint.architecture
-    for name in expected:
-        if found.get(name) != expected[name]:
+    found = USUAL | checkpoint.architecture
+    for name, value in (expected | USUAL | expected).items():  # also what neither need say, after the rest
+        if found.get(name) != value:
             raise UserError(
-                f"{path} holds another network: its {name} is {found.get(name)}, the settings say {expected[name]}; "
+                f"{path} holds another network: its {name} is {found.get(name)}, the settings say {value}; "
                 "give the settings that it was trained with (config.yaml in its run folder)"
             )
 
@@ -190,6 +197,39 @@ def check_front_end(settings: dict[str, Any], checkpoint: Checkpoint, path: Path
     """
     if checkpoint.front_end_settings != settings:
         raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {settings}")
+
+
+def identity_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """A sha256 each of what makes the numbers of a checkpoint mean what they mean."""
+    statistics = b"".join(value.cpu().numpy().tobytes() for _, value in sorted(checkpoint.front_end.items()))
+    parts = {
+        "front end": repr(sorted(checkpoint.front_end_settings.items())).encode() + statistics,
+        "architecture": repr(sorted(checkpoint.architecture.items())).encode(),
+        "class list": "\n".join(checkpoint.speakers).encode(errors="surrogateescape"),
+        "index": checkpoint.index.encode(),
+    }
+    if "genotype" in checkpoint.architecture:
+        parts["genotype"] = checkpoint.architecture["genotype"].encode()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
+
+
+def check_identity(checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse a checkpoint in which something is not what it was when it was written.
+
+    Raises:
+        UserError: naming what: the front end, the genotype, the class list, ...
+    """
+    now = identity_of(checkpoint) if checkpoint.identity else {}
+    changed = [name for name in ("genotype", *now) if name in now and checkpoint.identity.get(name) != now[name]]
+    if changed:
+        raise UserError(
+            f"{path}: its {changed[0]} has been changed since it was trained: take the file that was written"
+        )
+    if len(checkpoint.speakers) != checkpoint.architecture["num_classes"]:
+        raise UserError(
+            f"{path}: its class list has {len(checkpoint.speakers)} speakers, its classifier "
+            f"{checkpoint.architecture['num_classes']}"
+        )
 
 
 # What may differ when a run goes on: none of it changes what a step computes (but for rounding: the device and cuDNN;
@@ -224,7 +264,8 @@ def check_settings(config: str, checkpoint: Checkpoint, path: Path) -> None:
         UserError: naming what differs, with both values.
     """
     now, before = (flatten(yaml.safe_load(text)) for text in (config, checkpoint.config))
-    before = flatten(default_config()) | before  # a key that is newer than the run had no other value
+    # A key that is newer than the run had no other value, except that no speakers were held out.
+    before = flatten(default_config()) | {"DATASET.VAL_SPEAKERS": 0} | before
     differing = [
         f"{key} {before.get(key)} (now {now.get(key)})"
         for key in sorted(now.keys() | before.keys())
@@ -272,10 +313,11 @@ def load_pretrained(network: nn.Module, path: str) -> None:
     """Start a network from the weights in a file: a checkpoint, a run folder, or a plain dictionary of tensors.
 
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
-    network would compute if every channel held the spectrogram. The classifier is taken over only where it fits.
+    network would compute if every channel held the spectrogram. The classifier and the pooling's attention are taken
+    over only where they fit.
 
     Raises:
-        UserError: the file cannot be read, or weights other than the classifier's are missing or of another shape.
+        UserError: the file cannot be read, or weights other than theirs are missing or of another shape.
     """
     file = find_checkpoint(path, BEST, "MODEL.PRETRAINED")
     content = _read_tensors(file)
@@ -287,7 +329,7 @@ def load_pretrained(network: nn.Module, path: str) -> None:
             given = given.sum(dim=1, keepdim=True)
         if isinstance(given, torch.Tensor) and given.shape == value.shape:
             own[name] = given
-        elif not name.startswith("classifier.") and not name.endswith("num_batches_tracked"):
+        elif not name.startswith(("classifier.", "pooling.")) and not name.endswith("num_batches_tracked"):
             found = "missing" if given is None else f"{tuple(given.shape)}"
             raise UserError(
                 f"MODEL.PRETRAINED: {file} does not fit the network: {name} is {found}, needed is {tuple(value.shape)}"

@@ -3,7 +3,6 @@
 Where several processes share the job (see utils/distributed.py), all of them call these functions.
 """
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -19,26 +18,30 @@ from yacs.config import CfgNode
 
 from data_objects.datasets import Corpus, CropBatch, CropLoader, to_device
 from data_objects.frontend import SETTINGS, FrontEnd, reverse_time
-from data_objects.voxceleb import Trial
+from data_objects.voxceleb import TrialList
 from models import Network, build_model, count_parameters, describe, network_kind
 from models.folding import fold_norms
+from models.genotypes import read_genotype
 from utils.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
     check_architecture,
     check_front_end,
+    check_identity,
     find_checkpoint,
     load_checkpoint,
     load_pretrained,
 )
-from utils.distributed import agree, broadcast, gather_rows, is_main, processes, rank, share_statistics, wrap
+from utils.distributed import agree, broadcast, gather_rows, processes, rank, share_statistics, wrap
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.interruption import Watch
 from utils.logger import RunLog, get_logger, progress_bar
-from utils.metrics import cosine_scores, top_k_accuracy
+from utils.losses import build_criterion
+from utils.metrics import cosine_scores, equal_error_rate, min_dcf, top_k_accuracy
 from utils.optim import build_weight_optimizer, cosine_lr, set_lr
+from utils.protocol import check_training
+from utils.results import build_provenance, write_results
 from utils.run import TrainingState, check_finite, format_figures, open_run
 from utils.runtime import autocast, prepare
 
@@ -108,29 +111,30 @@ def identify(
     return broadcast(figures)
 
 
-def score_trials(
-    network: nn.Module, front_end: FrontEnd, corpus: Corpus, trials: Sequence[Trial], device: torch.device
-) -> np.ndarray | None:
-    """Cosine scores (N,) of trials whose utterances the index has; None on other processes than the main one.
+def verify(
+    network: nn.Module, front_end: FrontEnd, corpus: Corpus, trials: TrialList, device: torch.device
+) -> dict[str, float]:
+    """Score trials, whose utterances the index has, by cosine; every utterance is embedded once.
 
-    Every utterance is embedded once.
+    Returns:
+        eer in per cent, and min_dcf at a target prior of 0.01; the same on all processes.
     """
-    utterances = sorted({utterance for trial in trials for utterance in trial[1:]})
-    rows = [corpus.index.row_of(utterance) for utterance in utterances]
+    share_statistics(network)
+    rows = corpus.index.rows_of(trials.utterances)
     embeddings = embed_utterances(network, front_end, corpus, rows, device)
-    if embeddings is None:
-        return None
-    place = {utterance: number for number, utterance in enumerate(utterances)}
-    enrolment = np.array([place[trial.enrolment] for trial in trials])
-    test = np.array([place[trial.test] for trial in trials])
-    return cosine_scores(embeddings.numpy(), enrolment, test)
+    figures = {}
+    if embeddings is not None:
+        scores = cosine_scores(embeddings.numpy(), trials.enrolment, trials.test)
+        figures = {"eer": 100 * equal_error_rate(scores, trials.labels), "min_dcf": min_dcf(scores, trials.labels)}
+    return broadcast(figures)
 
 
 def load_system(cfg: CfgNode, load_path: str, device: torch.device) -> tuple[nn.Module, FrontEnd, Checkpoint, Path]:
     """The trained network of a checkpoint or run folder (its best), with the front end it was trained with.
 
     Raises:
-        UserError: no checkpoint, one of another kind, or of another network than the settings say.
+        UserError: no checkpoint, one of another kind, or of another network or front end than the settings say; one in
+            which the genotype, the class list or the front end was changed.
     """
     path = find_checkpoint(load_path, BEST)
     checkpoint = load_checkpoint(path, ("train", "train_baseline"))
@@ -138,17 +142,45 @@ def load_system(cfg: CfgNode, load_path: str, device: torch.device) -> tuple[nn.
     expected.pop("num_classes", None)  # the classes are the checkpoint's own
     check_architecture(expected, checkpoint, path)
     check_front_end(SETTINGS, checkpoint, path)
+    check_frames(cfg, checkpoint, path)
+    check_identity(checkpoint, path)
     network, front_end = build_model(checkpoint.architecture), FrontEnd()
     network.load_state_dict(checkpoint.model)
     front_end.load_state_dict(checkpoint.front_end)
-    frames = yaml.safe_load(checkpoint.config)["DATASET"]["PARTIAL_N_FRAMES"]
-    if frames != cfg.DATASET.PARTIAL_N_FRAMES:
-        get_logger().warning(
-            f"WARNING: the network was trained on crops of {frames} frames and is evaluated on windows of "
-            f"{cfg.DATASET.PARTIAL_N_FRAMES} (DATASET.PARTIAL_N_FRAMES)"
-        )
     network = fold_norms(network) if cfg.EVAL.FOLD_NORMS else network.eval()
     return network.to(device), front_end.to(device), checkpoint, path
+
+
+def check_genotype(checkpoint: Checkpoint, text: str | None, path: Path) -> None:
+    """Refuse a network of another genotype than the one given as text, file or search's folder; None: any will do.
+
+    Raises:
+        UserError: it is another's, or no genotype's at all.
+    """
+    if text is None:
+        return
+    found, expected = checkpoint.architecture.get("genotype"), str(read_genotype(text))
+    if found != expected:
+        raise UserError(f"{path} is not the network of this genotype: its own is {found}, --text_arch says {expected}")
+
+
+def check_frames(cfg: CfgNode, checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse settings with crops of another length than a network was trained on; warn of other windows.
+
+    Raises:
+        UserError: naming both.
+    """
+    trained = yaml.safe_load(checkpoint.config)["DATASET"]["PARTIAL_N_FRAMES"]
+    if trained != cfg.DATASET.PARTIAL_N_FRAMES:
+        raise UserError(
+            f"{path} was trained on crops of {trained} frames, the settings say DATASET.PARTIAL_N_FRAMES "
+            f"{cfg.DATASET.PARTIAL_N_FRAMES}: set it to {trained}; to evaluate on other windows, set EVAL.WINDOW_FRAMES"
+        )
+    if cfg.EVAL.WINDOW_FRAMES not in (0, trained):
+        get_logger().warning(
+            f"WARNING: the network was trained on crops of {trained} frames and is evaluated on windows of "
+            f"{cfg.EVAL.WINDOW_FRAMES} (EVAL.WINDOW_FRAMES)"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -199,7 +231,10 @@ def train_network(
     load_path: str | None,
     device: torch.device,
 ) -> Path:
-    """Train to TRAIN.END_EPOCH; the epoch that is best on the val part is kept as best.pt, the last as last.pt.
+    """Train to TRAIN.END_EPOCH; the best epoch is kept as best.pt, the last one as last.pt.
+
+    Best is the epoch with the lowest equal error rate on the trials of the speakers held out, or where there are none
+    the one with the highest Top-1 on the val part.
 
     Args:
         network: as built by `models.build_model`.
@@ -209,7 +244,8 @@ def train_network(
         The run folder.
 
     Raises:
-        UserError: data missing or too few; a checkpoint of another network; a loss that is not finite.
+        UserError: data missing or too few; a protocol that does not hold (`check_training`); a checkpoint of another
+            network; a loss that is not finite.
         RunStoppedError: a signal asked it to stop; the checkpoint is written.
     """
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
@@ -261,12 +297,16 @@ def compile_network(network: nn.Module) -> None:
 
 
 def validate(state: TrainingState, front_end: FrontEnd, device: torch.device) -> dict[str, float]:
-    """The figures on the val part after the epoch under way; none where VAL_FREQ says so."""
+    """The figures after the epoch under way: on the val part and, where there are such, on the trials of the speakers
+    held out; none where VAL_FREQ says so."""
     cfg, done = state.cfg, state.epoch + 1
     if done % cfg.VAL_FREQ and done < cfg.TRAIN.END_EPOCH:
         return {}
-    corpus = state.corpus
-    return identify(state.network, front_end, corpus, corpus.rows("val"), corpus.speakers, device)
+    corpus, network = state.corpus, state.network
+    figures = identify(network, front_end, corpus, corpus.rows("val"), corpus.speakers, device)
+    if state.trials is not None:
+        figures |= verify(network, front_end, corpus, state.trials, device)
+    return figures
 
 
 def train_epoch(
@@ -287,7 +327,7 @@ def train_epoch(
         The epoch's mean train_loss, train_top1 in per cent, utterances_per_second.
     """
     model.train()
-    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    criterion = build_criterion(cfg)
     (meter,) = state.begin_epoch("train", device=device)
     epoch, steps = f"epoch {state.epoch + 1}", len(crops)
     batches = to_device(crops.epoch(state.epoch, state.batch), device)
@@ -330,30 +370,22 @@ def run_training(
         cfg, network, corpus, script=script, config_file=config_file, load_path=load_path, device=device
     )
     agree()  # best.pt is written
-    results = {"run_dir": str(run_dir), "parameters": count_parameters(network)}
-    results |= report_best(cfg, run_dir, corpus, device)
-    write_results(run_dir / "results.json", results)
+    report_best(cfg, run_dir, corpus, count_parameters(network), device)
     step = "identification" if corpus.sub_dir == "merged" else "verification"
     command = ["python", f"evaluate_{step}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
     get_logger().info(f"next: {shlex.join(command)}")
 
 
-def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, device: torch.device) -> dict[str, float]:
-    """The figures of the best epoch: on the val part, which chose it, and on the test part, where there is one."""
-    network, front_end, checkpoint, _ = load_system(cfg, str(run_dir), device)
-    results = {"epoch": checkpoint.best["epoch"], "val_top1": checkpoint.best["top1"]}
+def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, parameters: int, device: torch.device) -> None:
+    """Write and print the figures of the best epoch: those that chose it, and on the test part, where there is one."""
+    network, front_end, checkpoint, path = load_system(cfg, str(run_dir), device)
+    best = checkpoint.best
+    results = {"run_dir": str(run_dir), "parameters": parameters, "epoch": best["epoch"]}
+    results |= {f"val_{name}": best[name] for name in ("top1", "eer", "min_dcf") if name in best}
     test_rows = corpus.index.rows(corpus.sub_dir, "test")
     if len(test_rows):
         test = identify(network, front_end, corpus, test_rows, checkpoint.speakers, device)
         results |= {"top1": test["top1"], "top5": test["top5"], "utterances": len(test_rows)}
-    return results
-
-
-def write_results(path: Path, results: dict, *, keys: Sequence[str] = ()) -> None:
-    """Write results as JSON to a file, and `keys` of them (all, by default) on one line of standard output.
-
-    Only the main process does.
-    """
-    if is_main():
-        write_atomically(path, json.dumps(results, indent=2) + "\n")
-        print(json.dumps({key: results[key] for key in keys or results}))
+    protocol = check_training(corpus)
+    provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
+    write_results(run_dir / "results.json", results, provenance)

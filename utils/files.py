@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | str, keep_as: Path | None = None) -> None:
@@ -14,11 +16,18 @@ def write_atomically(path: Path, content: bytes | str, keep_as: Path | None = No
     Raises:
         OSError: it cannot be written; what was there is left as it was.
     """
+    with partial_file(path, keep_as) as file:
+        # Names on disk need not be valid Unicode; what Python read of them it writes back as it was.
+        file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path, keep_as: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write, which becomes `path` when the block ends, and is gone if it fails: see `write_atomically`."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         with open(partial, "wb") as file:
-            # Names on disk need not be valid Unicode; what Python read of them it writes back as it was.
-            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if keep_as is not None and path.exists():

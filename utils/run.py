@@ -1,7 +1,9 @@
 """A run of search.py, train.py or train_baseline.py: its state, its checkpoints, beginning it and going on with it."""
 
+import json
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from utils.checkpoint import (
     differing_code,
     find_checkpoint,
     generator_states,
+    identity_of,
     load_last,
     restore_generators,
     save_checkpoint,
@@ -33,7 +36,10 @@ from utils.errors import UserError
 from utils.files import write_atomically
 from utils.logger import RunLog
 from utils.meters import TrainingMeter
+from utils.protocol import check_training, hash_text
 from utils.runtime import create_run_dir
+
+PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
 
 
 def check_finite(loss: float, epoch: int, step: int) -> None:
@@ -54,10 +60,18 @@ def format_figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
+def _merit(figures: dict[str, float]) -> tuple[float, float]:
+    """What is larger for the better of two validations."""
+    if "eer" in figures:
+        return -figures["eer"], -figures["min_dcf"]
+    return figures["top1"], -figures["loss"]
+
+
 class TrainingState:
     """All that a run must save to go on later as if it had not stopped: see `Checkpoint`.
 
     Attributes:
+        protocol: the guard's account of the corpus; trials: among the speakers held out, None where there are none.
         epoch: epochs done; batch: iterations done of the epoch under way; step: iterations done in all.
         best: figures of the best epoch, empty before the first.
         notes: plain values that the epoch under way has to remember.
@@ -81,6 +95,9 @@ class TrainingState:
         self.script = script
         self.network = network
         self.corpus = corpus
+        self.protocol = check_training(corpus)
+        # A supernet is no embedding to verify by: searching has its own way to choose.
+        self.trials = None if script == "search" else corpus.validation_trials()
         self._front_end = front_end
         self._optimizers = optimizers
         self._code = code_fingerprints()  # now: files may be edited while the run goes on
@@ -88,8 +105,12 @@ class TrainingState:
         self._restored_meters: dict[str, Any] = {}
 
     def is_better(self, figures: dict[str, float]) -> bool:
-        """Whether these figures of the val part beat the best so far: a higher Top-1, or the same at a lower loss."""
-        return not self.best or (figures["top1"], -figures["loss"]) > (self.best["top1"], -self.best["loss"])
+        """Whether these figures of a validation beat the best so far.
+
+        A lower equal error rate of the speakers held out does, or the same at a lower cost; where none are held out, a
+        higher Top-1 of the val part, or the same at a lower loss.
+        """
+        return not self.best or _merit(figures) > _merit(self.best)
 
     def begin_epoch(self, *names: str, device: torch.device) -> list[TrainingMeter]:
         """The epoch's meters, by name; within an epoch that is gone on with, they go on too."""
@@ -150,8 +171,17 @@ class TrainingState:
             notes=self.notes,
             code=self._code,
             processes=processes(),
+            protocol=self.protocol_summary(),
         )
+        checkpoint = replace(checkpoint, identity=identity_of(checkpoint))
         save_checkpoint(checkpoint, path, path.with_name(PREVIOUS) if path.name == LAST else None)
+
+    def protocol_summary(self) -> dict[str, Any]:
+        """Who is trained on, chosen on and to be tested on, as plain values: see `Checkpoint`."""
+        return self.protocol.summary() | {
+            "validation_speakers": self.corpus.validation_speakers,
+            "validation_trials": "" if self.trials is None else hash_text(self.trials.text()),
+        }
 
     def restore(self, load_path: str) -> tuple[Path, list[str]]:
         """Go on from a run folder's last checkpoint; returns its file, and what the user should know of it.
@@ -224,13 +254,28 @@ def open_run(state: TrainingState, config_file: str, load_path: str | None) -> R
         warnings = []
         run_dir = broadcast(create_run_dir(state.cfg, state.script, config_file) if is_main() else None)
     log = RunLog(run_dir, state.epoch)
+    if is_main():
+        write_protocol(state, run_dir)
     shared = f", {processes()} processes" if processes() > 1 else ""
     count = f"{count_parameters(state.network):,} parameters, {len(state.corpus.speakers):,} speakers{shared}"
     within = f" and {state.batch} steps of the next" if state.batch else ""
     done = f"; {state.epoch} epochs{within} are done" if load_path else ""
     log.info(f"{count}; run in {run_dir}{done}")
-    for warning in warnings:
+    log.info(f"protocol: {state.protocol}")
+    for warning in [*warnings, *map(str, state.protocol.doubtful)]:
         log.warning(warning)
+    if state.corpus.sub_dir == "dev" and not state.corpus.validation_speakers:
+        log.warning(
+            f"none of the {len(state.corpus.speakers)} dev speakers are held out (DATASET.VAL_SPEAKERS): the best "
+            "epoch is chosen by Top-1 on other videos of the speakers trained on"
+        )
     if state.epoch >= state.cfg.TRAIN.END_EPOCH:
         log.info(f"nothing to do: {state.epoch} epochs are done and TRAIN.END_EPOCH is {state.cfg.TRAIN.END_EPOCH}")
     return log
+
+
+def write_protocol(state: TrainingState, run_dir: Path) -> None:
+    """protocol.json, and validation_trials.txt where speakers are held out."""
+    write_atomically(run_dir / PROTOCOL, json.dumps(state.protocol_summary(), indent=2) + "\n")
+    if state.trials is not None:
+        write_atomically(run_dir / VALIDATION_TRIALS, state.trials.text())

@@ -23,7 +23,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from data_objects.voxceleb import Trial
+    from data_objects.voxceleb import TrialList
 
 SUMMARY = "what VoxCeleb1's size takes in time and memory, without its files"
 BATCH_SIZE, FRAMES, DIMENSIONS = 96, 300, 2048  # of a batch, a crop and an embedding (128 channels), as in the paper
@@ -119,7 +119,7 @@ def measure(case: dict) -> dict:
     take("classes", lambda: loaded.index.labels(loaded.speakers))
     batch = take("first_batch", lambda: next(iter(loaded.crops("train").batches)))
     trials = take("trials", lambda: read_trials(loaded.data_dir / TRIALS))
-    used = len({utterance for trial in trials for utterance in trial[1:]})
+    used = len(trials.utterances)
     embeddings = np.random.default_rng(0).standard_normal((used, DIMENSIONS), dtype=np.float32)
     rates = take("scores", lambda: score(trials, embeddings))
     return {
@@ -137,19 +137,12 @@ def measure(case: dict) -> dict:
     }
 
 
-def score(trials: "list[Trial]", embeddings: "np.ndarray") -> tuple[float, float]:
+def score(trials: "TrialList", embeddings: "np.ndarray") -> tuple[float, float]:
     """EER and minDCF of the trials; utterance number n, by name, has row n of embeddings (M, D)."""
-    import numpy as np
-
     from utils.metrics import cosine_scores, equal_error_rate, min_dcf
 
-    utterances = sorted({utterance for trial in trials for utterance in trial[1:]})
-    place = {utterance: number for number, utterance in enumerate(utterances)}
-    enrolment, test = (
-        np.array([place[utterance] for utterance in side]) for side in list(zip(*trials, strict=True))[1:]
-    )
-    scores, labels = cosine_scores(embeddings, enrolment, test), np.array([trial.label for trial in trials])
-    return equal_error_rate(scores, labels), min_dcf(scores, labels)
+    scores = cosine_scores(embeddings, trials.enrolment, trials.test)
+    return equal_error_rate(scores, trials.labels), min_dcf(scores, trials.labels)
 
 
 def print_table(report: dict) -> None:

@@ -1,0 +1,300 @@
+"""Augmentation of training crops: another speed, reverberation, added noise, in this order.
+
+As in the recipes that follow Snyder et al., X-vectors, ICASSP 2018, section 3.3 (noise and reverberation), and Ko et
+al., Audio augmentation for speech recognition, Interspeech 2015 (speed). The recordings are the user's: MUSAN (OpenSLR
+17) and the room impulse responses of OpenSLR 28 fit as they come. A generator of the crop's own decides everything, so
+what a crop becomes depends on nothing but seed, epoch and row; and on the recordings, in the order of their names.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+from data_objects.audio import SAMPLE_RATE, AudioError, read_audio
+from data_objects.frontend import CONTEXT, HOP, span
+from data_objects.voxceleb import AUDIO_SUFFIXES
+from utils.errors import UserError
+from utils.logger import get_logger
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+PEAK = 32_767  # of a crop that is brought back to 16 bits
+SLOWEST, FASTEST = 0.5, 2.0
+MARGIN = 20  # samples at either end of a resampled crop that the filter's ends may reach
+
+
+class Augmentation:
+    """What is done to training crops.
+
+    Args:
+        noises: files of noise to add; none: no noise is added.
+        responses: files of room impulse responses; none: nothing is reverberated.
+        speeds: factors; none: the speed stays. The speaker stays the same class, too: some recipes make another one of
+            every speed.
+        probability: of each of the three, drawn by itself.
+        decibels: the least and the greatest ratio of speech to noise, evenly drawn in between.
+    """
+
+    def __init__(
+        self,
+        noises: Sequence[Path] = (),
+        responses: Sequence[Path] = (),
+        speeds: Sequence[Fraction] = (),
+        probability: float = 1.0,
+        decibels: tuple[float, float] = (0.0, 15.0),
+    ) -> None:
+        self.noises = noises
+        self.responses = responses
+        self.speeds = speeds
+        self.probability = probability
+        self.decibels = decibels
+
+    def draw_speed(self, generator: np.random.Generator) -> Fraction:
+        """The factor of a crop's speed; 1 leaves it."""
+        if not self._is_drawn(self.speeds, generator):
+            return Fraction(1)
+        return self.speeds[generator.integers(len(self.speeds))]
+
+    def apply(
+        self, samples: np.ndarray, gain: np.float32, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.float32]:
+        """Reverberate a crop and add noise, each where it is drawn.
+
+        Args:
+            samples: (N,), 16-bit values as in a file; fractions of them after another speed.
+            gain: the level gain of the utterance.
+
+        Returns:
+            Samples (N,) int16 and their gain, which makes up for what brought them to the range of 16 bits.
+
+        Raises:
+            UserError: a recording cannot be used.
+        """
+        changed = samples
+        if self._is_drawn(self.responses, generator):
+            changed = reverberate(changed, read_response(_choose(self.responses, generator)))
+        if self._is_drawn(self.noises, generator):
+            noise = read_noise(_choose(self.noises, generator), len(changed), generator)
+            changed = add_noise(changed, noise, generator.uniform(*self.decibels))
+        return (samples, gain) if changed.dtype == np.int16 else quantise(changed, gain)
+
+    def _is_drawn(self, choices: Sequence[object], generator: np.random.Generator) -> bool:
+        return len(choices) > 0 and generator.random() < self.probability
+
+
+def _choose(paths: Sequence[Path], generator: np.random.Generator) -> Path:
+    return paths[generator.integers(len(paths))]
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# What is done to samples
+# ------------------------------------------------------------------------------------------------------------------
+def frames_needed(frames: int, speed: Fraction) -> int:
+    """Frames to read, so that `frames` are left at this speed, and what resampling spoils at the ends besides."""
+    return math.ceil((span(frames) * speed + 2 * MARGIN - 2 * CONTEXT) / HOP) + 1
+
+
+def change_speed(samples: np.ndarray, speed: Fraction, frames: int) -> np.ndarray:
+    """The middle of samples (span(frames_needed(frames, speed)),), resampled: (span(frames),) float64.
+
+    Pitch and formants move with the speed, as on a tape.
+    """
+    from scipy.signal import resample_poly  # slow to import, and seldom needed
+
+    resampled = resample_poly(samples.astype(np.float64), speed.denominator, speed.numerator)
+    begin = (len(resampled) - span(frames)) // 2
+    return resampled[begin : begin + span(frames)]
+
+
+def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Samples (N,) as heard in a room: (N,) float64, neither delayed nor louder.
+
+    Args:
+        response: (M,) the room's; its peak, the direct path, stays in its place, and the energy of the samples is kept.
+    """
+    from scipy.signal import oaconvolve
+
+    direct = int(np.abs(response).argmax())
+    response = response[: direct + len(samples)].astype(np.float64)  # the rest is heard after the crop
+    heard = oaconvolve(samples.astype(np.float64), response)[direct : direct + len(samples)]
+    before, after = _energy(samples), _energy(heard)
+    return heard * math.sqrt(before / after) if after > 0 else heard
+
+
+def add_noise(samples: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
+    """Samples (N,) and noise (N,) together, (N,) float64, the noise so many decibels below the samples.
+
+    Silence has no level that noise could be below: nothing is added to it, and silent noise adds nothing.
+    """
+    speech, disturbance = _energy(samples), _energy(noise)
+    if disturbance == 0:
+        return samples.astype(np.float64)
+    return samples + noise.astype(np.float64) * math.sqrt(speech / disturbance / 10 ** (decibels / 10))
+
+
+def quantise(samples: np.ndarray, gain: np.float32) -> tuple[np.ndarray, np.float32]:
+    """Samples (N,), of whatever size, as int16 whose peak is full scale, and the gain that they then need."""
+    peak = np.abs(samples).max()
+    if peak == 0:
+        return np.zeros(len(samples), np.int16), gain
+    return np.rint(samples * (PEAK / peak)).astype(np.int16), np.float32(gain * peak / PEAK)
+
+
+def _energy(samples: np.ndarray) -> float:
+    return float(np.square(samples, dtype=np.float64).sum())
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Recordings
+# ------------------------------------------------------------------------------------------------------------------
+def read_noise(path: Path, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Samples (count,) at 16 kHz from a random place of a recording, over and over where it is shorter.
+
+    Of several channels, the first.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    samples = _read(path, count, generator)
+    return np.resize(samples, count)
+
+
+def read_response(path: Path) -> np.ndarray:
+    """A whole room impulse response (M,) at 16 kHz. Of several channels, the first.
+
+    Raises:
+        UserError: it cannot be read, or is silent.
+    """
+    samples = _read(path)
+    if not samples.any():
+        raise _unusable(path, "it is silent")
+    return samples
+
+
+def _read(path: Path, count: int | None = None, generator: np.random.Generator | None = None) -> np.ndarray:
+    """All of a recording, or `count` samples from a place that the generator draws; fewer where it is shorter."""
+    try:
+        samples = _read_part(path, count, generator)
+    except (soundfile.LibsndfileError, OSError, AudioError) as error:
+        raise _unusable(path, getattr(error, "error_string", error)) from error
+    if not np.isfinite(samples).all():
+        raise _unusable(path, "NaN or infinite samples")
+    if len(samples) == 0:
+        raise _unusable(path, "no samples")
+    return samples
+
+
+def _read_part(path: Path, count: int | None, generator: np.random.Generator | None) -> np.ndarray:
+    if path.suffix.lower() not in (".wav", ".flac", ".ogg"):  # soundfile may not know it, or not seek in it
+        samples = read_audio(path)[0]
+        begin = _draw_begin(len(samples), count, generator)
+        return samples[begin : begin + (count or len(samples))]
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        wanted = file.frames if count is None else math.ceil(count * rate / SAMPLE_RATE)
+        file.seek(_draw_begin(file.frames, wanted, generator))
+        samples = file.read(wanted, dtype="float32", always_2d=True)[:, 0]
+    return samples if rate == SAMPLE_RATE else _resample(samples, rate)
+
+
+def _draw_begin(length: int, count: int | None, generator: np.random.Generator | None) -> int:
+    return 0 if generator is None else int(generator.integers(max(length - count, 0) + 1))
+
+
+def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    from scipy.signal import resample_poly
+
+    shared = math.gcd(SAMPLE_RATE, rate)
+    return resample_poly(samples, SAMPLE_RATE // shared, rate // shared) if len(samples) else samples
+
+
+def _unusable(path: Path, reason: object) -> UserError:
+    return UserError(
+        f"augmentation cannot use {path} ({reason}): repair it or take it out of the folder; a run goes on with "
+        "--load_path"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# By the settings
+# ------------------------------------------------------------------------------------------------------------------
+def build_augmentation(cfg: "CfgNode") -> Augmentation | None:
+    """What the section AUGMENT asks for; None where NOISE_DIR, RIR_DIR and SPEED are empty.
+
+    Raises:
+        UserError: a folder is missing or holds no audio; SPEED is not factors.
+    """
+    settings = cfg.AUGMENT
+    if not (settings.NOISE_DIR or settings.RIR_DIR or settings.SPEED):
+        return None
+    speeds = parse_speeds(settings.SPEED)
+    noises = find_recordings("NOISE_DIR", settings.NOISE_DIR) if settings.NOISE_DIR else []
+    responses = find_responses(settings.RIR_DIR) if settings.RIR_DIR else []
+    get_logger().info(
+        f"augmentation: {len(noises):,} noises, {len(responses):,} room impulse responses, {len(speeds)} speeds"
+    )
+    return Augmentation(noises, responses, speeds, settings.PROBABILITY, (settings.SNR_MIN, settings.SNR_MAX))
+
+
+def find_responses(folder: str) -> list[Path]:
+    """The room impulse responses of a folder: all recordings but those with `noise` in their file name.
+
+    OpenSLR 28 has such beside them, and speech convolved with minutes of noise is no speech.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = find_recordings("RIR_DIR", folder)
+    responses = [path for path in found if "noise" not in path.name.lower()]
+    if not responses:
+        raise UserError(
+            f"AUGMENT.RIR_DIR: {folder} holds nothing but noises, by their names; name another, or leave it empty"
+        )
+    if len(responses) < len(found):
+        left_out = len(found) - len(responses)
+        get_logger().info(f"AUGMENT.RIR_DIR: {left_out:,} recordings with `noise` in their name are left out")
+    return responses
+
+
+def find_recordings(key: str, folder: str) -> list[Path]:
+    """The audio files of the folder that AUGMENT's `key` names, at any depth, in the order of their names below it.
+
+    Raises:
+        UserError: there is no such folder, or no audio in it.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"AUGMENT.{key}: no such folder: {folder}; name one that holds audio, or leave it empty")
+    found = [
+        Path(place, name)
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(AUDIO_SUFFIXES)
+    ]
+    if not found:
+        raise UserError(
+            f"AUGMENT.{key}: no audio in {folder} ({', '.join(AUDIO_SUFFIXES)}); name a folder that holds some, or "
+            "leave it empty"
+        )
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def parse_speeds(text: str) -> list[Fraction]:
+    """The factors of AUGMENT.SPEED, with spaces or commas between them, each to the hundredth.
+
+    Raises:
+        UserError: something else, or factors too far from 1.
+    """
+    try:
+        speeds = [Fraction(word).limit_denominator(100) for word in text.replace(",", " ").split()]
+    except (ValueError, ZeroDivisionError):
+        speeds = [Fraction(0)]
+    if not all(SLOWEST <= speed <= FASTEST for speed in speeds):
+        raise UserError(f"AUGMENT.SPEED must be factors from {SLOWEST} to {FASTEST}, as in '0.9 1.1', not {text!r}")
+    return speeds

@@ -1,0 +1,143 @@
+"""Verification trials beyond the reading of a list: the lists that are known, and one for choosing an epoch by.
+
+The best epoch of a verification network must be chosen by verification, on speakers that it is neither trained nor
+tested on. VoxCeleb1 has no list for that, so one is made from a few of the `dev` speakers, who are then not trained on.
+"""
+
+import re
+from collections import defaultdict
+from itertools import combinations, product
+
+import numpy as np
+
+from data_objects.index import Index
+from data_objects.voxceleb import TrialList, speaker_of, video_of
+
+# Official lists by what their names come down to (see `identify_list`): what they are called, and how many trials.
+OFFICIAL = {
+    "veritest": ("Vox1-O", 37_720),
+    "veritest2": ("Vox1-O, cleaned", 37_611),
+    "listtestall": ("Vox1-E", 581_480),
+    "listtestall2": ("Vox1-E, cleaned", 579_818),
+    "listtesthard": ("Vox1-H", 552_536),
+    "listtesthard2": ("Vox1-H, cleaned", 550_894),
+}
+ALIASES = {"o": "veritest", "e": "listtestall", "h": "listtesthard"}  # vox1_O.txt, Vox1-E_cleaned.txt, ...
+
+MOST_VALIDATION_SPEAKERS = 40  # as many as VoxCeleb1's test speakers
+SHARE_OF_SPEAKERS = 4  # of fewer speakers, one in so many
+
+
+def identify_list(name: str, trials: int) -> tuple[str, str]:
+    """What a list's file name says that it is, and a warning where its number of trials says otherwise.
+
+    Args:
+        name: of the file, without folders.
+
+    Returns:
+        One of the names in OFFICIAL, empty where the file has no known name; and the warning, empty where there is
+        none.
+    """
+    stem = re.sub(r"[^a-z0-9]", "", name.lower().rpartition(".")[0] or name.lower())
+    alias = re.fullmatch(r"vox(?:celeb)?1([oeh])(original|o)?(clean(?:ed)?|2)?", stem)
+    if alias:
+        stem = ALIASES[alias[1]] + ("2" if alias[3] else "")
+    if stem not in OFFICIAL:
+        return "", ""
+    title, expected = OFFICIAL[stem]
+    if trials == expected:
+        return title, ""
+    return (
+        title,
+        f"{name} has the name of {title}, which has {expected:,} trials, but holds {trials:,}: it is not {title}",
+    )
+
+
+def choose_validation_speakers(index: Index, count: int, seed: int) -> list[str]:
+    """Speakers of `dev` to hold out, sorted: the best epoch is chosen by their trials.
+
+    Args:
+        count: how many; -1: 40, or a quarter of the speakers where that is fewer, or none where a quarter is one.
+        seed: draws them, among those with two utterances or more.
+
+    Raises:
+        ValueError: too few are left to train on, or have two utterances.
+    """
+    utterances = _utterances_by_speaker(index)
+    if count < 0:
+        count = min(MOST_VALIDATION_SPEAKERS, len(utterances) // SHARE_OF_SPEAKERS)
+        count = count if count > 1 else 0
+    candidates = sorted(speaker for speaker, names in utterances.items() if len(names) > 1)
+    if count > min(len(candidates), len(utterances) - 2):
+        raise ValueError(f"{len(utterances)} dev speakers, {len(candidates)} of them with two utterances or more")
+    order = np.random.default_rng((seed, len(candidates))).permutation(len(candidates))
+    return sorted(candidates[place] for place in order[:count])
+
+
+def _utterances_by_speaker(index: Index, speakers: list[str] | None = None) -> dict[str, list[str]]:
+    """The utterances in `dev`, train and val part, of its speakers, or of these."""
+    utterances: dict[str, list[str]] = defaultdict(list)
+    for part in ("train", "val"):
+        for row in index.rows("dev", part):
+            name = index.utterances[row]
+            if speakers is None or speaker_of(name) in speakers:
+                utterances[speaker_of(name)].append(name)
+    return {speaker: sorted(names) for speaker, names in sorted(utterances.items())}
+
+
+def build_validation_trials(index: Index, speakers: list[str], count: int, seed: int) -> TrialList:
+    """Trials among the utterances of held-out `dev` speakers: half of the same speaker, half of different ones.
+
+    Every speaker has about as many target trials, of two videos wherever there are two, so that a network is not
+    praised for knowing a recording by its channel. Non-target trials are of random speakers and utterances. None
+    occurs twice.
+
+    Args:
+        count: trials at most; fewer where there are not so many pairs.
+        seed: draws them.
+    """
+    utterances = _utterances_by_speaker(index, speakers)
+    generator = np.random.default_rng((seed, len(speakers), count))
+    targets = _draw_targets(utterances, count // 2, generator)
+    others = _draw_non_targets(utterances, len(targets), generator)
+    trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in others]
+    return TrialList.of(sorted(trials, key=lambda trial: (trial[1], trial[2])))
+
+
+def _draw_targets(
+    utterances: dict[str, list[str]], count: int, generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Pairs of utterances of one speaker, as evenly as the speakers have them."""
+    left = {speaker: _pairs_of_one(names, generator) for speaker, names in utterances.items()}
+    drawn: list[tuple[str, str]] = []
+    while len(drawn) < count and any(left.values()):
+        for pairs in left.values():
+            if pairs and len(drawn) < count:
+                drawn.append(pairs.pop())
+    return drawn
+
+
+def _pairs_of_one(names: list[str], generator: np.random.Generator) -> list[tuple[str, str]]:
+    """A speaker's pairs of utterances in random order: of two videos, if there are such."""
+    pairs = list(combinations(names, 2))
+    across = [pair for pair in pairs if video_of(pair[0]) != video_of(pair[1])]
+    pairs = across or pairs
+    return [pairs[place] for place in generator.permutation(len(pairs))]
+
+
+def _draw_non_targets(
+    utterances: dict[str, list[str]], count: int, generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Pairs of utterances of two speakers, each pair of speakers as likely as the others."""
+    speakers = list(utterances)
+    sizes = np.array([len(utterances[speaker]) for speaker in speakers])
+    every = sum(int(a) * int(b) for a, b in combinations(sizes, 2))
+    if every <= 4 * count:  # drawing until enough are new could take long
+        pairs = [pair for a, b in combinations(speakers, 2) for pair in product(utterances[a], utterances[b])]
+        return [pairs[place] for place in generator.permutation(every)[:count]]
+    drawn: dict[tuple[str, str], None] = {}
+    while len(drawn) < count:
+        first, second = np.sort(generator.choice(len(speakers), 2, replace=False))
+        places = generator.integers(sizes[[first, second]])
+        drawn[utterances[speakers[first]][places[0]], utterances[speakers[second]][places[1]]] = None
+    return list(drawn)

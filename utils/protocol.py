@@ -1,0 +1,271 @@
+"""The guard: who is trained on, chosen on and tested on, and what of it overlaps that must not.
+
+A protocol gives every role its utterances. `check_training` looks before a network is trained, and refuses what would
+make its results worthless; `describe_evaluation` looks before one is evaluated. Both name what they find, and what they
+find stands in every checkpoint and every result.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_objects.voxceleb import SUB_DIRS, speaker_of, video_of
+from utils.errors import UserError
+from utils.logger import get_logger
+
+if TYPE_CHECKING:
+    from data_objects.datasets import Corpus
+    from data_objects.index import Index
+    from utils.checkpoint import Checkpoint
+
+TRAIN, VAL, HELD_OUT, TEST = "trained on", "validated on", "held out", "tested on"
+NAMED = 3  # examples of an overlap that a message gives
+IDENTIFICATION, VERIFICATION = "identification", "verification"
+PURPOSE = {"merged": IDENTIFICATION, "dev": VERIFICATION}  # of a training, by sub-directory
+# What two roles must not share: a training is refused, an evaluation says so.
+FORBIDDEN = {
+    IDENTIFICATION: (("utterances", TRAIN, VAL), ("utterances", TRAIN, TEST), ("utterances", VAL, TEST)),
+    VERIFICATION: (
+        ("speakers", TRAIN, TEST),
+        ("speakers", HELD_OUT, TEST),
+        ("speakers", TRAIN, HELD_OUT),
+        ("utterances", TRAIN, VAL),
+    ),
+}
+# What they had better not share: it is warned of. Recordings are the same samples under two names.
+DOUBTFUL = {
+    IDENTIFICATION: tuple((kind, *pair) for kind in ("videos", "recordings") for pair in ((TRAIN, VAL), (TRAIN, TEST))),
+    VERIFICATION: (
+        ("videos", TRAIN, VAL),
+        ("utterances", TRAIN, TEST),
+        ("recordings", TRAIN, TEST),
+        ("recordings", HELD_OUT, TEST),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Role:
+    """What some utterances are used for."""
+
+    name: str
+    audio: Mapping[str, bytes]  # utterance -> a hash of its samples, empty where that is not known
+
+    @property
+    def utterances(self) -> set[str]:
+        return set(self.audio)
+
+    @cached_property
+    def speakers(self) -> set[str]:
+        return set(map(speaker_of, self.audio))
+
+    @cached_property
+    def videos(self) -> set[str]:
+        return set(map(video_of, self.audio))
+
+    def summary(self) -> dict[str, Any]:
+        """Its numbers of speakers and utterances, and a sha256 of the utterances' names."""
+        return {
+            "speakers": len(self.speakers),
+            "utterances": len(self.audio),
+            "sha256": hash_text("\n".join(sorted(self.audio))),
+        }
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two roles have in common."""
+
+    kind: str  # speakers, videos, utterances or recordings
+    first: str
+    second: str
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        examples = ", ".join(self.names[:NAMED]) + (", ..." if len(self.names) > NAMED else "")
+        what = f"{self.kind} are" if len(self.names) > 1 else f"{self.kind[:-1]} is"
+        return f"{len(self.names):,} {what} both {self.first} and {self.second} ({examples})"
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "kind": self.kind,
+            "between": [self.first, self.second],
+            "number": len(self.names),
+            "examples": list(self.names[:NAMED]),
+        }
+
+
+def hash_text(text: str) -> str:
+    """sha256 of a text; names on disk need not be valid Unicode."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def role_of_rows(name: str, index: "Index", rows: Iterable[int]) -> Role:
+    """The role of these rows of an index."""
+    return Role(name, {index.utterances[row]: bytes(index.audio[row]) for row in rows})
+
+
+def role_of_utterances(name: str, index: "Index", utterances: Iterable[str]) -> Role:
+    """The role of these utterances, which the index need not have."""
+    rows = {utterance: index.row_of(utterance) for utterance in utterances}
+    return Role(name, {name: b"" if row is None else bytes(index.audio[row]) for name, row in rows.items()})
+
+
+def find_overlaps(roles: Mapping[str, Role], pairs: Iterable[tuple[str, str, str]]) -> list[Overlap]:
+    """What the pairs (kind, role, other role) have in common; roles that there are not have nothing."""
+    found = []
+    for kind, first, second in pairs:
+        if first in roles and second in roles and (names := _common(roles[first], roles[second], kind)):
+            found.append(Overlap(kind, first, second, names))
+    return found
+
+
+def _common(first: Role, second: Role, kind: str) -> list[str]:
+    if kind != "recordings":
+        return sorted(getattr(first, kind) & getattr(second, kind))
+    name_of = {digest: name for name, digest in first.audio.items() if digest}
+    pairs = ((name_of[digest], name) for name, digest in second.audio.items() if digest in name_of)
+    return sorted(f"{own} = {other}" for own, other in pairs if own != other)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Training
+# ------------------------------------------------------------------------------------------------------------------
+@dataclass
+class Protocol:
+    """Who takes which part in a training or an evaluation.
+
+    Attributes:
+        purpose: identification or verification: what must be apart depends on it.
+        roles: by name; HELD_OUT are the speakers that the best epoch of a verification network is chosen on.
+        forbidden, doubtful: the overlaps found.
+    """
+
+    purpose: str
+    roles: dict[str, Role]
+    forbidden: list[Overlap] = field(init=False)
+    doubtful: list[Overlap] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.forbidden = find_overlaps(self.roles, FORBIDDEN[self.purpose])
+        self.doubtful = find_overlaps(self.roles, DOUBTFUL[self.purpose])
+
+    @property
+    def is_speaker_disjoint(self) -> bool:
+        """Whether no speaker tested on was trained on or chosen on."""
+        return not find_overlaps(self.roles, [("speakers", TRAIN, TEST), ("speakers", HELD_OUT, TEST)])
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and results."""
+        return {
+            "purpose": self.purpose,
+            "roles": {name: role.summary() for name, role in self.roles.items()},
+            "overlap": [overlap.summary() for overlap in self.forbidden + self.doubtful],
+        }
+
+    def __str__(self) -> str:
+        parts = (f"{name} {len(role.speakers):,} / {len(role.audio):,}" for name, role in self.roles.items())
+        found = "; ".join(map(str, self.forbidden + self.doubtful)) or "no overlap that matters"
+        return f"speakers / utterances: {', '.join(parts)}; {found}"
+
+
+def _roles_of_network(
+    index: "Index", sub_dir: str, speakers: Iterable[str], held_out: Iterable[str]
+) -> dict[str, Role]:
+    """What of an index a network with these classes, and these speakers held out, is trained and chosen on."""
+    trained, chosen = (np.isin(index.labels(sorted(names)), -1, invert=True) for names in (speakers, held_out))
+    roles = {
+        name: role_of_rows(name, index, (row for row in index.rows(sub_dir, part) if trained[row]))
+        for name, part in ((TRAIN, "train"), (VAL, "val"))
+    }
+    if chosen.any():
+        roles[HELD_OUT] = role_of_rows(HELD_OUT, index, np.flatnonzero(chosen))
+    return roles
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Training
+# ------------------------------------------------------------------------------------------------------------------
+def check_training(corpus: "Corpus") -> Protocol:
+    """The protocol of a training, if it holds.
+
+    For verification, tested on are the speakers outside `dev` and the trials of DATA_DIR's veri_test.txt.
+
+    Raises:
+        UserError: it does not: what must be apart is not, by name.
+    """
+    roles = _roles_of_network(corpus.index, corpus.sub_dir, corpus.speakers, corpus.validation_speakers)
+    protocol = Protocol(PURPOSE[corpus.sub_dir], roles | {TEST: _test_role(corpus)})
+    if protocol.forbidden:
+        remedy = (
+            "mend iden_split.txt"
+            if protocol.purpose == IDENTIFICATION
+            else "say Set test of them in vox1_meta.csv, or take them out of veri_test.txt"
+        )
+        raise UserError(
+            f"SUB_DIR {corpus.sub_dir} of {corpus.data_dir} is no sound protocol: "
+            f"{'; '.join(map(str, protocol.forbidden))}: {remedy}, and run data_preprocess.py again"
+        )
+    return protocol
+
+
+def _test_role(corpus: "Corpus") -> Role:
+    index = corpus.index
+    if corpus.sub_dir == "merged":
+        return role_of_rows(TEST, index, index.rows("merged", "test"))
+    test_trials = corpus.test_trials()
+    of_trials = role_of_utterances(TEST, index, test_trials.utterances if test_trials is not None else ())
+    return Role(TEST, {**role_of_rows(TEST, index, index.rows("dev", "")).audio, **of_trials.audio})
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Evaluation
+# ------------------------------------------------------------------------------------------------------------------
+def check_index(checkpoint: "Checkpoint", index: "Index", path: Path, allow_change: bool) -> None:
+    """Refuse another index than the one that a network was trained with.
+
+    Raises:
+        UserError: it is another, and `allow_change` does not say that it may be.
+    """
+    if checkpoint.index == index.fingerprint:
+        return
+    message = (
+        f"{path} was trained with another index (sha256 {checkpoint.index[:12]}) than {index.feature_dir} holds now "
+        f"({index.fingerprint[:12]})"
+    )
+    if not allow_change:
+        raise UserError(
+            f"{message}: evaluate with the index of the training, or give --allow_index_change if you know why it "
+            "changed"
+        )
+    get_logger().warning(f"WARNING: {message}: what it was trained on is looked up in the index of now")
+
+
+def evaluation_protocol(checkpoint: "Checkpoint", index: "Index", purpose: str, tested: Role) -> Protocol:
+    """The protocol of evaluating a network on some utterances.
+
+    What it was trained on is looked up in the index; `is_training_known` says whether it can be.
+    """
+    held_out = checkpoint.protocol.get("validation_speakers", ())
+    roles = _roles_of_network(index, checkpoint.sub_dir, checkpoint.speakers, held_out)
+    return Protocol(purpose, roles | {TEST: tested})
+
+
+def count_common(protocol: Protocol, kind: str, first: str, second: str) -> int:
+    """How many speakers, videos, utterances or recordings two roles have in common."""
+    return sum(len(overlap.names) for overlap in find_overlaps(protocol.roles, [(kind, first, second)]))
+
+
+def is_training_known(checkpoint: "Checkpoint", protocol: Protocol) -> bool:
+    """Whether the utterances trained on are in the index as they were then: by the hashes of their names."""
+    then = checkpoint.protocol.get("roles", {})
+    return all(name in then and protocol.roles[name].summary() == then[name] for name in (TRAIN, VAL))
+
+
+assert set(PURPOSE) == set(SUB_DIRS)

@@ -1,0 +1,207 @@
+"""What an evaluation by verification leaves: scores, skipped trials, calibration, a table, a report with pictures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from utils.evaluation_plots import confused_pairs, plot_confused_pairs, plot_det, plot_histograms, plot_reliability
+from utils.files import write_atomically
+from utils.provenance_report import (
+    REPORT,
+    Pictures,
+    breakdown_section,
+    format_estimate,
+    protocol_section,
+    provenance_section,
+)
+from utils.report import Section, Table, write_report
+from utils.results import Provenance, prepare_folder
+from utils.verification import EVEN, PRIORS, ListOfTrials, Verification, count_overlap
+
+SKIPPED, CALIBRATION = "skipped_trials.txt", "calibration.json"
+SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
+TABLE = ("eer", "min_dcf_0.01", "min_dcf_0.05", "act_dcf_0.01", "cllr", "min_cllr")  # figures of the console's table
+
+
+def score_file(evaluation: Verification, entry: ListOfTrials, system: str) -> str:
+    """The name of a file of scores: scores.txt, and where there are several lists or systems, theirs in it."""
+    of_list = f"-{entry.name}" if len(evaluation.lists) > 1 else ""
+    return f"scores{of_list}{'' if system == evaluation.systems[0] else f'-{system}'}.txt"
+
+
+def write_scores(folder: Path, evaluation: Verification) -> None:
+    """A file for every list and system: score, label, enrolment, test. An earlier evaluation's are removed."""
+    for file in folder.glob("scores*.txt"):
+        file.unlink()
+    for place, entry in enumerate(evaluation.lists):
+        for system in evaluation.systems:
+            scores = evaluation.scores[system][place].tolist()
+            lines = (
+                f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, entry.trials, strict=True)
+            )
+            write_atomically(folder / score_file(evaluation, entry, system), "".join(lines))
+
+
+def write_skipped(folder: Path, evaluation: Verification) -> None:
+    """skipped_trials.txt, where there are any; an earlier evaluation's is removed."""
+    text = "".join(entry.skipped.text() for entry in evaluation.lists)
+    if text:
+        write_atomically(folder / SKIPPED, text)
+    else:
+        (folder / SKIPPED).unlink(missing_ok=True)
+
+
+def write_calibrations(folder: Path, evaluation: Verification, provenance: Provenance) -> None:
+    """calibration.json: what turns scores into log likelihood ratios and decisions, for others to use.
+
+    Where there is no calibration, an earlier evaluation's is removed.
+    """
+    systems = {
+        system: calibration.as_dict()
+        | {"thresholds": {str(prior): calibration.threshold(prior) for prior in (EVEN, *PRIORS)}}
+        for system, calibration in evaluation.calibrations.items()
+        if calibration is not None
+    }
+    content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
+    if systems:
+        write_atomically(folder / CALIBRATION, json.dumps(content, indent=2) + "\n")
+    else:
+        (folder / CALIBRATION).unlink(missing_ok=True)
+
+
+def format_table(evaluation: Verification) -> str:
+    """The figures of every list and system, for the console; an interval behind what it is of."""
+    header = ("list", "system", "trials", "EER %", "minDCF 0.01", "minDCF 0.05", "actDCF 0.01", "Cllr", "min Cllr")
+    rows = [[*header, "speakers apart from training's"]]
+    for entry in evaluation.lists:
+        overlap, speakers = count_overlap(evaluation.protocols[entry.name]), len(entry.trials.speakers)
+        apart = (
+            "yes" if evaluation.protocols[entry.name].is_speaker_disjoint else f"NO: {overlap} of {speakers} are not"
+        )
+        for system, figures in evaluation.figures[entry.name].items():
+            cells = [format_figure(figures, name) for name in TABLE]
+            rows.append([entry.title, system, f"{len(entry.trials):,}", *cells, apart])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def format_figure(figures: Mapping[str, Any], name: str) -> str:
+    """A figure with its interval; a dash where there is none."""
+    return format_estimate(figures[name], figures.get("intervals", {}).get(name), 2 if name == "eer" else 3)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# The report
+# ------------------------------------------------------------------------------------------------------------------
+def write_report_page(
+    folder: Path, evaluation: Verification, results: Mapping[str, Any], provenance: Provenance
+) -> Path:
+    """report.html with every table and picture, and the pictures as files beside it; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [_summary_section(evaluation)]
+    for place, entry in enumerate(evaluation.lists):
+        sections += _sections_of_list(folder, evaluation, place, results["lists"][entry.name])
+    protocol = asdict(provenance)["protocol"]
+    sections += [_calibration_section(evaluation), protocol_section(protocol), provenance_section(provenance)]
+    names = ", ".join(entry.title for entry in evaluation.lists)
+    title = f"Verification on {names}"
+    write_report(folder / REPORT, title, warnings=_warnings(evaluation), sections=sections)
+    return folder / REPORT
+
+
+def _warnings(evaluation: Verification) -> list[str]:
+    """What keeps the figures from being what they seem."""
+    warnings = []
+    for entry in evaluation.lists:
+        protocol = evaluation.protocols[entry.name]
+        if not protocol.is_speaker_disjoint:
+            warnings.append(
+                f"{entry.title}: {count_overlap(protocol)} of its {len(entry.trials.speakers)} speakers were trained "
+                "on or chosen on. The figures are not speaker-disjoint: they say how well the network knows these "
+                "people, not how well it tells strangers apart."
+            )
+        if len(entry.skipped):
+            warnings.append(
+                f"{entry.title}: {len(entry.skipped):,} of {len(entry.trials) + len(entry.skipped):,} trials were "
+                "skipped, because their utterances are not in the index: the figures are not those of the list."
+            )
+    return warnings
+
+
+def _summary_section(evaluation: Verification) -> Section:
+    header = ("list", "system", "speaker-disjoint", "trials", "speakers", "EER %", "minDCF 0.01", "minDCF 0.05")
+    more = ("list", "system", "actDCF 0.01", "actDCF 0.05", "Cllr", "min Cllr")
+    rows, calibrated = [], []
+    for entry in evaluation.lists:
+        disjoint = "yes" if evaluation.protocols[entry.name].is_speaker_disjoint else "NO"
+        for system, figures in evaluation.figures[entry.name].items():
+            cells = [format_figure(figures, name) for name in ("eer", "min_dcf_0.01", "min_dcf_0.05")]
+            counts = len(entry.trials), len(entry.trials.speakers)
+            rows.append((entry.title, SYSTEMS[system], disjoint, *counts, *cells))
+            names = ("act_dcf_0.01", "act_dcf_0.05", "cllr", "min_cllr")
+            calibrated.append((entry.title, SYSTEMS[system], *(format_figure(figures, name) for name in names)))
+    note = "In brackets: 95 % intervals by bootstrap over speakers. The EER is interpolated linearly on the ROC."
+    without = "A dash: the scores are not calibrated, and a cosine is no likelihood ratio."
+    tables = [
+        Table("How well the scores tell speakers apart", header, rows, note),
+        Table("How well they are calibrated", more, calibrated, without),
+    ]
+    return Section(
+        "Figures", "Detection costs are normalised, with costs of 1 for either error; Cllr is in bits.", tables
+    )
+
+
+def _sections_of_list(folder: Path, evaluation: Verification, place: int, results: Mapping[str, Any]) -> list[Section]:
+    """Pictures and breakdowns of one list."""
+    entry = evaluation.lists[place]
+    picture = Pictures(folder if len(evaluation.lists) == 1 else prepare_folder(folder / entry.name))
+    trials, labels = entry.trials, entry.trials.labels
+    systems = {SYSTEMS[system]: (evaluation.scores[system][place], labels) for system in evaluation.systems}
+    pictures = [picture("det", plot_det(systems, PRIORS), f"DET curves on {entry.title}.")]
+    head = evaluation.systems[0]
+    scores, calibration = evaluation.scores[head][place], evaluation.calibrations[head]
+    threshold = results["systems"][head]["eer_threshold"] if calibration is None else calibration.threshold(EVEN)
+    meaning = "the threshold of the EER" if calibration is None else "where same and different are as likely"
+    histogram = plot_histograms(scores, labels, threshold, f"score ({SYSTEMS[head]})")
+    pictures.append(picture("scores", histogram, f"Scores by {SYSTEMS[head]}; the line is {meaning}."))
+    if calibration is not None:
+        reliability = plot_reliability(calibration.llrs(scores), labels)
+        caption = f"Calibration of {SYSTEMS[head]}: what the scores promise against what is true, at even priors."
+        pictures.append(picture("reliability", reliability, caption))
+    pairs = confused_pairs(scores, labels, trials.speaker_pairs, trials.speakers, threshold)
+    caption = f"Who is taken for whom, at the same threshold ({threshold:.3f})."
+    pictures.append(picture("confusion", plot_confused_pairs(pairs), caption))
+    overall = results["systems"][head]["eer"]
+    breakdowns = breakdown_section(results["breakdowns"], "eer", "EER", overall, picture)
+    text = (
+        f"Of the trials by {SYSTEMS[head]}. By gender and nationality: trials both of whose speakers are of the group; "
+        "'of two': of two groups, which are never of one speaker. By length: of the shorter utterance."
+    )
+    named = replace(breakdowns, title=f"{entry.title}: breakdowns", text=text)
+    return [Section(f"{entry.title}: pictures", "", [], pictures), named]
+
+
+def _calibration_section(evaluation: Verification) -> Section:
+    rows = [
+        (
+            SYSTEMS[system],
+            f"{own.scale:.4f}",
+            f"{own.offset:.4f}",
+            *(f"{own.threshold(p):.4f}" for p in (EVEN, *PRIORS)),
+        )
+        for system, own in evaluation.calibrations.items()
+        if own is not None
+    ]
+    header = ("system", "scale", "offset", *(f"threshold at prior {prior}" for prior in (EVEN, *PRIORS)))
+    text = (
+        "Logistic regression on the validation trials of the speakers held out: log likelihood ratio = scale · score + "
+        "offset (natural logarithm). Decide 'same' where the score is at or above the threshold of the prior "
+        "probability that it is. calibration.json holds the same."
+        if rows
+        else "There is none: the network has no held-out speakers to fit one on, or EVAL.CALIBRATION is off."
+    )
+    return Section("Calibration", text, [Table("Score to log likelihood ratio", header, rows)] if rows else [])
