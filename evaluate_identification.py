@@ -99,6 +99,7 @@ def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None
 
     tested = guard.role_of_rows(guard.TEST, corpus.index, identification.rows)
     protocol = guard.evaluation_protocol(checkpoint, corpus.index, guard.IDENTIFICATION, tested)
+    get_logger().info(str(protocol))
     for overlap in protocol.forbidden + protocol.doubtful:
         get_logger().warning(f"WARNING: {overlap}")
     meta = corpus.data_dir / META

@@ -16,6 +16,7 @@ from utils.protocol import (
     FORBIDDEN,
     HELD_OUT,
     IDENTIFICATION,
+    PRETRAINED,
     TEST,
     TRAIN,
     VAL,
@@ -182,6 +183,17 @@ def test_video_in_two_parts(corpus: Path) -> None:
     assert str(found) == "1 video is both trained on and tested on (id10005/three)"
 
 
+def test_network_that_knew_the_test_speakers(corpus: Path) -> None:
+    """Training goes on from a network that was trained on everybody."""
+    data = open_corpus(corpus, "dev", VAL_SPEAKERS=2)
+    with pytest.raises(UserError, match=rf"1 speaker is both pretrained on and tested on \({TESTED[0]}\).*PRETRAINED"):
+        check_training(data, [data.speakers[0], TESTED[0]])
+    with pytest.raises(UserError, match="1 speaker is both pretrained on and held out"):
+        check_training(data, [data.validation_speakers[0]])
+    assert not check_training(data, [*data.speakers, "id99999"]).forbidden
+    assert not check_training(open_corpus(corpus, "merged"), DEV + TESTED).forbidden
+
+
 def test_speakers_held_out_and_trained_on() -> None:
     """The rule itself, since no setting can bring it about."""
     roles = {name: Role(name, {"id10001/a/00001.wav": b""}) for name in (TRAIN, HELD_OUT)}
@@ -195,7 +207,7 @@ def test_every_forbidden_overlap_is_found(purpose: str) -> None:
     for kind, first, second in FORBIDDEN[purpose]:
         roles = {
             name: Role(name, {f"id1000{number}/a/00001.wav": b""})
-            for number, name in enumerate((TRAIN, VAL, HELD_OUT, TEST))
+            for number, name in enumerate((TRAIN, VAL, HELD_OUT, PRETRAINED, TEST))
         }
         assert find_overlaps(roles, FORBIDDEN[purpose]) == []
         shared = f"{next(iter(roles[first].speakers))}/{'b' if kind == 'speakers' else 'a'}/00001.wav"

@@ -340,6 +340,26 @@ def test_best_epoch_is_chosen_on_speakers_held_out(trained_apart: Path) -> None:
     }
 
 
+def test_pretrained_on_the_test_speakers(
+    toy: Path, trained: tuple[dict, Path], trained_apart: Path, tmp_path: Path
+) -> None:
+    """A network for verification must not be started from one that knows the test speakers, or those held out."""
+    genotype = load_checkpoint(trained[1] / "best.pt", ("train",)).architecture["genotype"]
+    settings = {"DATASET__DATA_DIR": toy, "DATASET__SUB_DIR": "dev", "OUT_DIR": tmp_path}
+    arguments = ("--cfg", SCRATCH, "--text_arch", genotype)
+    outcome = call_script("train.py", *arguments, *options(MODEL__PRETRAINED=trained[1], **settings))
+    assert outcome.status == 2
+    assert "2 speakers are both pretrained on and tested on (id10005, id10006)" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+    arguments = ("--cfg", SCRATCH, "--text_arch", GENOTYPE)
+    other_seed = options(MODEL__PRETRAINED=trained_apart, DATASET__VAL_SPEAKERS=0, **settings)
+    outcome = call_script("train.py", *arguments, *other_seed)
+    assert outcome.status == 0, outcome.stderr
+    (run_dir,) = (tmp_path / "train").iterdir()
+    pretrained = load_checkpoint(run_dir / "last.pt", ("train",)).protocol["pretrained_speakers"]
+    assert pretrained == ["id10001", "id10002", "id10003", "id10004"]  # of both: trained on and chosen on
+
+
 def test_systems_and_calibration(toy: Path, trained_apart: Path, tmp_path: Path) -> None:
     """Several ways to score; thresholds that turn scores into decisions, from the trials of the speakers held out."""
     arguments = ("--cfg", trained_apart / "config.yaml", "--load_path", trained_apart, "--out_dir", tmp_path)

@@ -51,7 +51,8 @@ class Checkpoint:
         meters, notes: of the epoch under way: see `TrainingState`.
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
         protocol: plain values: who was trained on, chosen on and to be tested on (`utils.protocol.Protocol.summary`),
-            the validation_speakers, and the sha256 of their validation_trials.
+            the validation_speakers, and the sha256 of their validation_trials; the pretrained_speakers, which the
+            network that it was started from had learnt from.
         identity: see `identity_of`.
     """
 
@@ -307,6 +308,23 @@ def restore_generators(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def speakers_seen(path: str) -> list[str]:
+    """The speakers that the network in a file of MODEL.PRETRAINED has learnt from, sorted, as far as the file says.
+
+    Those it was trained on or chosen on, and those that it was itself started from; none of a file that is no
+    checkpoint of ours, or that there is not.
+    """
+    try:
+        content = _read_tensors(find_checkpoint(path, BEST, "MODEL.PRETRAINED")) if path else {}
+    except UserError:
+        return []
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return []
+    protocol = content.get("protocol", {})
+    lists = content["speakers"], *(protocol.get(key, []) for key in ("validation_speakers", "pretrained_speakers"))
+    return sorted(set().union(*lists))
 
 
 def load_pretrained(network: nn.Module, path: str) -> None:

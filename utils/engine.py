@@ -386,6 +386,6 @@ def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, parameters: int, de
     if len(test_rows):
         test = identify(network, front_end, corpus, test_rows, checkpoint.speakers, device)
         results |= {"top1": test["top1"], "top5": test["top5"], "utterances": len(test_rows)}
-    protocol = check_training(corpus)
+    protocol = check_training(corpus, checkpoint.protocol.get("pretrained_speakers", ()))
     provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
     write_results(run_dir / "results.json", results, provenance)

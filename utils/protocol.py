@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from utils.checkpoint import Checkpoint
 
 TRAIN, VAL, HELD_OUT, TEST = "trained on", "validated on", "held out", "tested on"
+PRETRAINED = "pretrained on"  # all of the speakers that the network of MODEL.PRETRAINED had learnt from
 NAMED = 3  # examples of an overlap that a message gives
 IDENTIFICATION, VERIFICATION = "identification", "verification"
 PURPOSE = {"merged": IDENTIFICATION, "dev": VERIFICATION}  # of a training, by sub-directory
@@ -34,6 +35,8 @@ FORBIDDEN = {
         ("speakers", TRAIN, TEST),
         ("speakers", HELD_OUT, TEST),
         ("speakers", TRAIN, HELD_OUT),
+        ("speakers", PRETRAINED, TEST),
+        ("speakers", PRETRAINED, HELD_OUT),
         ("utterances", TRAIN, VAL),
     ),
 }
@@ -158,8 +161,8 @@ class Protocol:
 
     @property
     def is_speaker_disjoint(self) -> bool:
-        """Whether no speaker tested on was trained on or chosen on."""
-        return not find_overlaps(self.roles, [("speakers", TRAIN, TEST), ("speakers", HELD_OUT, TEST)])
+        """Whether no speaker tested on was trained on, pretrained on or chosen on."""
+        return not find_overlaps(self.roles, [("speakers", role, TEST) for role in (TRAIN, PRETRAINED, HELD_OUT)])
 
     def summary(self) -> dict[str, Any]:
         """Plain values, for checkpoints and results."""
@@ -176,43 +179,55 @@ class Protocol:
 
 
 def _roles_of_network(
-    index: "Index", sub_dir: str, speakers: Iterable[str], held_out: Iterable[str]
+    index: "Index", sub_dir: str, speakers: Iterable[str], held_out: Iterable[str], pretrained: Iterable[str]
 ) -> dict[str, Role]:
-    """What of an index a network with these classes, and these speakers held out, is trained and chosen on."""
-    trained, chosen = (np.isin(index.labels(sorted(names)), -1, invert=True) for names in (speakers, held_out))
+    """What of an index a network with these classes was trained and chosen on, given the speakers held out, and those
+    that it had learnt from before."""
     roles = {
-        name: role_of_rows(name, index, (row for row in index.rows(sub_dir, part) if trained[row]))
+        name: role_of_rows(name, index, _rows_of(index, index.rows(sub_dir, part), speakers))
         for name, part in ((TRAIN, "train"), (VAL, "val"))
     }
-    if chosen.any():
-        roles[HELD_OUT] = role_of_rows(HELD_OUT, index, np.flatnonzero(chosen))
+    for name, chosen in ((HELD_OUT, held_out), (PRETRAINED, pretrained)):
+        role = role_of_rows(name, index, _rows_of(index, np.arange(len(index)), chosen))
+        roles |= {name: role} if role.audio else {}
     return roles
+
+
+def _rows_of(index: "Index", rows: np.ndarray, speakers: Iterable[str]) -> np.ndarray:
+    """Those of the rows that are of some speakers."""
+    return rows[index.labels(sorted(speakers))[rows] >= 0]
 
 
 # ------------------------------------------------------------------------------------------------------------------
 # Training
 # ------------------------------------------------------------------------------------------------------------------
-def check_training(corpus: "Corpus") -> Protocol:
+def check_training(corpus: "Corpus", pretrained: Iterable[str] = ()) -> Protocol:
     """The protocol of a training, if it holds.
 
     For verification, tested on are the speakers outside `dev` and the trials of DATA_DIR's veri_test.txt.
 
+    Args:
+        pretrained: speakers that the network had learnt from before: `utils.checkpoint.speakers_seen`.
+
     Raises:
         UserError: it does not: what must be apart is not, by name.
     """
-    roles = _roles_of_network(corpus.index, corpus.sub_dir, corpus.speakers, corpus.validation_speakers)
+    roles = _roles_of_network(corpus.index, corpus.sub_dir, corpus.speakers, corpus.validation_speakers, pretrained)
     protocol = Protocol(PURPOSE[corpus.sub_dir], roles | {TEST: _test_role(corpus)})
     if protocol.forbidden:
-        remedy = (
-            "mend iden_split.txt"
-            if protocol.purpose == IDENTIFICATION
-            else "say Set test of them in vox1_meta.csv, or take them out of veri_test.txt"
-        )
         raise UserError(
             f"SUB_DIR {corpus.sub_dir} of {corpus.data_dir} is no sound protocol: "
-            f"{'; '.join(map(str, protocol.forbidden))}: {remedy}, and run data_preprocess.py again"
+            f"{'; '.join(map(str, protocol.forbidden))}: {_remedy(protocol)}"
         )
     return protocol
+
+
+def _remedy(protocol: Protocol) -> str:
+    if any(PRETRAINED in (overlap.first, overlap.second) for overlap in protocol.forbidden):
+        return "start from another network (MODEL.PRETRAINED), or from none"
+    if protocol.purpose == IDENTIFICATION:
+        return "mend iden_split.txt and run data_preprocess.py again"
+    return "say Set test of them in vox1_meta.csv, or take them out of veri_test.txt, and run data_preprocess.py again"
 
 
 def _test_role(corpus: "Corpus") -> Role:
@@ -252,8 +267,8 @@ def evaluation_protocol(checkpoint: "Checkpoint", index: "Index", purpose: str, 
 
     What it was trained on is looked up in the index; `is_training_known` says whether it can be.
     """
-    held_out = checkpoint.protocol.get("validation_speakers", ())
-    roles = _roles_of_network(index, checkpoint.sub_dir, checkpoint.speakers, held_out)
+    held_out, pretrained = (checkpoint.protocol.get(key, ()) for key in ("validation_speakers", "pretrained_speakers"))
+    roles = _roles_of_network(index, checkpoint.sub_dir, checkpoint.speakers, held_out, pretrained)
     return Protocol(purpose, roles | {TEST: tested})
 
 

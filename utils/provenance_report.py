@@ -40,7 +40,8 @@ def protocol_section(protocol: Mapping[str, Any]) -> Section:
             for name, role in protocol["roles"].items()
         ],
         note="Validated on: other recordings of the speakers trained on. Held out: speakers whose trials chose the "
-        "best epoch, and calibrated the scores; they were not trained on.",
+        "best epoch, and calibrated the scores; they were not trained on. Pretrained on: all utterances of the "
+        "speakers that the network of MODEL.PRETRAINED had learnt from.",
     )
     overlap = Table(
         "What overlaps",

@@ -30,6 +30,7 @@ from utils.checkpoint import (
     load_last,
     restore_generators,
     save_checkpoint,
+    speakers_seen,
 )
 from utils.distributed import agree, broadcast, is_main, launcher, processes
 from utils.errors import UserError
@@ -95,7 +96,8 @@ class TrainingState:
         self.script = script
         self.network = network
         self.corpus = corpus
-        self.protocol = check_training(corpus)
+        self.pretrained = speakers_seen(cfg.MODEL.PRETRAINED)
+        self.protocol = check_training(corpus, self.pretrained)
         # A supernet is no embedding to verify by: searching has its own way to choose.
         self.trials = None if script == "search" else corpus.validation_trials()
         self._front_end = front_end
@@ -180,6 +182,7 @@ class TrainingState:
         """Who is trained on, chosen on and to be tested on, as plain values: see `Checkpoint`."""
         return self.protocol.summary() | {
             "validation_speakers": self.corpus.validation_speakers,
+            "pretrained_speakers": self.pretrained,
             "validation_trials": "" if self.trials is None else hash_text(self.trials.text()),
         }
 
@@ -191,6 +194,8 @@ class TrainingState:
         """
         checkpoint, path = load_last(load_path, (self.script,))
         self._check(checkpoint, path)
+        self.pretrained = checkpoint.protocol.get("pretrained_speakers", [])  # the file may be gone
+        self.protocol = check_training(self.corpus, self.pretrained)
         self.network.load_state_dict(checkpoint.model)
         self._front_end.load_state_dict(checkpoint.front_end)
         for name, optimizer in self._optimizers.items():

@@ -453,9 +453,10 @@ def count_overlap(protocol: Protocol) -> int:
 
 
 def warn_of_overlap(lists: Iterable[ListOfTrials], protocols: Mapping[str, Protocol]) -> None:
-    """Say what keeps the figures from being what they seem."""
+    """Say who is trained on and tested on, and what keeps the figures from being what they seem."""
     for entry in lists:
         protocol = protocols[entry.name]
+        get_logger().info(f"{entry.file.name}: {protocol}")
         for overlap in protocol.forbidden + protocol.doubtful:
             get_logger().warning(f"WARNING: {entry.file.name}: {overlap}")
         if not protocol.is_speaker_disjoint:
