@@ -19,7 +19,7 @@ from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, random_genotype
 from tests.helpers import ROOT, Outcome, call_script, environment, options, run_script
 
 SCRIPT, RECIPE = "tools/compare_systems.py", "exps/mini/compare.yaml"
-SETTINGS = {"TRAIN__PRECISION": "fp32", "EVAL__BOOTSTRAP": 20}
+SETTINGS = {"TRAIN__PRECISION": "fp32", "TRAIN__LR": 0.01, "VAL_FREQ": 5, "EVAL__BOOTSTRAP": 20}
 SYSTEMS = ["resnet18", "network"]
 OF_A_SYSTEM = [
     "training merged",
@@ -246,7 +246,7 @@ def compare_only_network(out: Path, settings: list[str], scripts: Scripts) -> Ou
 @pytest.mark.parametrize(
     ("settings", "part"),
     [
-        ({"TRAIN__LR": 0.002}, "TRAIN.LR 0.001 (now 0.002)"),
+        ({"TRAIN__LR": 0.002}, "TRAIN.LR 0.01 (now 0.002)"),
         ({"VAL_FREQ": 1}, "VAL_FREQ 5 (now 1)"),
         ({"EVAL__BACKENDS": "snorm"}, "EVAL.BACKENDS cosine (now snorm)"),
         ({"MODEL__LAYERS": 4}, "MODEL.LAYERS 3 (now 4)"),
