@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import CHOICES, RANGES, default_config, flatten, load_config
+from config import CHOICES, RANGES, load_config
 from utils.cli import config_parser
 from utils.runtime import run_script
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from models.genotypes import Genotype
 
-TRAININGS, SETTINGS, RESULTS = "trainings.jsonl", "config.yaml", "comparison"
+TRAININGS, RESULTS = "trainings.jsonl", "comparison"
 PAPER = "paper"
 FIGURES = {"top1": "Top-1, %", "loss": "cross-entropy"}
 # What says nothing of the training of a genotype, besides what may differ when a run goes on (utils/checkpoint.py).
@@ -75,6 +75,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
     from data_objects.datasets import Corpus
+    from utils.comparison import open_folder
     from utils.errors import UserError
     from utils.files import write_atomically
     from utils.logger import get_logger
@@ -87,7 +88,7 @@ def main() -> None:
     if part == "val":
         get_logger().warning(f"WARNING: SUB_DIR {corpus.sub_dir} has no test part: the val part is evaluated instead")
     rows = corpus.rows(part)
-    folder = open_folder(cfg, args.cfg, args.out)
+    folder = open_folder(cfg, "compare_genotypes", args.cfg, args.out, TRAININGS, is_free)
     done = read_trainings(folder / TRAININGS, genotypes, corpus.index.fingerprint)
     train_missing(cfg, folder, genotypes, args.seeds, part, done)
     comparison = {"part": part, "utterances": len(rows)} | compare(genotypes, args.seeds, done)
@@ -123,60 +124,12 @@ def is_random(name: str) -> bool:
 # ------------------------------------------------------------------------------------------------------------------
 # The folder
 # ------------------------------------------------------------------------------------------------------------------
-def open_folder(cfg: "CfgNode", config_file: str, out: Path | None) -> Path:
-    """The folder of the comparison, with its settings in config.yaml.
-
-    Raises:
-        UserError: it holds trainings with other settings, or cannot be made.
-    """
-    from utils.errors import UserError
-    from utils.files import write_atomically
-    from utils.runtime import create_run_dir
-
-    if out is None:
-        return create_run_dir(cfg, "compare_genotypes", config_file)
-    if (out / TRAININGS).is_file():
-        check_settings(cfg, out)
-        return out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / SETTINGS, cfg.dump())
-    except OSError as error:
-        raise UserError(f"--out: cannot write to {out} ({error.strerror}); give another folder") from error
-    return out
-
-
-def check_settings(cfg: "CfgNode", folder: Path) -> None:
-    """Refuse to go on with a comparison under other settings: its trainings could not be compared.
-
-    Raises:
-        UserError: naming what differs, with both values.
-    """
-    import yaml
-
+def is_free(key: str) -> bool:
+    """Whether a setting may be another when a comparison goes on."""
     from utils.checkpoint import FREE_SETTINGS
-    from utils.errors import UserError
 
     free = set(FREE_SETTINGS) - {"TRAIN.END_EPOCH"}
-    try:
-        before = flatten(yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{folder} holds trainings, but their settings in {SETTINGS} cannot be read: give another --out"
-        ) from error
-    before = flatten(default_config()) | before  # a key that is newer than the comparison had no other value
-    now = flatten(yaml.safe_load(cfg.dump()))
-    differing = [
-        f"{key} {before.get(key)} (now {now.get(key)})"
-        for key in sorted(now.keys() | before.keys())
-        if now.get(key) != before.get(key)
-        and not (key in free or key.split(".")[0] in free or key.startswith(SEARCH_SETTINGS))
-    ]
-    if differing:
-        raise UserError(
-            f"{folder} holds a comparison with {', '.join(differing)}: go on with --cfg {folder / SETTINGS}, or give "
-            "another --out"
-        )
+    return key in free or key.split(".")[0] in free or key.startswith(SEARCH_SETTINGS)
 
 
 def read_trainings(path: Path, genotypes: "dict[str, Genotype]", fingerprint: str) -> dict[Key, dict[str, Any]]:
@@ -185,15 +138,11 @@ def read_trainings(path: Path, genotypes: "dict[str, Genotype]", fingerprint: st
     Raises:
         UserError: one is of another genotype than its name means now, or of another index; a line cannot be read.
     """
+    from utils.comparison import read_records
     from utils.errors import UserError
-    from utils.files import write_atomically
 
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_atomically(path, whole)
     done = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(read_records(path), start=1):
         try:
             record = json.loads(line)
             name, seed, genotype, index = (record[key] for key in ("name", "seed", "genotype", "index"))

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import RANGES, default_config, flatten, load_config
+from config import RANGES, flatten, load_config
 from utils.cli import config_parser, take_options
 from utils.runtime import run_script
 
@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", "network": "AutoSpeech"}
 NETWORK = "network"
 PAPER = ROOT / "exps" / "genotypes" / "paper.txt"
-FINISHED, SETTINGS, GENOTYPE, RESULTS = "finished.jsonl", "config.yaml", "genotype.txt", "comparison"
+FINISHED, GENOTYPE, RESULTS = "finished.jsonl", "genotype.txt", "comparison"
 RECIPES, RUNS, PICTURES = "recipes", "runs", "pictures"  # folders
 TRAINING, IDENTIFICATION, VERIFICATION = "training", "identification", "verification"
 FILES = {  # what a job leaves in the run folder
@@ -128,11 +128,12 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
     from models.genotypes import read_genotype
+    from utils.comparison import open_folder
     from utils.logger import get_logger
 
     genotype = read_genotype(args.genotype)
     data = check_corpus(cfg, args.systems, genotype)
-    folder = open_folder(cfg, args.cfg, args.out)
+    folder = open_folder(cfg, "compare_systems", args.cfg, args.out, RUNS, is_free)
     work = Work(cfg, folder, str(genotype), data, read_finished(folder / FINISHED, str(genotype), data))
     seeds = args.seeds or [cfg.SEED]
     run_missing(work, plan(args.systems, seeds))
@@ -141,6 +142,11 @@ def main() -> None:
     get_logger().info("".join(f"\n{to_text(table)}\n" for table in tables))
     write(work, comparison, tables)
     print(json.dumps(comparison))
+
+
+def is_free(key: str) -> bool:
+    """Whether a setting may be another when a comparison goes on."""
+    return key.startswith(FREE_SETTINGS)
 
 
 def check_corpus(cfg: "CfgNode", systems: Sequence[str], genotype: "Genotype") -> dict[str, str]:
@@ -391,60 +397,6 @@ def signals_to(process: subprocess.Popen) -> Iterator[list[int]]:
 # ------------------------------------------------------------------------------------------------------------------
 # The folder
 # ------------------------------------------------------------------------------------------------------------------
-def open_folder(cfg: "CfgNode", config_file: str, out: Path | None) -> Path:
-    """The folder of the comparison, with its settings in config.yaml.
-
-    Raises:
-        UserError: it holds results of other settings, or cannot be made.
-    """
-    from utils.errors import UserError
-    from utils.files import write_atomically
-    from utils.runtime import create_run_dir
-
-    if out is None:
-        return create_run_dir(cfg, "compare_systems", config_file).resolve()
-    out = out.resolve()
-    if (out / RUNS).is_dir():
-        check_settings(cfg, out)
-        return out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / SETTINGS, cfg.dump())
-    except OSError as error:
-        raise UserError(f"--out: cannot write to {out} ({error.strerror}); give another folder") from error
-    return out
-
-
-def check_settings(cfg: "CfgNode", folder: Path) -> None:
-    """Refuse to go on with a comparison under another recipe: its results could not be compared.
-
-    Raises:
-        UserError: naming what differs, with both values.
-    """
-    import yaml
-
-    from utils.errors import UserError
-
-    try:
-        before = flatten(yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{folder} holds results, but their settings in {SETTINGS} cannot be read: give another --out"
-        ) from error
-    before = flatten(default_config()) | before  # a key that is newer than the comparison had no other value
-    now = flatten(yaml.safe_load(cfg.dump()))
-    differing = [
-        f"{key} {before.get(key)} (now {now.get(key)})"
-        for key in sorted(now.keys() | before.keys())
-        if now.get(key) != before.get(key) and not key.startswith(FREE_SETTINGS)
-    ]
-    if differing:
-        raise UserError(
-            f"{folder} holds a comparison with {', '.join(differing)}: go on with --cfg {folder / SETTINGS}, or give "
-            "another --out"
-        )
-
-
 def read_finished(path: Path, genotype: str, data: Mapping[str, str]) -> dict[Job, dict[str, Any]]:
     """What is recorded of the finished jobs; a half line, which an interruption can leave, is taken out.
 
@@ -453,15 +405,12 @@ def read_finished(path: Path, genotype: str, data: Mapping[str, str]) -> dict[Jo
     Raises:
         UserError: one is of another genotype, index or list of trials; a line cannot be read.
     """
+    from utils.comparison import read_records
     from utils.errors import UserError
     from utils.files import write_atomically
 
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_atomically(path, whole)
     finished = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(read_records(path), start=1):
         try:
             record = json.loads(line)
             job = Job(*(record.pop(key) for key in ("kind", "system", "sub_dir", "seed")))

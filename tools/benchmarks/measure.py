@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +102,36 @@ def peak_mb(device: "torch.device") -> float:
     import torch
 
     return torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else memory_mb("VmHWM")
+
+
+class Steps:
+    """Seconds and MB of steps taken one after the other in this process, on CPUs.
+
+    Attributes:
+        imports_mb: what the process had when this was made, after its imports.
+        taken: of every step its seconds; in MB, beyond the imports, `peak_mb` at most during it and `kept_mb` after it;
+            `added_mb` at most beyond what there was when it began; `process_mb`, all of the process at most.
+    """
+
+    def __init__(self) -> None:
+        self.imports_mb = memory_mb("VmRSS")
+        self.taken: dict[str, dict[str, float]] = {}
+
+    def __call__(self, step: str, work: Callable[[], object]) -> object:
+        import torch
+
+        forget_peak(torch.device("cpu"))
+        before, began = memory_mb("VmRSS"), time.perf_counter()
+        result = work()
+        seconds, most = time.perf_counter() - began, memory_mb("VmHWM")
+        self.taken[step] = {
+            "seconds": seconds,
+            "peak_mb": most - self.imports_mb,
+            "kept_mb": memory_mb("VmRSS") - self.imports_mb,
+            "added_mb": most - before,
+            "process_mb": most,
+        }
+        return result
 
 
 # ------------------------------------------------------------------------------------------------------------------

@@ -12,12 +12,11 @@ import contextlib
 import json
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.benchmarks.measure import build_settings, describe_machine, forget_peak, format_table, memory_mb, run_case
+from tools.benchmarks.measure import Steps, build_settings, describe_machine, format_table, run_case
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,21 +98,7 @@ def measure(case: dict) -> dict:
     from data_objects.datasets import Corpus
     from data_objects.voxceleb import TRIALS, read_trials
 
-    device = torch.device("cpu")
-    imports_mb = memory_mb("VmRSS")
-    steps = {}
-
-    def take(step: str, work: Callable[[], object]) -> object:
-        forget_peak(device)
-        began = time.perf_counter()
-        result = work()
-        steps[step] = {
-            "seconds": time.perf_counter() - began,
-            "peak_mb": memory_mb("VmHWM") - imports_mb,
-            "kept_mb": memory_mb("VmRSS") - imports_mb,
-        }
-        return result
-
+    take = Steps()
     cfg = build_settings("cpu", BATCH_SIZE, FRAMES, case["data_dir"])
     loaded = take("index", lambda: Corpus(cfg))
     take("classes", lambda: loaded.index.labels(loaded.speakers))
@@ -130,9 +115,9 @@ def measure(case: dict) -> dict:
         "trial_utterances": used,
         "eer": rates[0],
         "min_dcf": rates[1],
-        "imports_mb": imports_mb,
-        "steps": steps,
-        "machine": describe_machine(device),
+        "imports_mb": take.imports_mb,
+        "steps": take.taken,
+        "machine": describe_machine(torch.device("cpu")),
         "torch": torch.__version__,
     }
 

@@ -8,11 +8,9 @@ what it had when the step began; `process` is all of it.
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tools.benchmarks.measure import describe_machine, forget_peak, format_table, memory_mb, run_case
+from tools.benchmarks.measure import Steps, describe_machine, format_table, run_case
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,19 +79,7 @@ def measure(case: dict) -> dict:
     from utils.metrics import cosine_scores, equal_error_rate, min_cllr, min_dcf
     from utils.scoring import adaptive_s_norm, cohort_statistics, fit_calibration
 
-    device = torch.device("cpu")
-    imports_mb = memory_mb("VmRSS")
-    steps = {}
-
-    def take(step: str, work: Callable[[], object]) -> object:
-        forget_peak(device)
-        before, began = memory_mb("VmRSS"), time.perf_counter()
-        result = work()
-        seconds, most = time.perf_counter() - began, memory_mb("VmHWM")
-        sizes = {"peak_mb": most - imports_mb, "added_mb": most - before, "process_mb": most}
-        steps[step] = {"seconds": seconds} | sizes
-        return result
-
+    take = Steps()
     generator = np.random.default_rng(0)
     sizes = (case["utterances"], case["speakers"], case["dimensions"])
     embeddings = take("embeddings", lambda: draw_embeddings(*sizes, generator))
@@ -112,9 +98,9 @@ def measure(case: dict) -> dict:
         "intervals": intervals,
         "snorm_eer": equal_error_rate(normalised, labels),
         "embeddings_mb": embeddings.nbytes / 1e6,
-        "imports_mb": imports_mb,
-        "steps": steps,
-        "machine": describe_machine(device),
+        "imports_mb": take.imports_mb,
+        "steps": take.taken,
+        "machine": describe_machine(torch.device("cpu")),
     }
 
 
