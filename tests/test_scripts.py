@@ -32,6 +32,7 @@ from tests.helpers import (
     run_script,
     write_small_corpus,
 )
+from tests.test_report import needs_browser, probe
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.metrics import equal_error_rate
 from utils.protocol import HELD_OUT, TEST, TRAIN, VAL
@@ -380,6 +381,22 @@ def test_systems_and_calibration(toy: Path, trained_apart: Path, tmp_path: Path)
     outcome = call_script("evaluate_verification.py", *arguments, "--trials", validation)
     assert "2 speakers are both held out and tested on" in outcome.stderr
     assert json.loads(outcome.last_line)["speaker_disjoint"] is False
+
+
+@needs_browser
+@pytest.mark.parametrize("script", ["identification", "verification"])
+def test_report_in_a_browser(
+    toy: Path, trained: tuple[dict, Path], trained_apart: Path, tmp_path: Path, script: str
+) -> None:
+    """The reports that the evaluations write: every picture is seen, only cards and tables are wider than a phone."""
+    run_dir = {"identification": trained[1], "verification": trained_apart}[script]
+    arguments = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir, "--out_dir", tmp_path)
+    assert call_script(f"evaluate_{script}.py", *arguments).status == 0
+    source = (tmp_path / script / "report.html").read_text()
+    *images, page = probe(source, tmp_path, 390)
+    assert len(images) >= {"identification": 1, "verification": 3}[script]
+    assert {image[0] for image in images} == {"decoded"}
+    assert page[1:] == ["390", "390"]
 
 
 # ------------------------------------------------------------------------------------------------------------------
