@@ -95,7 +95,7 @@ def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None
     from utils.identification import write_per_speaker
     from utils.identification_report import write_identification_report
     from utils.logger import get_logger
-    from utils.results import build_provenance, write_results
+    from utils.results import build_provenance, remove_earlier, write_results
 
     tested = guard.role_of_rows(guard.TEST, corpus.index, identification.rows)
     protocol = guard.evaluation_protocol(checkpoint, corpus.index, guard.IDENTIFICATION, tested)
@@ -116,11 +116,12 @@ def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None
         "worst_speakers": per_speaker[:5],
         "breakdowns": identification.break_down(corpus.index, speakers, cfg.EVAL.BOOTSTRAP),
     }
-    write_per_speaker(folder, per_speaker)
     provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
-    report = write_identification_report(folder / "identification", identification, results, provenance)
-    get_logger().info(f"pictures and all tables: {report}")
-    write_results(folder / "results-identification.json", results, provenance, keys=SUMMARY)
+    page, *files = write_identification_report(folder / "identification", identification, results, provenance)
+    files = [page, *files, write_per_speaker(folder, per_speaker)]
+    get_logger().info(f"pictures and all tables: {page}")
+    path = folder / "results-identification.json"
+    write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def write(cfg, evaluation, checkpoint, path, corpus, folder, device) -> None:
     from utils import verification
     from utils import verification_report as report
     from utils.logger import get_logger
-    from utils.results import build_provenance, write_results
+    from utils.results import build_provenance, remove_earlier, write_results
 
     provenance = build_provenance(
         cfg,
@@ -126,12 +126,12 @@ def write(cfg, evaluation, checkpoint, path, corpus, folder, device) -> None:
     )
     results = verification.results_of(evaluation)
     results |= {"checkpoint": str(path), "epoch": checkpoint.epoch, "window_frames": corpus.window_frames}
-    report.write_scores(folder, evaluation)
-    report.write_skipped(folder, evaluation)
-    report.write_calibrations(folder, evaluation, provenance)
-    page = report.write_report_page(folder / "verification", evaluation, results, provenance)
+    page, *pictures = report.write_report_page(folder / "verification", evaluation, results, provenance)
+    files = [page, *pictures, *report.write_scores(folder, evaluation), *report.write_skipped(folder, evaluation)]
+    files += report.write_calibrations(folder, evaluation, provenance)
     get_logger().info(f"\n{report.format_table(evaluation)}\npictures and all tables: {page}")
-    write_results(folder / "results-verification.json", results, provenance, keys=SUMMARY)
+    path = folder / "results-verification.json"
+    write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
 
 
 if __name__ == "__main__":

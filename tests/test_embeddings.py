@@ -14,6 +14,7 @@ from models import build_baseline
 from tests.helpers import ROOT, SPLIT, options, preprocess, write_small_corpus
 from utils import embeddings as module
 from utils.embeddings import Embeddings, get_embeddings, make_key, read_embeddings, write_embeddings
+from utils.errors import UserError
 
 CPU = torch.device("cpu")
 NAMES = sorted(SPLIT)
@@ -84,6 +85,21 @@ def test_damaged_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "embeddings.npz"
     path.write_bytes(content)
     assert read_embeddings(path, "key") is None
+
+
+def test_network_that_is_broken(corpus: Corpus) -> None:
+    """Embeddings that are no numbers are told, with an utterance that has one."""
+    broken = build_baseline(load_config(ROOT / "exps/mini/resnet18.yaml"), 4).eval()
+    torch.nn.init.constant_(broken.conv1.weight, float("nan"))
+    with pytest.raises(UserError, match=rf"2 utterances \({NAMES[0]}, \.\.\.\) are not finite"):
+        get_embeddings(broken, FrontEnd().eval(), corpus, NAMES[:2], CPU, key="one", path=None)
+
+
+def test_disk_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """The embeddings are not lost for that: they are just not kept."""
+    written = Embeddings(np.array([b"a/1"]), np.ones((1, 3), dtype=np.float32))
+    write_embeddings(tmp_path / "nowhere" / "embeddings.npz", "key", written)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_round_trip(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.results import Provenance, package_versions, prepare_folder, write_results
+from utils.results import Provenance, package_versions, prepare_folder, remove_earlier, write_results
 
 COMPLETE = Provenance(
     command="python evaluate_verification.py",
@@ -73,6 +73,27 @@ def test_versions_of_what_computes() -> None:
     versions = package_versions()
     assert {"python", "torch", "torchaudio", "numpy", "scipy", "scikit-learn"} <= set(versions)
     assert "not installed" not in versions.values()
+
+
+def test_what_an_earlier_evaluation_left(tmp_path: Path) -> None:
+    """Its files go where the new one does not write them again; nobody else's do."""
+    (tmp_path / "pictures").mkdir()
+    for name in ("scores-first.txt", "scores.txt", "pictures/det.png", "scores-mine.txt"):
+        (tmp_path / name).touch()
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.txt"
+    outside.touch()
+    listed = ["scores-first.txt", "scores.txt", "pictures/det.png", "gone.txt", f"../{outside.name}"]
+    (tmp_path / "results.json").write_text(json.dumps({"files": listed}))
+    assert remove_earlier(tmp_path / "results.json", [tmp_path / "scores.txt"]) == ["scores.txt"]
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
+        "scores.txt",
+        "scores-mine.txt",
+        "results.json",
+    }
+    assert outside.exists()
+    for content in ("", "[]", "{}"):
+        (tmp_path / "results.json").write_text(content)
+        assert remove_earlier(tmp_path / "results.json", []) == []
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from utils.engine import embed_utterances
 from utils.errors import UserError
 from utils.files import partial_file
 from utils.logger import get_logger
+from utils.metrics import row_norms
 
 EMBEDDINGS = "embeddings.npz"
 
@@ -81,10 +82,19 @@ def get_embeddings(
     new = embed_utterances(network, front_end, corpus, corpus.index.rows_of(missing), device)
     if new is None:
         return None
+    _check_finite(new.numpy(), missing)
     embeddings = _merge(kept, Embeddings(_encode(missing), new.numpy()))
     if path is not None:
         write_embeddings(path, key, embeddings)
     return embeddings
+
+
+def _check_finite(vectors: np.ndarray, utterances: Sequence[str]) -> None:
+    if not (usable := np.isfinite(row_norms(vectors))).all():
+        raise UserError(
+            f"the embeddings of {int((~usable).sum()):,} utterances ({utterances[int(np.argmin(usable))]}, ...) are "
+            "not finite: the network is broken; evaluate another epoch's, or train it again with a lower TRAIN.LR"
+        )
 
 
 def _names(encoded: np.ndarray) -> list[str]:
@@ -115,15 +125,11 @@ def read_embeddings(path: Path, key: str) -> Embeddings | None:
 
 
 def write_embeddings(path: Path, key: str, embeddings: Embeddings) -> None:
-    """Write the file, whole or not at all, without a copy of the embeddings in memory.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write the file, whole or not at all, without a copy of the embeddings in memory; warn where it cannot be."""
     try:
         with partial_file(path) as file:
             np.savez(file, key=np.array(key), utterances=embeddings.utterances, embeddings=embeddings.vectors)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror or error}): make room, or set EVAL.KEEP_EMBEDDINGS False"
-        ) from error
+    except OSError as error:  # the hours that they took are not lost for that
+        get_logger().warning(
+            f"WARNING: cannot write {path} ({error.strerror or error}): the embeddings are not kept for the next time"
+        )

@@ -142,10 +142,11 @@ def check_class_list(checkpoint: Checkpoint, index: Index, path: Path) -> None:
         )
 
 
-def write_per_speaker(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """accuracy_per_speaker.csv, the worst speaker first."""
+def write_per_speaker(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """accuracy_per_speaker.csv, the worst speaker first; returns its path."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder / PER_SPEAKER, text.getvalue())
+    return folder / PER_SPEAKER

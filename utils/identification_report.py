@@ -23,8 +23,8 @@ WORST = 20  # speakers in the table
 
 def write_identification_report(
     folder: Path, identification: Identification, results: Mapping[str, Any], provenance: Provenance
-) -> Path:
-    """report.html with every table and picture, and the pictures as files beside it; returns its path."""
+) -> list[Path]:
+    """report.html with every table and picture, and the pictures as files beside it; returns their paths, its first."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = Pictures(folder)
     protocol = asdict(provenance)["protocol"]
@@ -42,7 +42,7 @@ def write_identification_report(
     ]
     title = f"Identification of {results['speakers']:,} speakers"
     write_report(folder / REPORT, title, warnings=warnings, sections=sections)
-    return folder / REPORT
+    return [folder / REPORT, *picture.files]
 
 
 def _summary_section(results: Mapping[str, Any]) -> Section:

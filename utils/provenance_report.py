@@ -20,13 +20,19 @@ SETTINGS_SHOWN = ("DATASET.", "EVAL.", "MODEL.", "TRAIN.", "SEED", "AUGMENT.")  
 
 
 class Pictures:
-    """Collects the figures of a report and writes each as PNG and PDF beside it, for papers."""
+    """Writes the figures of a report as PNG and PDF beside it too, for papers.
+
+    Attributes:
+        files: what was written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
+        self.files: list[Path] = []
 
     def __call__(self, name: str, figure: Figure, caption: str) -> Picture:
-        save_figure(figure, self._folder / name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.files += save_figure(figure, self.folder / name)
         return Picture(caption, figure)
 
 

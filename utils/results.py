@@ -147,6 +147,28 @@ def write_results(path: Path, results: dict[str, Any], provenance: Provenance, *
         print(json.dumps({key: results[key] for key in keys or results}))
 
 
+def remove_earlier(results: Path, files: Sequence[Path]) -> list[str]:
+    """Remove what an earlier evaluation left beside its results and a new one did not write again.
+
+    Args:
+        results: the file of results, which lists the earlier evaluation's files.
+        files: those of the new evaluation.
+
+    Returns:
+        The new list, relative to the folder of the results.
+    """
+    try:
+        before = json.loads(results.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        before = []
+    folder = results.parent
+    new = [file.relative_to(folder).as_posix() for file in files]
+    for name in before:
+        if name not in new and (folder / name).resolve().is_relative_to(folder.resolve()):
+            (folder / name).unlink(missing_ok=True)
+    return new
+
+
 def prepare_folder(folder: Path) -> Path:
     """The folder for results, made if it is not there.
 

@@ -17,7 +17,7 @@ from utils.provenance_report import (
     provenance_section,
 )
 from utils.report import Section, Table, write_report
-from utils.results import Provenance, prepare_folder
+from utils.results import Provenance
 from utils.verification import EVEN, PRIORS, ListOfTrials, Verification, count_overlap
 
 SKIPPED, CALIBRATION = "skipped_trials.txt", "calibration.json"
@@ -31,32 +31,34 @@ def score_file(evaluation: Verification, entry: ListOfTrials, system: str) -> st
     return f"scores{of_list}{'' if system == evaluation.systems[0] else f'-{system}'}.txt"
 
 
-def write_scores(folder: Path, evaluation: Verification) -> None:
-    """A file for every list and system: score, label, enrolment, test. An earlier evaluation's are removed."""
-    for file in folder.glob("scores*.txt"):
-        file.unlink()
+def write_scores(folder: Path, evaluation: Verification) -> list[Path]:
+    """A file for every list and system: score, label, enrolment, test; returns their paths."""
+    files = []
     for place, entry in enumerate(evaluation.lists):
         for system in evaluation.systems:
             scores = evaluation.scores[system][place].tolist()
             lines = (
                 f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, entry.trials, strict=True)
             )
-            write_atomically(folder / score_file(evaluation, entry, system), "".join(lines))
+            files.append(folder / score_file(evaluation, entry, system))
+            write_atomically(files[-1], "".join(lines))
+    return files
 
 
-def write_skipped(folder: Path, evaluation: Verification) -> None:
-    """skipped_trials.txt, where there are any; an earlier evaluation's is removed."""
+def write_skipped(folder: Path, evaluation: Verification) -> list[Path]:
+    """skipped_trials.txt, where there are any; returns its path, if so."""
     text = "".join(entry.skipped.text() for entry in evaluation.lists)
-    if text:
-        write_atomically(folder / SKIPPED, text)
-    else:
-        (folder / SKIPPED).unlink(missing_ok=True)
+    if not text:
+        return []
+    write_atomically(folder / SKIPPED, text)
+    return [folder / SKIPPED]
 
 
-def write_calibrations(folder: Path, evaluation: Verification, provenance: Provenance) -> None:
+def write_calibrations(folder: Path, evaluation: Verification, provenance: Provenance) -> list[Path]:
     """calibration.json: what turns scores into log likelihood ratios and decisions, for others to use.
 
-    Where there is no calibration, an earlier evaluation's is removed.
+    Returns:
+        Its path; nothing where there is no calibration.
     """
     systems = {
         system: calibration.as_dict()
@@ -65,10 +67,10 @@ def write_calibrations(folder: Path, evaluation: Verification, provenance: Prove
         if calibration is not None
     }
     content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
-    if systems:
-        write_atomically(folder / CALIBRATION, json.dumps(content, indent=2) + "\n")
-    else:
-        (folder / CALIBRATION).unlink(missing_ok=True)
+    if not systems:
+        return []
+    write_atomically(folder / CALIBRATION, json.dumps(content, indent=2) + "\n")
+    return [folder / CALIBRATION]
 
 
 def format_table(evaluation: Verification) -> str:
@@ -99,18 +101,20 @@ def format_figure(figures: Mapping[str, Any], name: str) -> str:
 # ------------------------------------------------------------------------------------------------------------------
 def write_report_page(
     folder: Path, evaluation: Verification, results: Mapping[str, Any], provenance: Provenance
-) -> Path:
-    """report.html with every table and picture, and the pictures as files beside it; returns its path."""
+) -> list[Path]:
+    """report.html with every table and picture, and the pictures as files beside it; returns their paths, its first."""
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_summary_section(evaluation)]
+    sections, files = [_summary_section(evaluation)], [folder / REPORT]
     for place, entry in enumerate(evaluation.lists):
-        sections += _sections_of_list(folder, evaluation, place, results["lists"][entry.name])
+        picture = Pictures(folder if len(evaluation.lists) == 1 else folder / entry.name)
+        sections += _sections_of_list(picture, evaluation, place, results["lists"][entry.name])
+        files += picture.files
     protocol = asdict(provenance)["protocol"]
     sections += [_calibration_section(evaluation), protocol_section(protocol), provenance_section(provenance)]
     names = ", ".join(entry.title for entry in evaluation.lists)
     title = f"Verification on {names}"
     write_report(folder / REPORT, title, warnings=_warnings(evaluation), sections=sections)
-    return folder / REPORT
+    return files
 
 
 def _warnings(evaluation: Verification) -> list[str]:
@@ -155,10 +159,11 @@ def _summary_section(evaluation: Verification) -> Section:
     )
 
 
-def _sections_of_list(folder: Path, evaluation: Verification, place: int, results: Mapping[str, Any]) -> list[Section]:
+def _sections_of_list(
+    picture: Pictures, evaluation: Verification, place: int, results: Mapping[str, Any]
+) -> list[Section]:
     """Pictures and breakdowns of one list."""
     entry = evaluation.lists[place]
-    picture = Pictures(folder if len(evaluation.lists) == 1 else prepare_folder(folder / entry.name))
     trials, labels = entry.trials, entry.trials.labels
     systems = {SYSTEMS[system]: (evaluation.scores[system][place], labels) for system in evaluation.systems}
     pictures = [picture("det", plot_det(systems, PRIORS), f"DET curves on {entry.title}.")]
