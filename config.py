@@ -238,7 +238,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.END_EPOCH": (1, None),
     "EVAL.BATCH_SIZE": (1, None),
     "EVAL.WINDOW_FRAMES": (0, None),
-    "EVAL.COHORT_TOP_N": (1, None),
+    "EVAL.COHORT_TOP_N": (2, None),
     "EVAL.COHORT_UTTERANCES": (1, None),
     "EVAL.BOOTSTRAP": (0, None),
 }
@@ -278,6 +278,11 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError("SEARCH.GRADIENT sampled needs SEARCH.SAMPLING gumbel: softmax samples no operation")
     if cfg.DATASET.VAL_SPEAKERS == 1:
         raise UserError("DATASET.VAL_SPEAKERS must not be 1: trials of different speakers need two")
+    if 0 < cfg.EVAL.WINDOW_FRAMES < RANGES["DATASET.PARTIAL_N_FRAMES"][0]:
+        raise UserError(
+            f"EVAL.WINDOW_FRAMES must be 0 or at least {RANGES['DATASET.PARTIAL_N_FRAMES'][0]}, not "
+            f"{cfg.EVAL.WINDOW_FRAMES}"
+        )
     backends(cfg)
     cfg.freeze()
     return cfg

@@ -47,6 +47,7 @@ def main() -> None:
     check_class_list(checkpoint, corpus.index, path)
     check_index(checkpoint, corpus.index, path, args.allow_index_change)
     folder = prepare_folder(args.out_dir or path.parent)
+    prepare_folder(folder / "identification")
     identification = identify(cfg, (network, front_end, checkpoint, path), corpus, device)
     if identification is not None:  # the main process goes on alone
         write(cfg, identification, checkpoint, path, corpus, folder, device)
@@ -76,7 +77,7 @@ def identify(cfg, system, corpus, device):
         corpus,
         utterances,
         device,
-        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS),
+        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS, device),
         path=path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None,
     )
     if embeddings is None:
@@ -98,7 +99,8 @@ def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None
     from utils.results import build_provenance, remove_earlier, write_results
 
     tested = guard.role_of_rows(guard.TEST, corpus.index, identification.rows)
-    protocol = guard.evaluation_protocol(checkpoint, corpus.index, guard.IDENTIFICATION, tested)
+    roles = guard.roles_of_checkpoint(checkpoint, corpus.index) | {guard.TEST: tested}
+    protocol = guard.Protocol(guard.IDENTIFICATION, roles)
     get_logger().info(str(protocol))
     for overlap in protocol.forbidden + protocol.doubtful:
         get_logger().warning(f"WARNING: {overlap}")

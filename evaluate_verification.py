@@ -60,6 +60,7 @@ def main() -> None:
     files = [Path(file) for file in args.trials] or [corpus.data_dir / TRIALS]
     lists = open_lists(files, corpus.index, args.allow_missing)
     folder = prepare_folder(args.out_dir or path.parent)
+    prepare_folder(folder / "verification")
     evaluation = evaluate(cfg, (network, front_end, checkpoint, path), corpus, lists, device)
     if evaluation is not None:  # the main process goes on alone
         write(cfg, evaluation, checkpoint, path, corpus, folder, device)
@@ -77,13 +78,18 @@ def evaluate(cfg, system, corpus, lists, device):
 
     network, front_end, checkpoint, path = system
     protocols = verification.protocols_of(checkpoint, corpus.index, lists)
-    verification.warn_of_overlap(lists, protocols)
+    verification.warn_of_overlap(checkpoint, lists, protocols)
+    meta = corpus.data_dir / META
+    speakers = read_meta(meta) if meta.is_file() else {}
+    if not speakers:
+        get_logger().warning(f"WARNING: {meta} is missing: nothing is known of gender and nationality")
     systems = backends(cfg)
     trained_with = yaml.safe_load(checkpoint.config)
     trials = verification.validation_trials(checkpoint, trained_with, corpus.index) if cfg.EVAL.CALIBRATION else None
     of_cohort = []
     if set(systems) != {"cosine"}:
-        of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES)
+        tested = set().union(*(entry.trials.speakers for entry in lists))
+        of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES, without=tested)
     used = [entry.trials.utterances for entry in lists] + [of_cohort, [] if trials is None else trials.utterances]
     embeddings = get_embeddings(
         network,
@@ -91,7 +97,7 @@ def evaluate(cfg, system, corpus, lists, device):
         corpus,
         sorted(set().union(*used)),
         device,
-        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS),
+        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS, device),
         path=path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None,
     )
     if embeddings is None:
@@ -100,10 +106,7 @@ def evaluate(cfg, system, corpus, lists, device):
     scores, calibrations = verification.score_systems(embeddings, lists, systems, cohort, trials)
     del embeddings, cohort  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
     evaluation = verification.Verification(lists, systems, scores, calibrations, protocols)
-    meta = corpus.data_dir / META
-    if not meta.is_file():
-        get_logger().warning(f"WARNING: {meta} is missing: nothing is known of gender and nationality")
-    verification.measure_all(evaluation, corpus.index, read_meta(meta) if meta.is_file() else {}, cfg.EVAL.BOOTSTRAP)
+    verification.measure_all(evaluation, corpus.index, speakers, cfg.EVAL.BOOTSTRAP)
     return evaluation
 
 
@@ -119,7 +122,7 @@ def write(cfg, evaluation, checkpoint, path, corpus, folder, device) -> None:
         checkpoint,
         path,
         corpus.index,
-        verification.protocol_of_all(checkpoint, corpus.index, evaluation.lists),
+        evaluation.protocols[verification.ALL],
         device,
         trials={entry.name: entry.source() for entry in evaluation.lists},
         skipped_trials=sum(len(entry.skipped) for entry in evaluation.lists),

@@ -473,6 +473,14 @@ class Index:
         row = int(self._order[place])
         return row if self.utterances[row] == utterance else None
 
+    def fingerprints(self) -> tuple[str, ...]:
+        """Its own, and that of the same index as it was written before it had hashes of samples."""
+        with open(self.feature_dir / UTTERANCES, "rb") as file:
+            before = hashlib.sha256()
+            for line in file:
+                before.update(line.rpartition(b",")[0] + b"\n")
+        return self.fingerprint, before.hexdigest()
+
     def rows_of(self, utterances: Iterable[str]) -> np.ndarray:
         """The rows of utterances, (N,) int64; -1 for one that the index does not have."""
         rows = [-1 if (row := self.row_of(utterance)) is None else row for utterance in utterances]

@@ -64,10 +64,11 @@ def choose_validation_speakers(index: Index, count: int, seed: int) -> list[str]
         ValueError: too few are left to train on, or have two utterances.
     """
     utterances = _utterances_by_speaker(index)
-    if count < 0:
-        count = min(MOST_VALIDATION_SPEAKERS, len(utterances) // SHARE_OF_SPEAKERS)
-        count = count if count > 1 else 0
     candidates = sorted(speaker for speaker, names in utterances.items() if len(names) > 1)
+    if count < 0:
+        count = min(MOST_VALIDATION_SPEAKERS, len(utterances) // SHARE_OF_SPEAKERS, len(candidates))
+    if count in (0, 1):  # one speaker has nobody to be told from
+        return []
     if count > min(len(candidates), len(utterances) - 2):
         raise ValueError(f"{len(utterances)} dev speakers, {len(candidates)} of them with two utterances or more")
     order = np.random.default_rng((seed, len(candidates))).permutation(len(candidates))

@@ -13,6 +13,7 @@ from data_objects.frontend import FrontEnd
 from models import build_baseline
 from tests.helpers import ROOT, SPLIT, options, preprocess, write_small_corpus
 from utils import embeddings as module
+from utils.checkpoint import code_fingerprints
 from utils.embeddings import Embeddings, get_embeddings, make_key, read_embeddings, write_embeddings
 from utils.errors import UserError
 
@@ -69,14 +70,24 @@ def test_kept_and_used_again(corpus: Corpus, network: torch.nn.Module, tmp_path:
 
 
 def test_what_they_depend_on(corpus: Corpus) -> None:
-    """The checkpoint, the index, the windows, the way norms are computed: each changes the key."""
-    keys = {make_key("1" * 64, corpus, True), make_key("2" * 64, corpus, True), make_key("1" * 64, corpus, False)}
+    """The checkpoint, the index, the windows, how norms are computed, the device, the code: each changes the key."""
+    keys = {
+        make_key("1" * 64, corpus, True, CPU),
+        make_key("2" * 64, corpus, True, CPU),
+        make_key("1" * 64, corpus, False, CPU),
+    }
     with mock.patch.object(corpus, "window_frames", 100):
-        keys.add(make_key("1" * 64, corpus, True))
+        keys.add(make_key("1" * 64, corpus, True, CPU))
     with mock.patch.object(corpus.index, "fingerprint", "other"):
-        keys.add(make_key("1" * 64, corpus, True))
-    assert len(keys) == 5
-    assert make_key("1" * 64, corpus, True) in keys
+        keys.add(make_key("1" * 64, corpus, True, CPU))
+    keys.add(make_key("1" * 64, corpus, True, torch.device("cuda")))
+    for name in ("models/network.py", "data_objects/frontend.py", "torch"):
+        with mock.patch.object(module, "code_fingerprints", lambda name=name: code_fingerprints() | {name: "other"}):
+            keys.add(make_key("1" * 64, corpus, True, CPU))
+    with mock.patch.object(module, "code_fingerprints", lambda: code_fingerprints() | {"utils/plots.py": "other"}):
+        keys.add(make_key("1" * 64, corpus, True, CPU))
+    assert len(keys) == 9
+    assert make_key("1" * 64, corpus, True, CPU) in keys
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"text"])

@@ -1,6 +1,7 @@
 """The index: the same whatever the layout, the number of workers and the interruptions; and what loading it refuses."""
 
 import csv
+import hashlib
 import os
 import shutil
 import signal
@@ -418,3 +419,13 @@ def test_damaged_statistics(tmp_path: Path) -> None:
         statistics.write_bytes(content)
         with pytest.raises(UserError, match=r"stats\.npz is damaged .*data_preprocess\.py"):
             load_statistics(corpus / "feature", "merged")
+
+
+def test_fingerprint_of_an_index_without_hashes(tmp_path: Path) -> None:
+    """What a network was trained with before samples were hashed is known again."""
+    index = index_of(write_small_corpus(tmp_path))
+    table = (tmp_path / "feature" / "utterances.csv").read_text()
+    before = "".join(f"{line.rpartition(',')[0]}\n" for line in table.splitlines())
+    assert before.splitlines()[0] == "utterance,root,file,offset,samples,gain,merged,dev"
+    assert index.fingerprints() == tuple(hashlib.sha256(text.encode()).hexdigest() for text in (table, before))
+    assert index.fingerprints()[0] == index.fingerprint

@@ -16,6 +16,7 @@ from utils.protocol import (
     FORBIDDEN,
     HELD_OUT,
     IDENTIFICATION,
+    PRECHOSEN,
     PRETRAINED,
     TEST,
     TRAIN,
@@ -183,15 +184,42 @@ def test_video_in_two_parts(corpus: Path) -> None:
     assert str(found) == "1 video is both trained on and tested on (id10005/three)"
 
 
+def network(sub_dir: str, speakers: list[str], chosen_on: list[str] = ()) -> dict[str, object]:
+    """What is recorded of a network that another one was started from."""
+    return {"sub_dir": sub_dir, "speakers": list(speakers), "chosen_on": list(chosen_on)}
+
+
 def test_network_that_knew_the_test_speakers(corpus: Path) -> None:
-    """Training goes on from a network that was trained on everybody."""
+    """Training goes on from a network, or from one that started from one, that knows who is tested on."""
     data = open_corpus(corpus, "dev", VAL_SPEAKERS=2)
-    with pytest.raises(UserError, match=rf"1 speaker is both pretrained on and tested on \({TESTED[0]}\).*PRETRAINED"):
-        check_training(data, [data.speakers[0], TESTED[0]])
+    clean = network("dev", data.speakers, data.validation_speakers)  # held out there too: nothing has leaked
+    assert not check_training(data, [clean]).forbidden
+    for known in (network("merged", [data.speakers[0], TESTED[0]]), network("merged", [*TESTED[:1], "id99999"])):
+        complaint = rf"1 speaker is both pretrained on and tested on \({TESTED[0]}\).*PRETRAINED"
+        for pretraining in ([known], [clean, known]):
+            with pytest.raises(UserError, match=complaint):
+                check_training(data, pretraining)
+    with pytest.raises(UserError, match="1 speaker is both chosen on in pretraining and tested on"):
+        check_training(data, [network("dev", data.speakers, TESTED[:1])])
     with pytest.raises(UserError, match="1 speaker is both pretrained on and held out"):
-        check_training(data, [data.validation_speakers[0]])
-    assert not check_training(data, [*data.speakers, "id99999"]).forbidden
-    assert not check_training(open_corpus(corpus, "merged"), DEV + TESTED).forbidden
+        check_training(data, [network("dev", data.validation_speakers[:1])])
+
+
+def test_network_that_knew_the_test_utterances(corpus: Path) -> None:
+    """A `dev` network is trained on utterances that `merged` tests on: it must not be where that begins."""
+    data = open_corpus(corpus, "merged")
+    assert not check_training(data, [network("merged", DEV + TESTED)]).forbidden
+    with pytest.raises(UserError, match="utterances are both pretrained on and tested on"):
+        check_training(data, [network("dev", DEV)])
+
+
+def test_speakers_whose_utterances_the_index_has_not() -> None:
+    """A network knows the speakers of its class list, whatever the index of today holds."""
+    trained = Role(TRAIN, {}, frozenset({"id10001", "id10002"}))
+    protocol = Protocol(VERIFICATION, {TRAIN: trained, TEST: Role(TEST, {"id10001/a/00001.wav": b""})})
+    assert protocol.seen_speakers == {"id10001"}
+    assert not protocol.is_speaker_disjoint
+    assert protocol.forbidden
 
 
 def test_speakers_held_out_and_trained_on() -> None:
@@ -204,11 +232,9 @@ def test_speakers_held_out_and_trained_on() -> None:
 @pytest.mark.parametrize("purpose", [IDENTIFICATION, VERIFICATION])
 def test_every_forbidden_overlap_is_found(purpose: str) -> None:
     """Each rule alone: two roles that share just this, and others that share nothing."""
+    names = (TRAIN, VAL, HELD_OUT, PRETRAINED, PRECHOSEN, TEST)
     for kind, first, second in FORBIDDEN[purpose]:
-        roles = {
-            name: Role(name, {f"id1000{number}/a/00001.wav": b""})
-            for number, name in enumerate((TRAIN, VAL, HELD_OUT, PRETRAINED, TEST))
-        }
+        roles = {name: Role(name, {f"id1000{number}/a/00001.wav": b""}) for number, name in enumerate(names)}
         assert find_overlaps(roles, FORBIDDEN[purpose]) == []
         shared = f"{next(iter(roles[first].speakers))}/{'b' if kind == 'speakers' else 'a'}/00001.wav"
         roles[second] = Role(second, {**roles[second].audio, shared: b""})

@@ -353,12 +353,23 @@ def test_pretrained_on_the_test_speakers(
     assert "2 speakers are both pretrained on and tested on (id10005, id10006)" in outcome.stderr
     assert not list(tmp_path.iterdir())
     arguments = ("--cfg", SCRATCH, "--text_arch", GENOTYPE)
-    other_seed = options(MODEL__PRETRAINED=trained_apart, DATASET__VAL_SPEAKERS=0, **settings)
-    outcome = call_script("train.py", *arguments, *other_seed)
-    assert outcome.status == 0, outcome.stderr
-    (run_dir,) = (tmp_path / "train").iterdir()
-    pretrained = load_checkpoint(run_dir / "last.pt", ("train",)).protocol["pretrained_speakers"]
-    assert pretrained == ["id10001", "id10002", "id10003", "id10004"]  # of both: trained on and chosen on
+    for number, start in enumerate((trained_apart, tmp_path / "weights.pt")):
+        checkpoint = load_checkpoint(trained_apart / "best.pt", ("train",))
+        torch.save(checkpoint.model, tmp_path / "weights.pt")  # without a word of where it comes from
+        fresh = settings | {"OUT_DIR": tmp_path / str(number), "DATASET__VAL_SPEAKERS": 2}
+        outcome = call_script("train.py", *arguments, *options(MODEL__PRETRAINED=start, **fresh))
+        assert outcome.status == 0, outcome.stderr
+        (run_dir,) = (tmp_path / str(number) / "train").iterdir()
+        protocol = load_checkpoint(run_dir / "last.pt", ("train",)).protocol
+        own = {"sub_dir": "dev", "speakers": checkpoint.speakers, "chosen_on": protocol["validation_speakers"]}
+        assert (protocol["pretraining"], protocol["pretraining_known"]) == (
+            ([own], True) if number == 0 else ([], False)
+        )
+        outcome = call_script("evaluate_verification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+        assert outcome.status == 0, outcome.stderr
+        kept = json.loads((run_dir / "results-verification.json").read_text())
+        assert kept["provenance"]["protocol"]["pretraining_known"] is (number == 0)
+        assert ("nobody knows what they have learnt from" in outcome.stderr) is (number == 1)
 
 
 def test_systems_and_calibration(toy: Path, trained_apart: Path, tmp_path: Path) -> None:
@@ -369,7 +380,7 @@ def test_systems_and_calibration(toy: Path, trained_apart: Path, tmp_path: Path)
     kept = json.loads((tmp_path / "results-verification.json").read_text())
     systems = kept["lists"]["veri_test"]["systems"]
     assert list(systems) == ["cosine", "centred", "snorm"]
-    assert len({tuple((tmp_path / f"scores{name}.txt").read_text()) for name in ("", "-centred", "-snorm")}) == 3
+    assert len({tuple((tmp_path / f"scores{name}.txt").read_text()) for name in ("", "--centred", "--snorm")}) == 3
     calibrated = [system for system, values in kept["calibration"].items() if values]
     if calibrated:  # a network of an epoch or two may score strangers the wrong way round
         thresholds = json.loads((tmp_path / "calibration.json").read_text())["systems"]

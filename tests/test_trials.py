@@ -128,6 +128,14 @@ def test_few_speakers_hold_none_out(tmp_path: Path) -> None:
     assert choose_validation_speakers(index_of(write_corpus(tmp_path, lengths)), -1, 0) == []
 
 
+def test_nobody_to_hold_out(tmp_path: Path) -> None:
+    """A corpus of test speakers alone, to evaluate on; and one of speakers with one utterance each."""
+    lengths = {f"id100{speaker:02d}/video/00001.wav": 800 for speaker in range(1, 13)}
+    for name, test_speakers in (("one", [name.split("/")[0] for name in lengths]), ("two", [])):
+        index = index_of(write_corpus(tmp_path / name, lengths, test_speakers=test_speakers))
+        assert choose_validation_speakers(index, -1, 0) == choose_validation_speakers(index, 0, 0) == []
+
+
 @pytest.mark.parametrize("count", [20, 40, 10_000])
 def test_trials_of_held_out_speakers(index: Index, count: int) -> None:
     """Half of the same speaker and of two videos, half of different ones, each once, all by these speakers alone."""

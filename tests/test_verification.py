@@ -154,10 +154,12 @@ def test_cohort_of_speakers_trained_on(index: Index) -> None:
     """At most so many utterances of each, of the train part, the same ones every time."""
 
     trained = SimpleNamespace(sub_dir="merged", speakers=["id10001", "id10003"])
-    chosen = choose_cohort(trained, index, most=3)
+    chosen = choose_cohort(trained, index, most=3, without=[])
     assert [speaker_of(name) for name in chosen] == ["id10001"] * 3 + ["id10003"] * 3
-    assert chosen == choose_cohort(trained, index, most=3)
-    assert len(choose_cohort(trained, index, most=100)) == 8
+    assert chosen == choose_cohort(trained, index, most=3, without=[])
+    assert len(choose_cohort(trained, index, most=100, without=["id10002"])) == 8
+    with pytest.raises(UserError, match=r"has those of 1: set EVAL\.BACKENDS cosine"):
+        choose_cohort(trained, index, most=3, without=["id10001"])
 
 
 # ------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import io
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,8 +51,7 @@ class Checkpoint:
         meters, notes: of the epoch under way: see `TrainingState`.
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
         protocol: plain values: who was trained on, chosen on and to be tested on (`utils.protocol.Protocol.summary`),
-            the validation_speakers, and the sha256 of their validation_trials; the pretrained_speakers, which the
-            network that it was started from had learnt from.
+            the validation_speakers, and the sha256 of their validation_trials; what is known of the pretraining.
         identity: see `identity_of`.
     """
 
@@ -267,6 +266,8 @@ def check_settings(config: str, checkpoint: Checkpoint, path: Path) -> None:
     now, before = (flatten(yaml.safe_load(text)) for text in (config, checkpoint.config))
     # A key that is newer than the run had no other value, except that no speakers were held out.
     before = flatten(default_config()) | {"DATASET.VAL_SPEAKERS": 0} | before
+    if now["DATASET.SUB_DIR"] == "merged":  # nobody is held out there
+        before |= {key: now[key] for key in now if key.startswith("DATASET.VAL_")}
     differing = [
         f"{key} {before.get(key)} (now {now.get(key)})"
         for key in sorted(now.keys() | before.keys())
@@ -310,21 +311,38 @@ def restore_generators(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def speakers_seen(path: str) -> list[str]:
-    """The speakers that the network in a file of MODEL.PRETRAINED has learnt from, sorted, as far as the file says.
+class Pretraining(NamedTuple):
+    """What the network of MODEL.PRETRAINED had learnt from, plain values.
 
-    Those it was trained on or chosen on, and those that it was itself started from; none of a file that is no
-    checkpoint of ours, or that there is not.
+    Attributes:
+        networks: it, and the one that it was started from, and so on: of each sub_dir, the speakers trained on, and
+            those chosen_on.
+        is_known: whether that is all; nobody knows what a file of weights that is no checkpoint of ours has seen.
     """
+
+    networks: list[dict[str, Any]]
+    is_known: bool
+
+
+def read_pretraining(path: str) -> Pretraining:
+    """What the network in a file of MODEL.PRETRAINED had learnt from; nothing where the path is empty."""
+    if not path:
+        return Pretraining([], True)
     try:
-        content = _read_tensors(find_checkpoint(path, BEST, "MODEL.PRETRAINED")) if path else {}
+        content = _read_tensors(find_checkpoint(path, BEST, "MODEL.PRETRAINED"))
     except UserError:
-        return []
+        return Pretraining([], False)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        return []
+        return Pretraining([], False)
     protocol = content.get("protocol", {})
-    lists = content["speakers"], *(protocol.get(key, []) for key in ("validation_speakers", "pretrained_speakers"))
-    return sorted(set().union(*lists))
+    own = {
+        "sub_dir": content["sub_dir"],
+        "speakers": content["speakers"],
+        "chosen_on": protocol.get("validation_speakers", []),
+    }
+    before = yaml.safe_load(content["config"])["MODEL"].get("PRETRAINED", "")
+    is_known = protocol.get("pretraining_known", not before)
+    return Pretraining([own, *protocol.get("pretraining", [])], is_known)
 
 
 def load_pretrained(network: nn.Module, path: str) -> None:

@@ -13,14 +13,14 @@ from torch import nn
 
 from data_objects.datasets import Corpus
 from data_objects.frontend import FrontEnd
+from utils.checkpoint import code_fingerprints
 from utils.distributed import broadcast, is_main
 from utils.engine import embed_utterances
-from utils.errors import UserError
 from utils.files import partial_file
 from utils.logger import get_logger
-from utils.metrics import row_norms
 
 EMBEDDINGS = "embeddings.npz"
+COMPUTING = ("models/", "data_objects/", "utils/engine.py", "torch")  # of code, what embeddings are computed by
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +48,10 @@ def _encode(utterances: Sequence[str]) -> np.ndarray:
     return np.array([name.encode(errors="surrogateescape") for name in utterances], dtype=np.bytes_)
 
 
-def make_key(checkpoint_sha256: str, corpus: Corpus, fold_norms: bool) -> str:
-    """What embeddings depend on: the checkpoint's file, the index, the windows, and how norms are computed."""
-    parts = [checkpoint_sha256, corpus.index.fingerprint, corpus.window_frames, fold_norms]
+def make_key(checkpoint_sha256: str, corpus: Corpus, fold_norms: bool, device: torch.device) -> str:
+    """What embeddings depend on: checkpoint, index, windows, how norms are computed, kind of device, code, PyTorch."""
+    code = {name: digest for name, digest in code_fingerprints().items() if name.startswith(COMPUTING)}
+    parts = [checkpoint_sha256, corpus.index.fingerprint, corpus.window_frames, fold_norms, device.type, code]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -82,19 +83,10 @@ def get_embeddings(
     new = embed_utterances(network, front_end, corpus, corpus.index.rows_of(missing), device)
     if new is None:
         return None
-    _check_finite(new.numpy(), missing)
     embeddings = _merge(kept, Embeddings(_encode(missing), new.numpy()))
     if path is not None:
         write_embeddings(path, key, embeddings)
     return embeddings
-
-
-def _check_finite(vectors: np.ndarray, utterances: Sequence[str]) -> None:
-    if not (usable := np.isfinite(row_norms(vectors))).all():
-        raise UserError(
-            f"the embeddings of {int((~usable).sum()):,} utterances ({utterances[int(np.argmin(usable))]}, ...) are "
-            "not finite: the network is broken; evaluate another epoch's, or train it again with a lower TRAIN.LR"
-        )
 
 
 def _names(encoded: np.ndarray) -> list[str]:
@@ -105,8 +97,11 @@ def _merge(kept: Embeddings | None, new: Embeddings) -> Embeddings:
     if kept is None:
         return new
     utterances = np.concatenate([kept.utterances, new.utterances])
-    order = np.argsort(utterances)
-    return Embeddings(utterances[order], np.concatenate([kept.vectors, new.vectors])[order])
+    places = np.argsort(np.argsort(utterances))  # of each in the sorted names
+    vectors = np.empty((len(utterances), new.vectors.shape[1]), dtype=np.float32)
+    vectors[places[: len(kept.utterances)]] = kept.vectors
+    vectors[places[len(kept.utterances) :]] = new.vectors
+    return Embeddings(np.sort(utterances), vectors)
 
 
 def read_embeddings(path: Path, key: str) -> Embeddings | None:

@@ -22,6 +22,7 @@ from data_objects.voxceleb import TrialList
 from models import Network, build_model, count_parameters, describe, network_kind
 from models.folding import fold_norms
 from models.genotypes import read_genotype
+from models.vggm import SHORTEST
 from utils.checkpoint import (
     BEST,
     LAST,
@@ -38,7 +39,7 @@ from utils.errors import UserError
 from utils.interruption import Watch
 from utils.logger import RunLog, get_logger, progress_bar
 from utils.losses import build_criterion
-from utils.metrics import cosine_scores, equal_error_rate, min_dcf, top_k_accuracy
+from utils.metrics import cosine_scores, equal_error_rate, min_dcf, row_norms, top_k_accuracy
 from utils.optim import build_weight_optimizer, cosine_lr, set_lr
 from utils.protocol import check_training
 from utils.results import build_provenance, write_results
@@ -58,27 +59,39 @@ def embed_utterances(
 
     Returns:
         (N, D) float32, on the CPU; None on other processes than the main one.
+
+    Raises:
+        UserError: they are not finite.
     """
     network.eval()
     loader = corpus.windows(rows)
-    embeddings = [torch.empty(0, network.embedding_dim)]
-    own_rows: list[int] = []
+    own = list(map(int, rows)) if processes() == 1 else [row for group in loader.batch_sampler for row in group]
+    place_of = {row: place for place, row in enumerate(own)}
+    embeddings = torch.empty(len(own), network.embedding_dim)  # filled in place: they can be all that fits
     with torch.inference_mode():
         for batch in progress_bar(loader, len(loader), "embedding"):
             chunks = zip(*(part.split(corpus.window_batch_size) for part in batch[:2]), strict=True)
             embedded = torch.cat([network.embed(front_end(*_move(chunk, device))) for chunk in chunks])
-            embeddings.append(
-                torch.stack([windows.mean(dim=0) for windows in embedded.split(batch.counts)]).float().cpu()
-            )
-            own_rows += batch.rows
-    every_row, every_embedding = (
-        gather_rows(torch.tensor(own_rows, dtype=torch.int64)),
-        gather_rows(torch.cat(embeddings)),
-    )
-    if every_row is None:
-        return None
-    place_of = {row: place for place, row in enumerate(every_row.tolist())}
-    return every_embedding[[place_of[int(row)] for row in rows]]
+            means = torch.stack([windows.mean(dim=0) for windows in embedded.split(batch.counts)])
+            embeddings[[place_of[row] for row in batch.rows]] = means.float().cpu()
+    if processes() > 1:
+        every_row, embeddings = gather_rows(torch.tensor(own, dtype=torch.int64)), gather_rows(embeddings)
+        if every_row is None:
+            return None
+        place_of = {row: place for place, row in enumerate(every_row.tolist())}
+        embeddings = embeddings[[place_of[int(row)] for row in rows]]
+    _check_finite(embeddings, corpus, rows)
+    return embeddings
+
+
+def _check_finite(embeddings: Tensor, corpus: Corpus, rows: Sequence[int]) -> None:
+    usable = np.isfinite(row_norms(embeddings.numpy()))
+    if not usable.all():
+        raise UserError(
+            f"the embeddings of {int((~usable).sum()):,} utterances "
+            f"({corpus.index.utterances[int(rows[int(np.argmin(usable))])]}, ...) are not finite: the network is "
+            "broken; evaluate another epoch's, or train it again with a lower TRAIN.LR"
+        )
 
 
 def _move(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
@@ -176,6 +189,8 @@ def check_frames(cfg: CfgNode, checkpoint: Checkpoint, path: Path) -> None:
             f"{path} was trained on crops of {trained} frames, the settings say DATASET.PARTIAL_N_FRAMES "
             f"{cfg.DATASET.PARTIAL_N_FRAMES}: set it to {trained}; to evaluate on other windows, set EVAL.WINDOW_FRAMES"
         )
+    if checkpoint.architecture["kind"] == "vggm" and 0 < cfg.EVAL.WINDOW_FRAMES < SHORTEST:
+        raise UserError(f"EVAL.WINDOW_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
     if cfg.EVAL.WINDOW_FRAMES not in (0, trained):
         get_logger().warning(
             f"WARNING: the network was trained on crops of {trained} frames and is evaluated on windows of "
@@ -386,6 +401,6 @@ def report_best(cfg: CfgNode, run_dir: Path, corpus: Corpus, parameters: int, de
     if len(test_rows):
         test = identify(network, front_end, corpus, test_rows, checkpoint.speakers, device)
         results |= {"top1": test["top1"], "top5": test["top5"], "utterances": len(test_rows)}
-    protocol = check_training(corpus, checkpoint.protocol.get("pretrained_speakers", ()))
+    protocol = check_training(corpus, checkpoint.protocol.get("pretraining", ()))
     provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
     write_results(run_dir / "results.json", results, provenance)

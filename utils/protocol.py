@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
 from data_objects.voxceleb import SUB_DIRS, speaker_of, video_of
 from utils.errors import UserError
@@ -24,18 +25,28 @@ if TYPE_CHECKING:
     from utils.checkpoint import Checkpoint
 
 TRAIN, VAL, HELD_OUT, TEST = "trained on", "validated on", "held out", "tested on"
-PRETRAINED = "pretrained on"  # all of the speakers that the network of MODEL.PRETRAINED had learnt from
+# What the network of MODEL.PRETRAINED was trained on and chosen on, and the one that it was started from, and so on.
+PRETRAINED, PRECHOSEN = "pretrained on", "chosen on in pretraining"
+LEARNT_FROM = (TRAIN, HELD_OUT, PRETRAINED, PRECHOSEN)  # what a speaker tested on must be in none of, for verification
+UNKNOWN_PRETRAINING = (
+    "the network was started from weights of MODEL.PRETRAINED of which nobody knows what they have learnt from: if "
+    "speakers tested on are among it, the figures are not what they seem"
+)
 NAMED = 3  # examples of an overlap that a message gives
 IDENTIFICATION, VERIFICATION = "identification", "verification"
 PURPOSE = {"merged": IDENTIFICATION, "dev": VERIFICATION}  # of a training, by sub-directory
 # What two roles must not share: a training is refused, an evaluation says so.
 FORBIDDEN = {
-    IDENTIFICATION: (("utterances", TRAIN, VAL), ("utterances", TRAIN, TEST), ("utterances", VAL, TEST)),
+    IDENTIFICATION: (
+        ("utterances", TRAIN, VAL),
+        ("utterances", TRAIN, TEST),
+        ("utterances", VAL, TEST),
+        ("utterances", PRETRAINED, VAL),
+        ("utterances", PRETRAINED, TEST),
+    ),
     VERIFICATION: (
-        ("speakers", TRAIN, TEST),
-        ("speakers", HELD_OUT, TEST),
+        *(("speakers", role, TEST) for role in LEARNT_FROM),
         ("speakers", TRAIN, HELD_OUT),
-        ("speakers", PRETRAINED, TEST),
         ("speakers", PRETRAINED, HELD_OUT),
         ("utterances", TRAIN, VAL),
     ),
@@ -54,10 +65,16 @@ DOUBTFUL = {
 
 @dataclass(frozen=True)
 class Role:
-    """What some utterances are used for."""
+    """What some utterances are used for.
+
+    Attributes:
+        audio: utterance -> a hash of its samples, empty where that is not known.
+        known: speakers who are known to have this role, whether an index has their utterances or not.
+    """
 
     name: str
-    audio: Mapping[str, bytes]  # utterance -> a hash of its samples, empty where that is not known
+    audio: Mapping[str, bytes]
+    known: frozenset[str] = frozenset()
 
     @property
     def utterances(self) -> set[str]:
@@ -65,7 +82,7 @@ class Role:
 
     @cached_property
     def speakers(self) -> set[str]:
-        return set(map(speaker_of, self.audio))
+        return {*map(speaker_of, self.audio), *self.known}
 
     @cached_property
     def videos(self) -> set[str]:
@@ -138,7 +155,7 @@ def _common(first: Role, second: Role, kind: str) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------------
-# Training
+# Protocols
 # ------------------------------------------------------------------------------------------------------------------
 @dataclass
 class Protocol:
@@ -160,9 +177,15 @@ class Protocol:
         self.doubtful = find_overlaps(self.roles, DOUBTFUL[self.purpose])
 
     @property
+    def seen_speakers(self) -> set[str]:
+        """The speakers tested on that the network has learnt from, in whatever role."""
+        learnt = (self.roles[name].speakers for name in LEARNT_FROM if name in self.roles)
+        return self.roles[TEST].speakers & set().union(*learnt)
+
+    @property
     def is_speaker_disjoint(self) -> bool:
-        """Whether no speaker tested on was trained on, pretrained on or chosen on."""
-        return not find_overlaps(self.roles, [("speakers", role, TEST) for role in (TRAIN, PRETRAINED, HELD_OUT)])
+        """Whether there are none."""
+        return not self.seen_speakers
 
     def summary(self) -> dict[str, Any]:
         """Plain values, for checkpoints and results."""
@@ -178,22 +201,42 @@ class Protocol:
         return f"speakers / utterances: {', '.join(parts)}; {found}"
 
 
-def _roles_of_network(
-    index: "Index", sub_dir: str, speakers: Iterable[str], held_out: Iterable[str], pretrained: Iterable[str]
+def roles_of_network(
+    index: "Index",
+    sub_dir: str,
+    speakers: Sequence[str],
+    held_out: Sequence[str] = (),
+    pretraining: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Role]:
-    """What of an index a network with these classes was trained and chosen on, given the speakers held out, and those
-    that it had learnt from before."""
+    """What of an index a network is trained and chosen on.
+
+    Args:
+        speakers: its classes; held_out: those that it was chosen on.
+        pretraining: of the networks that it was started from: see `utils.checkpoint.Pretraining`.
+    """
     roles = {
-        name: role_of_rows(name, index, _rows_of(index, index.rows(sub_dir, part), speakers))
-        for name, part in ((TRAIN, "train"), (VAL, "val"))
+        TRAIN: _role_of_speakers(TRAIN, index, index.rows(sub_dir, "train"), speakers),
+        VAL: role_of_rows(VAL, index, _rows_of(index, index.rows(sub_dir, "val"), speakers)),
     }
-    for name, chosen in ((HELD_OUT, held_out), (PRETRAINED, pretrained)):
-        role = role_of_rows(name, index, _rows_of(index, np.arange(len(index)), chosen))
-        roles |= {name: role} if role.audio else {}
+    if held_out:
+        roles[HELD_OUT] = _role_of_speakers(HELD_OUT, index, np.arange(len(index)), held_out)
+    if pretraining:
+        parts = [
+            _role_of_speakers(PRETRAINED, index, index.rows(entry["sub_dir"], "train"), entry["speakers"])
+            for entry in pretraining
+        ]
+        audio = {name: digest for part in parts for name, digest in part.audio.items()}
+        roles[PRETRAINED] = Role(PRETRAINED, audio, frozenset().union(*(part.known for part in parts)))
+        roles[PRECHOSEN] = Role(PRECHOSEN, {}, frozenset().union(*(entry["chosen_on"] for entry in pretraining)))
     return roles
 
 
-def _rows_of(index: "Index", rows: np.ndarray, speakers: Iterable[str]) -> np.ndarray:
+def _role_of_speakers(name: str, index: "Index", rows: np.ndarray, speakers: Sequence[str]) -> Role:
+    """The role of those of the rows that are of some speakers, who have it in any case."""
+    return Role(name, role_of_rows(name, index, _rows_of(index, rows, speakers)).audio, frozenset(speakers))
+
+
+def _rows_of(index: "Index", rows: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
     """Those of the rows that are of some speakers."""
     return rows[index.labels(sorted(speakers))[rows] >= 0]
 
@@ -201,18 +244,18 @@ def _rows_of(index: "Index", rows: np.ndarray, speakers: Iterable[str]) -> np.nd
 # ------------------------------------------------------------------------------------------------------------------
 # Training
 # ------------------------------------------------------------------------------------------------------------------
-def check_training(corpus: "Corpus", pretrained: Iterable[str] = ()) -> Protocol:
+def check_training(corpus: "Corpus", pretraining: Sequence[Mapping[str, Any]] = ()) -> Protocol:
     """The protocol of a training, if it holds.
 
     For verification, tested on are the speakers outside `dev` and the trials of DATA_DIR's veri_test.txt.
 
     Args:
-        pretrained: speakers that the network had learnt from before: `utils.checkpoint.speakers_seen`.
+        pretraining: of the networks that it is started from: see `utils.checkpoint.Pretraining`.
 
     Raises:
         UserError: it does not: what must be apart is not, by name.
     """
-    roles = _roles_of_network(corpus.index, corpus.sub_dir, corpus.speakers, corpus.validation_speakers, pretrained)
+    roles = roles_of_network(corpus.index, corpus.sub_dir, corpus.speakers, corpus.validation_speakers, pretraining)
     protocol = Protocol(PURPOSE[corpus.sub_dir], roles | {TEST: _test_role(corpus)})
     if protocol.forbidden:
         raise UserError(
@@ -223,7 +266,7 @@ def check_training(corpus: "Corpus", pretrained: Iterable[str] = ()) -> Protocol
 
 
 def _remedy(protocol: Protocol) -> str:
-    if any(PRETRAINED in (overlap.first, overlap.second) for overlap in protocol.forbidden):
+    if any({PRETRAINED, PRECHOSEN} & {overlap.first, overlap.second} for overlap in protocol.forbidden):
         return "start from another network (MODEL.PRETRAINED), or from none"
     if protocol.purpose == IDENTIFICATION:
         return "mend iden_split.txt and run data_preprocess.py again"
@@ -248,7 +291,7 @@ def check_index(checkpoint: "Checkpoint", index: "Index", path: Path, allow_chan
     Raises:
         UserError: it is another, and `allow_change` does not say that it may be.
     """
-    if checkpoint.index == index.fingerprint:
+    if checkpoint.index in index.fingerprints():
         return
     message = (
         f"{path} was trained with another index (sha256 {checkpoint.index[:12]}) than {index.feature_dir} holds now "
@@ -262,19 +305,25 @@ def check_index(checkpoint: "Checkpoint", index: "Index", path: Path, allow_chan
     get_logger().warning(f"WARNING: {message}: what it was trained on is looked up in the index of now")
 
 
-def evaluation_protocol(checkpoint: "Checkpoint", index: "Index", purpose: str, tested: Role) -> Protocol:
-    """The protocol of evaluating a network on some utterances.
+def roles_of_checkpoint(checkpoint: "Checkpoint", index: "Index") -> dict[str, Role]:
+    """What a network was trained and chosen on: its utterances as the index has them, its speakers by its own lists.
 
-    What it was trained on is looked up in the index; `is_training_known` says whether it can be.
+    `is_training_known` says whether the utterances are those of then.
     """
-    held_out, pretrained = (checkpoint.protocol.get(key, ()) for key in ("validation_speakers", "pretrained_speakers"))
-    roles = _roles_of_network(index, checkpoint.sub_dir, checkpoint.speakers, held_out, pretrained)
-    return Protocol(purpose, roles | {TEST: tested})
+    protocol = checkpoint.protocol
+    lists = protocol.get("validation_speakers", ()), protocol.get("pretraining", ())
+    return roles_of_network(index, checkpoint.sub_dir, checkpoint.speakers, *lists)
 
 
 def count_common(protocol: Protocol, kind: str, first: str, second: str) -> int:
     """How many speakers, videos, utterances or recordings two roles have in common."""
     return sum(len(overlap.names) for overlap in find_overlaps(protocol.roles, [(kind, first, second)]))
+
+
+def is_pretraining_known(checkpoint: "Checkpoint") -> bool:
+    """Whether it is known what the network was started from, if anything."""
+    before = yaml.safe_load(checkpoint.config)["MODEL"].get("PRETRAINED", "")
+    return checkpoint.protocol.get("pretraining_known", not before)
 
 
 def is_training_known(checkpoint: "Checkpoint", protocol: Protocol) -> bool:

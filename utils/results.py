@@ -18,10 +18,10 @@ from yacs.config import CfgNode
 
 from data_objects.index import Index
 from utils.checkpoint import Checkpoint, code_fingerprints
-from utils.distributed import is_main, processes
+from utils.distributed import is_main, launcher, processes
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.protocol import Protocol, is_training_known
+from utils.protocol import Protocol, is_pretraining_known, is_training_known
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "librosa", "soundfile", "matplotlib")
 MAY_BE_EMPTY = ("trials", "skipped_trials")  # of a provenance: identification has no trials
@@ -35,7 +35,7 @@ class Provenance:
         command: how the script was called.
         checkpoint: file, sha256, epoch, figures of the best epoch.
         protocol: speakers, utterances and the hash of their names for everything trained on, chosen on and tested on;
-            what of it overlaps; whether the utterances trained on are known for certain (`is_training_known`).
+            what of it overlaps; whether the utterances trained on, and the pretraining, are known for certain.
         index: its folder, its sha256, and the sha256 of that of the training.
         trials: of every list its file, sha256 and, if it is one, what it is known as.
         skipped_trials: how many trials are not in the result.
@@ -83,7 +83,7 @@ def build_provenance(
 ) -> Provenance:
     """The provenance of what a checkpoint at `path` gives on an index."""
     return Provenance(
-        command=shlex.join(["python", *sys.argv]),
+        command=f"{launcher()} {shlex.join(sys.argv)}",
         checkpoint={
             "file": str(path),
             "sha256": hash_file(path),
@@ -91,7 +91,11 @@ def build_provenance(
             "best": checkpoint.best,
             "architecture": checkpoint.architecture,
         },
-        protocol=protocol.summary() | {"training_utterances_known": is_training_known(checkpoint, protocol)},
+        protocol=protocol.summary()
+        | {
+            "training_utterances_known": is_training_known(checkpoint, protocol),
+            "pretraining_known": is_pretraining_known(checkpoint),
+        },
         index={
             "folder": str(index.feature_dir),
             "sha256": index.fingerprint,

@@ -19,6 +19,7 @@ from utils.checkpoint import (
     LAST,
     PREVIOUS,
     Checkpoint,
+    Pretraining,
     check_architecture,
     check_front_end,
     check_settings,
@@ -28,16 +29,16 @@ from utils.checkpoint import (
     generator_states,
     identity_of,
     load_last,
+    read_pretraining,
     restore_generators,
     save_checkpoint,
-    speakers_seen,
 )
 from utils.distributed import agree, broadcast, is_main, launcher, processes
 from utils.errors import UserError
 from utils.files import write_atomically
 from utils.logger import RunLog
 from utils.meters import TrainingMeter
-from utils.protocol import check_training, hash_text
+from utils.protocol import UNKNOWN_PRETRAINING, check_training, hash_text
 from utils.runtime import create_run_dir
 
 PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
@@ -72,7 +73,10 @@ class TrainingState:
     """All that a run must save to go on later as if it had not stopped: see `Checkpoint`.
 
     Attributes:
-        protocol: the guard's account of the corpus; trials: among the speakers held out, None where there are none.
+        protocol: the guard's summary of the corpus, with what checkpoints hold beside it (see `Checkpoint`), as plain
+            values: its names of all utterances would be copied for every loader process.
+        protocol_lines: what to say of it, and then what to warn of.
+        trials: among the speakers held out; None where there are none.
         epoch: epochs done; batch: iterations done of the epoch under way; step: iterations done in all.
         best: figures of the best epoch, empty before the first.
         notes: plain values that the epoch under way has to remember.
@@ -96,10 +100,9 @@ class TrainingState:
         self.script = script
         self.network = network
         self.corpus = corpus
-        self.pretrained = speakers_seen(cfg.MODEL.PRETRAINED)
-        self.protocol = check_training(corpus, self.pretrained)
         # A supernet is no embedding to verify by: searching has its own way to choose.
         self.trials = None if script == "search" else corpus.validation_trials()
+        self._guard(read_pretraining(cfg.MODEL.PRETRAINED))
         self._front_end = front_end
         self._optimizers = optimizers
         self._code = code_fingerprints()  # now: files may be edited while the run goes on
@@ -173,17 +176,22 @@ class TrainingState:
             notes=self.notes,
             code=self._code,
             processes=processes(),
-            protocol=self.protocol_summary(),
+            protocol=self.protocol,
         )
         checkpoint = replace(checkpoint, identity=identity_of(checkpoint))
         save_checkpoint(checkpoint, path, path.with_name(PREVIOUS) if path.name == LAST else None)
 
-    def protocol_summary(self) -> dict[str, Any]:
-        """Who is trained on, chosen on and to be tested on, as plain values: see `Checkpoint`."""
-        return self.protocol.summary() | {
+    def _guard(self, pretraining: Pretraining) -> None:
+        """Refuse a protocol that does not hold, and keep the account of one that does."""
+        protocol = check_training(self.corpus, pretraining.networks)
+        self.protocol_lines = [f"protocol: {protocol}", *map(str, protocol.doubtful)]
+        if not pretraining.is_known:
+            self.protocol_lines.append(UNKNOWN_PRETRAINING)
+        self.protocol = protocol.summary() | {
             "validation_speakers": self.corpus.validation_speakers,
-            "pretrained_speakers": self.pretrained,
             "validation_trials": "" if self.trials is None else hash_text(self.trials.text()),
+            "pretraining": pretraining.networks,
+            "pretraining_known": pretraining.is_known,
         }
 
     def restore(self, load_path: str) -> tuple[Path, list[str]]:
@@ -194,8 +202,9 @@ class TrainingState:
         """
         checkpoint, path = load_last(load_path, (self.script,))
         self._check(checkpoint, path)
-        self.pretrained = checkpoint.protocol.get("pretrained_speakers", [])  # the file may be gone
-        self.protocol = check_training(self.corpus, self.pretrained)
+        if checkpoint.protocol:  # the file that the network was started from may be gone
+            known = checkpoint.protocol["pretraining"], checkpoint.protocol["pretraining_known"]
+            self._guard(Pretraining(*known))
         self.network.load_state_dict(checkpoint.model)
         self._front_end.load_state_dict(checkpoint.front_end)
         for name, optimizer in self._optimizers.items():
@@ -234,7 +243,7 @@ class TrainingState:
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
                 f"settings give {len(self.corpus.speakers)} of {self.corpus.sub_dir}: a run goes on with its own data"
             )
-        if checkpoint.index != self.corpus.index.fingerprint:
+        if checkpoint.index not in self.corpus.index.fingerprints():
             raise UserError(f"{path} was trained with another index than {self.corpus.index.feature_dir} holds now")
 
 
@@ -266,8 +275,9 @@ def open_run(state: TrainingState, config_file: str, load_path: str | None) -> R
     within = f" and {state.batch} steps of the next" if state.batch else ""
     done = f"; {state.epoch} epochs{within} are done" if load_path else ""
     log.info(f"{count}; run in {run_dir}{done}")
-    log.info(f"protocol: {state.protocol}")
-    for warning in [*warnings, *map(str, state.protocol.doubtful)]:
+    about, *doubts = state.protocol_lines
+    log.info(about)
+    for warning in [*warnings, *doubts]:
         log.warning(warning)
     if state.corpus.sub_dir == "dev" and not state.corpus.validation_speakers:
         log.warning(
@@ -281,6 +291,6 @@ def open_run(state: TrainingState, config_file: str, load_path: str | None) -> R
 
 def write_protocol(state: TrainingState, run_dir: Path) -> None:
     """protocol.json, and validation_trials.txt where speakers are held out."""
-    write_atomically(run_dir / PROTOCOL, json.dumps(state.protocol_summary(), indent=2) + "\n")
+    write_atomically(run_dir / PROTOCOL, json.dumps(state.protocol, indent=2) + "\n")
     if state.trials is not None:
         write_atomically(run_dir / VALIDATION_TRIALS, state.trials.text())

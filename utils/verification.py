@@ -21,11 +21,21 @@ from utils.embeddings import Embeddings
 from utils.errors import UserError
 from utils.logger import get_logger
 from utils.metrics import act_dcf, cllr, cosine_scores, equal_error_rate, error_threshold, min_cllr, min_dcf, row_norms
-from utils.protocol import TEST, VERIFICATION, Protocol, evaluation_protocol, hash_text, role_of_utterances
+from utils.protocol import (
+    TEST,
+    UNKNOWN_PRETRAINING,
+    VERIFICATION,
+    Protocol,
+    hash_text,
+    is_pretraining_known,
+    role_of_utterances,
+    roles_of_checkpoint,
+)
 from utils.results import hash_file
 from utils.scoring import Calibration, adaptive_s_norm, centre, cohort_statistics, fit_calibration
 
 PRIORS = (0.01, 0.05)  # of target trials, for detection costs
+ALL = ""  # among protocols: of all lists together
 EVEN = 0.5  # the prior at which calibration is fitted and decisions are shown
 LENGTHS = (4.0, 6.0, 10.0)  # seconds, borders of the groups by the shorter utterance of a trial
 
@@ -133,11 +143,24 @@ def validation_trials(checkpoint: Checkpoint, config: Mapping[str, Any], index: 
     return trials
 
 
-def choose_cohort(checkpoint: Checkpoint, index: Index, most: int) -> list[str]:
-    """Utterances of the speakers trained on, at most so many of each: the same ones every time."""
+def choose_cohort(checkpoint: Checkpoint, index: Index, most: int, without: Iterable[str]) -> list[str]:
+    """Utterances of the speakers trained on, at most so many of each: the same ones every time.
+
+    Args:
+        without: speakers to leave out: those of the trials, whom a merged network was trained on.
+
+    Raises:
+        UserError: fewer than two speakers are left.
+    """
+    speakers = sorted(set(checkpoint.speakers) - set(without))
     rows = index.rows(checkpoint.sub_dir, "train")
-    classes = index.labels(checkpoint.speakers)[rows]
+    classes = index.labels(speakers)[rows]
     rows, classes = rows[classes >= 0], classes[classes >= 0]
+    if len(np.unique(classes)) < 2:
+        raise UserError(
+            "EVAL.BACKENDS: centring and s-norm need utterances of two speakers or more who were trained on and are in "
+            f"no trial; the index of {index.data_dir} has those of {len(np.unique(classes))}: set EVAL.BACKENDS cosine"
+        )
     order = np.random.default_rng(0).permutation(len(rows))
     rows, classes = rows[order], classes[order]
     by_class = np.argsort(classes, kind="stable")
@@ -362,13 +385,14 @@ class Verification:
     breakdowns: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
 
 
-def protocols_of(checkpoint: Checkpoint, index: Index, lists: Iterable[ListOfTrials]) -> dict[str, Protocol]:
-    """Of every list, by name, who was trained on, chosen on and is tested on."""
+def protocols_of(checkpoint: Checkpoint, index: Index, lists: Sequence[ListOfTrials]) -> dict[str, Protocol]:
+    """Of every list, by name, who was trained on, chosen on and is tested on; by the name ALL, of all together."""
+    roles = roles_of_checkpoint(checkpoint, index)
+    tested = {entry.name: set(entry.trials.utterances) for entry in lists}
+    tested[ALL] = set().union(*tested.values())
     return {
-        entry.name: evaluation_protocol(
-            checkpoint, index, VERIFICATION, role_of_utterances(TEST, index, entry.trials.utterances)
-        )
-        for entry in lists
+        name: Protocol(VERIFICATION, roles | {TEST: role_of_utterances(TEST, index, utterances)})
+        for name, utterances in tested.items()
     }
 
 
@@ -418,7 +442,7 @@ def results_of(evaluation: Verification) -> dict[str, Any]:
         "trials": len(first.trials),
         "skipped_trials": len(first.skipped),
         "utterances": len(first.trials.utterances),
-        "speaker_overlap": count_overlap(protocol),
+        "speaker_overlap": len(protocol.seen_speakers),
         "speaker_disjoint": protocol.is_speaker_disjoint,
         "system": evaluation.systems[0],
         "lists": {entry.name: _results_of_list(evaluation, entry) for entry in evaluation.lists},
@@ -438,7 +462,7 @@ def _results_of_list(evaluation: Verification, entry: ListOfTrials) -> dict[str,
         "skipped_trials": len(entry.skipped),
         "utterances": len(entry.trials.utterances),
         "speakers": len(entry.trials.speakers),
-        "speaker_overlap": count_overlap(protocol),
+        "speaker_overlap": len(protocol.seen_speakers),
         "speaker_disjoint": protocol.is_speaker_disjoint,
         "protocol": protocol.summary(),
         "systems": evaluation.figures[entry.name],
@@ -446,14 +470,10 @@ def _results_of_list(evaluation: Verification, entry: ListOfTrials) -> dict[str,
     }
 
 
-def count_overlap(protocol: Protocol) -> int:
-    """How many of the speakers tested on were trained on or chosen on."""
-    used = set().union(*(role.speakers for name, role in protocol.roles.items() if name != TEST))
-    return len(protocol.roles[TEST].speakers & used)
-
-
-def warn_of_overlap(lists: Iterable[ListOfTrials], protocols: Mapping[str, Protocol]) -> None:
+def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], protocols: Mapping[str, Protocol]) -> None:
     """Say who is trained on and tested on, and what keeps the figures from being what they seem."""
+    if not is_pretraining_known(checkpoint):
+        get_logger().warning(f"WARNING: {UNKNOWN_PRETRAINING}")
     for entry in lists:
         protocol = protocols[entry.name]
         get_logger().info(f"{entry.file.name}: {protocol}")
@@ -461,13 +481,7 @@ def warn_of_overlap(lists: Iterable[ListOfTrials], protocols: Mapping[str, Proto
             get_logger().warning(f"WARNING: {entry.file.name}: {overlap}")
         if not protocol.is_speaker_disjoint:
             get_logger().warning(
-                f"WARNING: {entry.file.name}: {count_overlap(protocol)} of the trials' {len(entry.trials.speakers)} "
-                "speakers were trained on or chosen on: this is not a verification result; train with SUB_DIR dev for "
-                "one"
+                f"WARNING: {entry.file.name}: {len(protocol.seen_speakers)} of the trials' "
+                f"{len(entry.trials.speakers)} speakers were trained on or chosen on: this is not a verification "
+                "result; train with SUB_DIR dev for one"
             )
-
-
-def protocol_of_all(checkpoint: Checkpoint, index: Index, lists: Iterable[ListOfTrials]) -> Protocol:
-    """Who was trained on, chosen on, and is tested on in any of the lists."""
-    utterances = set().union(*(entry.trials.utterances for entry in lists))
-    return evaluation_protocol(checkpoint, index, VERIFICATION, role_of_utterances(TEST, index, utterances))

@@ -8,6 +8,7 @@ from typing import Any
 
 from utils.evaluation_plots import confused_pairs, plot_confused_pairs, plot_det, plot_histograms, plot_reliability
 from utils.files import write_atomically
+from utils.protocol import UNKNOWN_PRETRAINING
 from utils.provenance_report import (
     REPORT,
     Pictures,
@@ -18,7 +19,7 @@ from utils.provenance_report import (
 )
 from utils.report import Section, Table, write_report
 from utils.results import Provenance
-from utils.verification import EVEN, PRIORS, ListOfTrials, Verification, count_overlap
+from utils.verification import EVEN, PRIORS, ListOfTrials, Verification
 
 SKIPPED, CALIBRATION = "skipped_trials.txt", "calibration.json"
 SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
@@ -28,7 +29,7 @@ TABLE = ("eer", "min_dcf_0.01", "min_dcf_0.05", "act_dcf_0.01", "cllr", "min_cll
 def score_file(evaluation: Verification, entry: ListOfTrials, system: str) -> str:
     """The name of a file of scores: scores.txt, and where there are several lists or systems, theirs in it."""
     of_list = f"-{entry.name}" if len(evaluation.lists) > 1 else ""
-    return f"scores{of_list}{'' if system == evaluation.systems[0] else f'-{system}'}.txt"
+    return f"scores{of_list}{'' if system == evaluation.systems[0] else f'--{system}'}.txt"
 
 
 def write_scores(folder: Path, evaluation: Verification) -> list[Path]:
@@ -78,7 +79,7 @@ def format_table(evaluation: Verification) -> str:
     header = ("list", "system", "trials", "EER %", "minDCF 0.01", "minDCF 0.05", "actDCF 0.01", "Cllr", "min Cllr")
     rows = [[*header, "speakers apart from training's"]]
     for entry in evaluation.lists:
-        overlap, speakers = count_overlap(evaluation.protocols[entry.name]), len(entry.trials.speakers)
+        overlap, speakers = len(evaluation.protocols[entry.name].seen_speakers), len(entry.trials.speakers)
         apart = (
             "yes" if evaluation.protocols[entry.name].is_speaker_disjoint else f"NO: {overlap} of {speakers} are not"
         )
@@ -113,7 +114,10 @@ def write_report_page(
     sections += [_calibration_section(evaluation), protocol_section(protocol), provenance_section(provenance)]
     names = ", ".join(entry.title for entry in evaluation.lists)
     title = f"Verification on {names}"
-    write_report(folder / REPORT, title, warnings=_warnings(evaluation), sections=sections)
+    warnings = _warnings(evaluation)
+    if not protocol["pretraining_known"]:
+        warnings.append(f"{UNKNOWN_PRETRAINING[0].upper()}{UNKNOWN_PRETRAINING[1:]}.")
+    write_report(folder / REPORT, title, warnings=warnings, sections=sections)
     return files
 
 
@@ -124,9 +128,9 @@ def _warnings(evaluation: Verification) -> list[str]:
         protocol = evaluation.protocols[entry.name]
         if not protocol.is_speaker_disjoint:
             warnings.append(
-                f"{entry.title}: {count_overlap(protocol)} of its {len(entry.trials.speakers)} speakers were trained "
-                "on or chosen on. The figures are not speaker-disjoint: they say how well the network knows these "
-                "people, not how well it tells strangers apart."
+                f"{entry.title}: {len(protocol.seen_speakers)} of its {len(entry.trials.speakers)} speakers were "
+                "trained on or chosen on. The figures are not speaker-disjoint: they say how well the network knows "
+                "these people, not how well it tells strangers apart."
             )
         if len(entry.skipped):
             warnings.append(
