@@ -17,6 +17,7 @@ from config import load_config
 from utils.cli import config_parser
 from utils.runtime import run_script
 
+TITLES = {"top1": "Top-1", "top5": "Top-5"}
 SUMMARY = ("top1", "top5", "utterances", "speakers")
 
 
@@ -36,11 +37,13 @@ def main() -> None:
     from data_objects.datasets import Corpus
     from utils.engine import check_genotype, load_system
     from utils.identification import check_class_list
+    from utils.logger import WarningCollector
     from utils.protocol import check_index
     from utils.results import prepare_folder
     from utils.runtime import prepare
 
     device = prepare(cfg)
+    warned = WarningCollector()
     network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
     check_genotype(checkpoint, args.text_arch, path)
     corpus = Corpus(cfg)
@@ -50,7 +53,7 @@ def main() -> None:
     prepare_folder(folder / "identification")
     identification = identify(cfg, (network, front_end, checkpoint, path), corpus, device)
     if identification is not None:  # the main process goes on alone
-        write(cfg, identification, checkpoint, path, corpus, folder, device)
+        write(cfg, identification, checkpoint, path, corpus, folder, device, warned.messages)
 
 
 def identify(cfg, system, corpus, device):
@@ -89,19 +92,22 @@ def identify(cfg, system, corpus, device):
     return Identification(utterances, rows, checkpoint.speakers, labels, logits)
 
 
-def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None:
+def write(cfg, identification, checkpoint, path, corpus, folder, device, warnings) -> None:
     """Everything that an evaluation leaves."""
     from data_objects.voxceleb import META, read_meta
     from utils import protocol as guard
     from utils.identification import write_per_speaker
     from utils.identification_report import write_identification_report
     from utils.logger import get_logger
+    from utils.provenance_report import format_estimate
     from utils.results import build_provenance, remove_earlier, write_results
 
     tested = guard.role_of_rows(guard.TEST, corpus.index, identification.rows)
     roles = guard.roles_of_checkpoint(checkpoint, corpus.index) | {guard.TEST: tested}
     protocol = guard.Protocol(guard.IDENTIFICATION, roles)
     get_logger().info(str(protocol))
+    if not guard.is_pretraining_known(checkpoint):
+        get_logger().warning(f"WARNING: {guard.UNKNOWN_PRETRAINING}")
     for overlap in protocol.forbidden + protocol.doubtful:
         get_logger().warning(f"WARNING: {overlap}")
     meta = corpus.data_dir / META
@@ -115,13 +121,16 @@ def write(cfg, identification, checkpoint, path, corpus, folder, device) -> None
         "checkpoint": str(path),
         "epoch": checkpoint.epoch,
         "window_frames": corpus.window_frames,
+        "warnings": warnings,
         "worst_speakers": per_speaker[:5],
         "breakdowns": identification.break_down(corpus.index, speakers, cfg.EVAL.BOOTSTRAP),
     }
     provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
     page, *files = write_identification_report(folder / "identification", identification, results, provenance)
     files = [page, *files, write_per_speaker(folder, per_speaker)]
-    get_logger().info(f"pictures and all tables: {page}")
+    intervals = results.get("intervals", {})
+    shown = (f"{title} {format_estimate(results[key], intervals.get(key))} %" for key, title in TITLES.items())
+    get_logger().info(f"{', '.join(shown)}; pictures and all tables: {page}")
     path = folder / "results-identification.json"
     write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
 

@@ -47,12 +47,14 @@ def main() -> None:
     from data_objects.datasets import Corpus
     from data_objects.voxceleb import TRIALS
     from utils.engine import check_genotype, load_system
+    from utils.logger import WarningCollector
     from utils.protocol import check_index
     from utils.results import prepare_folder
     from utils.runtime import prepare
     from utils.verification import open_lists
 
     device = prepare(cfg)
+    warned = WarningCollector()
     network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
     check_genotype(checkpoint, args.text_arch, path)
     corpus = Corpus(cfg)
@@ -63,7 +65,7 @@ def main() -> None:
     prepare_folder(folder / "verification")
     evaluation = evaluate(cfg, (network, front_end, checkpoint, path), corpus, lists, device)
     if evaluation is not None:  # the main process goes on alone
-        write(cfg, evaluation, checkpoint, path, corpus, folder, device)
+        write(cfg, evaluation, checkpoint, path, corpus, folder, device, warned.messages)
 
 
 def evaluate(cfg, system, corpus, lists, device):
@@ -88,8 +90,7 @@ def evaluate(cfg, system, corpus, lists, device):
     trials = verification.validation_trials(checkpoint, trained_with, corpus.index) if cfg.EVAL.CALIBRATION else None
     of_cohort = []
     if set(systems) != {"cosine"}:
-        tested = set().union(*(entry.trials.speakers for entry in lists))
-        of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES, without=tested)
+        of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES, lists)
     used = [entry.trials.utterances for entry in lists] + [of_cohort, [] if trials is None else trials.utterances]
     embeddings = get_embeddings(
         network,
@@ -102,15 +103,15 @@ def evaluate(cfg, system, corpus, lists, device):
     )
     if embeddings is None:
         return None
-    cohort = verification.Cohort.of(embeddings, of_cohort, cfg.EVAL.COHORT_TOP_N) if of_cohort else None
-    scores, calibrations = verification.score_systems(embeddings, lists, systems, cohort, trials)
-    del embeddings, cohort  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
+    cohort = of_cohort, cfg.EVAL.COHORT_TOP_N
+    scores, calibrations = verification.score_systems(embeddings, lists, systems, trials, *cohort)
+    del embeddings  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
     evaluation = verification.Verification(lists, systems, scores, calibrations, protocols)
     verification.measure_all(evaluation, corpus.index, speakers, cfg.EVAL.BOOTSTRAP)
     return evaluation
 
 
-def write(cfg, evaluation, checkpoint, path, corpus, folder, device) -> None:
+def write(cfg, evaluation, checkpoint, path, corpus, folder, device, warnings) -> None:
     """Everything that an evaluation leaves, and a table of it on standard error."""
     from utils import verification
     from utils import verification_report as report
@@ -129,6 +130,7 @@ def write(cfg, evaluation, checkpoint, path, corpus, folder, device) -> None:
     )
     results = verification.results_of(evaluation)
     results |= {"checkpoint": str(path), "epoch": checkpoint.epoch, "window_frames": corpus.window_frames}
+    results["warnings"] = warnings
     page, *pictures = report.write_report_page(folder / "verification", evaluation, results, provenance)
     files = [page, *pictures, *report.write_scores(folder, evaluation), *report.write_skipped(folder, evaluation)]
     files += report.write_calibrations(folder, evaluation, provenance)

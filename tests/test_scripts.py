@@ -235,7 +235,8 @@ def test_verification_names_speakers_trained_on(toy: Path, trained: tuple[dict, 
     assert found["utterances"]["number"] > 0
     assert kept["lists"]["veri_test"]["speaker_disjoint"] is False
     report = (tmp_path / "verification" / "report.html").read_text()
-    assert "2 of its 2 speakers were trained on" in report
+    assert "2 of the trials&#x27; 2 speakers were trained on" in report
+    assert any("2 of the trials' 2 speakers were trained on" in warning for warning in kept["warnings"])
 
 
 @pytest.fixture
@@ -268,7 +269,7 @@ def test_verification_with_trials_that_are_missing(own_trials: Path, trained_dev
     assert (tmp_path / "skipped_trials.txt").read_text() == missing
     kept = json.loads((tmp_path / "results-verification.json").read_text())
     assert kept["provenance"]["skipped_trials"] == 1
-    assert "were skipped" in (tmp_path / "verification" / "report.html").read_text()
+    assert "they are skipped" in (tmp_path / "verification" / "report.html").read_text()
     (own_trials / "veri_test.txt").write_text(trials)
     call_script("evaluate_verification.py", *arguments)
     assert not (tmp_path / "skipped_trials.txt").exists()

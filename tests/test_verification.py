@@ -15,7 +15,6 @@ from utils.errors import UserError
 from utils.metrics import cllr, equal_error_rate, min_dcf
 from utils.scoring import Calibration
 from utils.verification import (
-    Cohort,
     break_down,
     choose_cohort,
     group_lengths,
@@ -33,6 +32,7 @@ LENGTHS = {
     for number in (1, 2)
 }
 NAMES = sorted(LENGTHS)
+COHORT = [f"id1000{speaker}/a/0000{number}.wav" for speaker in (5, 6, 7) for number in range(4)]  # in no trial
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def all_trials() -> TrialList:
 
 def draw_embeddings(dimensions: int = 6) -> Embeddings:
     """Speakers that are alike, far from the origin."""
-    generator = np.random.default_rng(0)
-    means = dict(zip(SPEAKERS, generator.normal(0, 1, (len(SPEAKERS), dimensions)), strict=True))
-    vectors = [3 + means[speaker_of(name)] + generator.normal(0, 0.7, dimensions) for name in NAMES]
-    return Embeddings(np.array([name.encode() for name in NAMES]), np.array(vectors, dtype=np.float32))
+    generator, names = np.random.default_rng(0), NAMES + COHORT
+    means = {speaker: generator.normal(0, 1, dimensions) for speaker in sorted({*map(speaker_of, names)})}
+    vectors = [3 + means[speaker_of(name)] + generator.normal(0, 0.7, dimensions) for name in names]
+    return Embeddings(np.array([name.encode() for name in names]), np.array(vectors, dtype=np.float32))
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_too_few_utterances(tmp_path: Path, index: Index) -> None:
 def test_labels_that_contradict_the_speakers(tmp_path: Path, index: Index, line: str) -> None:
     """A list of another project, or a column mixed up: the first such trial is named."""
     path = write_trials(tmp_path / "trials.txt", *GOOD, line, line)
-    with pytest.raises(UserError, match=rf"trial 3 \('{line}'\) .* 1 others"):
+    with pytest.raises(UserError, match=rf"trial 3 \('{line}'\) .* 1 more"):
         open_lists([path], index, allow_missing=False)
 
 
@@ -109,12 +109,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_scores_by_definition() -> None:
     """Cosine, centred, adaptive s-norm, each trial by itself; the order they are asked for in does not matter."""
-    trials, cohort_of = all_trials(), NAMES[:12]
-    every = draw_embeddings()
-    vector = dict(zip(NAMES, every.vectors.astype(np.float64), strict=True))
-    mean = np.mean([vector[name] for name in cohort_of], axis=0)
-    unit = {name: vector[name] / np.linalg.norm(vector[name]) for name in NAMES}
-    speakers = [np.mean([unit[name] for name in cohort_of[first : first + 4]], axis=0) for first in (0, 4, 8)]
+    trials, every = all_trials(), draw_embeddings()
+    vector = dict(zip(NAMES + COHORT, every.vectors.astype(np.float64), strict=True))
+    mean = np.mean([vector[name] for name in COHORT], axis=0)
+    unit = {name: vector[name] / np.linalg.norm(vector[name]) for name in COHORT}
+    speakers = [np.mean([unit[name] for name in COHORT[first : first + 4]], axis=0) for first in (0, 4, 8)]
 
     def normalised(a: str, b: str) -> float:
         sides = []
@@ -129,37 +128,47 @@ def test_scores_by_definition() -> None:
         "centred": [cosine(vector[a] - mean, vector[b] - mean) for _, a, b in trials],
     }
     for systems in (["cosine", "centred", "snorm"], ["centred", "snorm"], ["snorm"], ["cosine"]):
-        fresh = draw_embeddings()
-        cohort = Cohort.of(fresh, cohort_of, top_n=2)
-        scores = score_lists(fresh, [trials, trials.select(trials.labels == 1)], systems, cohort)
+        some = trials.select(trials.labels == 1)
+        scores = score_lists(draw_embeddings(), [trials, some, trials], systems, COHORT, 2)
         assert list(scores) == systems
         for system in systems:
-            whole, targets = scores[system]
+            whole, targets, again = scores[system]
+            np.testing.assert_allclose(again, whole, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(whole, expected[system], rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(targets, whole[trials.labels == 1], rtol=1e-5, atol=1e-6)
 
 
-def test_statistics_of_some_embeddings_alone() -> None:
-    """The cohort's own utterances, which are in no trial, need none; the scores are the same."""
+def test_scores_do_not_depend_on_the_other_lists() -> None:
+    """Each list has a cohort without its own speakers, whoever is in the others."""
     trials = all_trials()
-    few = trials.select(trials.speaker_pairs.min(axis=1) >= 2)
-    scores = []
-    for lists in ([few], [few, trials]):
-        fresh = draw_embeddings()
-        scores.append(score_lists(fresh, lists, ["snorm"], Cohort.of(fresh, NAMES[:8], top_n=2))["snorm"][0])
-    np.testing.assert_allclose(*scores, rtol=1e-5)
+    few = trials.select(trials.speaker_pairs.max(axis=1) < 2)
+    for system in ("snorm", "centred"):
+        alone, beside, last = (
+            score_lists(draw_embeddings(), lists, [system], NAMES + COHORT, 3)[system][place]
+            for lists, place in (([few], 0), ([few, trials], 0), ([trials, few], 1))
+        )
+        np.testing.assert_allclose(alone, beside, rtol=1e-5)
+        np.testing.assert_allclose(alone, last, rtol=1e-3, atol=1e-5)
+        own = score_lists(draw_embeddings(), [few], [system], NAMES[8:] + COHORT, 3)[system][0]
+        np.testing.assert_allclose(alone, own, rtol=1e-6)
+        other = score_lists(draw_embeddings(), [few], [system], COHORT, 3)[system][0]
+        assert np.abs(alone - other).max() > 1e-3
 
 
 def test_cohort_of_speakers_trained_on(index: Index) -> None:
     """At most so many utterances of each, of the train part, the same ones every time."""
-
-    trained = SimpleNamespace(sub_dir="merged", speakers=["id10001", "id10003"])
-    chosen = choose_cohort(trained, index, most=3, without=[])
-    assert [speaker_of(name) for name in chosen] == ["id10001"] * 3 + ["id10003"] * 3
-    assert chosen == choose_cohort(trained, index, most=3, without=[])
-    assert len(choose_cohort(trained, index, most=100, without=["id10002"])) == 8
-    with pytest.raises(UserError, match=r"has those of 1: set EVAL\.BACKENDS cosine"):
-        choose_cohort(trained, index, most=3, without=["id10001"])
+    trained = SimpleNamespace(sub_dir="merged", speakers=["id10001", "id10003", "id10004"])
+    chosen = choose_cohort(trained, index, most=3, lists=[])
+    assert [speaker_of(name) for name in chosen] == ["id10001"] * 3 + ["id10003"] * 3 + ["id10004"] * 3
+    assert chosen == choose_cohort(trained, index, most=3, lists=[])
+    assert len(choose_cohort(trained, index, most=100, lists=[])) == 12
+    lists = [
+        SimpleNamespace(file="trials.txt", trials=SimpleNamespace(speakers=speakers))
+        for speakers in (["id10001", "id10002"], ["id10001", "id10003"])
+    ]
+    assert choose_cohort(trained, index, most=3, lists=lists[:1]) == chosen
+    with pytest.raises(UserError, match=r"for trials\.txt the index of .* has those of 1: set EVAL\.BACKENDS cosine"):
+        choose_cohort(trained, index, most=3, lists=lists)
 
 
 # ------------------------------------------------------------------------------------------------------------------

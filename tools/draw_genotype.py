@@ -1,7 +1,7 @@
 """Draw the two cells of a genotype as graphs.
 
     python tools/draw_genotype.py paper                                              # genotype.png and genotype.pdf
-    python tools/draw_genotype.py output/search/search-20200701-120000 --out found   # found.png and found.pdf
+    python tools/draw_genotype.py runs/search/search-20200701-120000 --out found   # found.png and found.pdf
     python tools/draw_genotype.py GENOTYPE-or-file --out cells.svg
 
 The paths of the pictures are printed, one a line.

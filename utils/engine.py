@@ -67,7 +67,7 @@ def embed_utterances(
     loader = corpus.windows(rows)
     own = list(map(int, rows)) if processes() == 1 else [row for group in loader.batch_sampler for row in group]
     place_of = {row: place for place, row in enumerate(own)}
-    embeddings = torch.empty(len(own), network.embedding_dim)  # filled in place: they can be all that fits
+    embeddings = torch.empty(len(own), network.embedding_dim).float()  # filled in place: they can be all that fits
     with torch.inference_mode():
         for batch in progress_bar(loader, len(loader), "embedding"):
             chunks = zip(*(part.split(corpus.window_batch_size) for part in batch[:2]), strict=True)

@@ -28,10 +28,6 @@ def write_identification_report(
     folder.mkdir(parents=True, exist_ok=True)
     picture = Pictures(folder)
     protocol = asdict(provenance)["protocol"]
-    warnings = [
-        f"{entry['number']:,} {entry['kind']} are both {' and '.join(entry['between'])}."
-        for entry in protocol["overlap"]
-    ]
     breakdowns = breakdown_section(results["breakdowns"], "top1", "Top-1", results["top1"], picture)
     sections = [
         _summary_section(results),
@@ -41,7 +37,7 @@ def write_identification_report(
         provenance_section(provenance),
     ]
     title = f"Identification of {results['speakers']:,} speakers"
-    write_report(folder / REPORT, title, warnings=warnings, sections=sections)
+    write_report(folder / REPORT, title, warnings=results["warnings"], sections=sections)
     return [folder / REPORT, *picture.files]
 
 
@@ -53,7 +49,7 @@ def _summary_section(results: Mapping[str, Any]) -> Section:
     ]
     rows += [("cross-entropy", results["loss"]), ("utterances", results["utterances"])]
     rows += [("speakers among them", results["speakers"]), ("classes", results["classes"])]
-    note = "In brackets: 95 % intervals by bootstrap over speakers."
+    note = "In brackets: 95 % intervals by bootstrap over speakers; none where there are fewer than five."
     return Section("Figures", "", [Table("On the test part", ("figure", "value"), rows, note)])
 
 

@@ -37,6 +37,27 @@ def get_logger() -> logging.Logger:
     return logger
 
 
+class WarningCollector(logging.Handler):
+    """Keeps what is warned of from when it is made on, without the word that it begins with.
+
+    Attributes:
+        messages: each once, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        logger = get_logger()
+        for handler in [other for other in logger.handlers if isinstance(other, WarningCollector)]:
+            logger.removeHandler(handler)  # of an earlier evaluation in the same process
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage().removeprefix("WARNING: ")
+        if message not in self.messages:
+            self.messages.append(message)
+
+
 def progress_bar(items: Iterable, total: int, description: str, done: int = 0) -> tqdm:
     """A bar on standard error, `done` steps on at its begin; none where that is no terminal."""
     disable = None if is_main() else True

@@ -57,6 +57,7 @@ DOUBTFUL = {
     VERIFICATION: (
         ("videos", TRAIN, VAL),
         ("utterances", TRAIN, TEST),
+        ("utterances", VAL, TEST),
         ("recordings", TRAIN, TEST),
         ("recordings", HELD_OUT, TEST),
     ),
@@ -117,7 +118,7 @@ class Overlap:
             "kind": self.kind,
             "between": [self.first, self.second],
             "number": len(self.names),
-            "examples": list(self.names[:NAMED]),
+            "examples": list(self.names if self.kind == "speakers" else self.names[:NAMED]),
         }
 
 

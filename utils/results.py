@@ -1,5 +1,6 @@
 """Results, which cannot be written without saying where they come from."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -170,6 +171,8 @@ def remove_earlier(results: Path, files: Sequence[Path]) -> list[str]:
     for name in before:
         if name not in new and (folder / name).resolve().is_relative_to(folder.resolve()):
             (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                (folder / name).parent.rmdir()
     return new
 
 

@@ -28,6 +28,7 @@ from utils.protocol import (
     Protocol,
     hash_text,
     is_pretraining_known,
+    is_training_known,
     role_of_utterances,
     roles_of_checkpoint,
 )
@@ -95,10 +96,11 @@ def _open_list(file: Path, index: Index, allow_missing: bool) -> ListOfTrials:
 def _check_labels(file: Path, trials: TrialList) -> None:
     same = trials.speaker_pairs[:, 0] == trials.speaker_pairs[:, 1]
     if (wrong := same != (trials.labels == 1)).any():
-        place = int(np.argmax(wrong))
+        place, more = int(np.argmax(wrong)), int(wrong.sum()) - 1
+        others = f", and so have {more:,} more" if more else ""
         raise UserError(
             f"{file}: trial {place + 1} ('{' '.join(map(str, trials[place]))}') has a label that contradicts its "
-            f"speakers, and so have {int(wrong.sum()) - 1:,} others: 1 is the same speaker, 0 another"
+            f"speakers{others}: 1 is the same speaker, 0 another"
         )
     if own := int((trials.enrolment == trials.test).sum()):
         get_logger().warning(f"WARNING: {file}: {own:,} trials compare an utterance with itself")
@@ -143,24 +145,23 @@ def validation_trials(checkpoint: Checkpoint, config: Mapping[str, Any], index: 
     return trials
 
 
-def choose_cohort(checkpoint: Checkpoint, index: Index, most: int, without: Iterable[str]) -> list[str]:
+def choose_cohort(checkpoint: Checkpoint, index: Index, most: int, lists: Sequence[ListOfTrials]) -> list[str]:
     """Utterances of the speakers trained on, at most so many of each: the same ones every time.
 
-    Args:
-        without: speakers to leave out: those of the trials, whom a merged network was trained on.
-
     Raises:
-        UserError: fewer than two speakers are left.
+        UserError: fewer than two speakers have some, or are in no trial of one of the lists.
     """
-    speakers = sorted(set(checkpoint.speakers) - set(without))
     rows = index.rows(checkpoint.sub_dir, "train")
-    classes = index.labels(speakers)[rows]
+    classes = index.labels(checkpoint.speakers)[rows]
     rows, classes = rows[classes >= 0], classes[classes >= 0]
-    if len(np.unique(classes)) < 2:
-        raise UserError(
-            "EVAL.BACKENDS: centring and s-norm need utterances of two speakers or more who were trained on and are in "
-            f"no trial; the index of {index.data_dir} has those of {len(np.unique(classes))}: set EVAL.BACKENDS cosine"
-        )
+    present = {checkpoint.speakers[place] for place in np.unique(classes)}
+    for entry in lists:
+        if len(others := present - set(entry.trials.speakers)) < 2:
+            raise UserError(
+                "EVAL.BACKENDS: centring and s-norm need utterances of two speakers or more who were trained on and "
+                f"are in no trial; for {entry.file} the index of {index.data_dir} has those of {len(others)}: set "
+                "EVAL.BACKENDS cosine"
+            )
     order = np.random.default_rng(0).permutation(len(rows))
     rows, classes = rows[order], classes[order]
     by_class = np.argsort(classes, kind="stable")
@@ -183,8 +184,10 @@ class Cohort:
     top_n: int
 
     @classmethod
-    def of(cls, embeddings: Embeddings, utterances: Sequence[str], top_n: int) -> "Cohort":
-        """The cohort of these utterances."""
+    def of(cls, embeddings: Embeddings, utterances: Sequence[str], top_n: int, without: Sequence[str]) -> "Cohort":
+        """The cohort of these utterances, but for those of some speakers: those of the trials to be scored."""
+        left_out = set(without)
+        utterances = [name for name in utterances if speaker_of(name) not in left_out]
         vectors = embeddings.vectors[embeddings.places(utterances)]
         mean = vectors.mean(axis=0)
         vectors /= row_norms(vectors)[:, None]
@@ -200,31 +203,39 @@ Scores = dict[str, list[np.ndarray]]  # of every system, those of each list
 
 
 def score_lists(
-    embeddings: Embeddings, lists: Sequence[TrialList], systems: Sequence[str], cohort: Cohort | None
+    embeddings: Embeddings,
+    lists: Sequence[TrialList],
+    systems: Sequence[str],
+    cohort_utterances: Sequence[str] = (),
+    top_n: int = 0,
 ) -> Scores:
     """Scores (N,) of several lists by several ways. The embeddings are changed where centring is asked for.
 
+    Every list has a cohort of its own, without its own speakers: its scores do not depend on the other lists.
+
     Args:
         systems: some of config.BACKENDS.
-        cohort: needed by all but cosine.
+        cohort_utterances, top_n: needed by all but cosine.
     """
     places = [embeddings.places(trials.utterances) for trials in lists]
     pairs = [(place[trials.enrolment], place[trials.test]) for place, trials in zip(places, lists, strict=True)]
-
-    def cosines() -> list[np.ndarray]:
-        return [cosine_scores(embeddings.vectors, *pair) for pair in pairs]
-
+    cohorts = []
+    if set(systems) != {"cosine"}:
+        cohorts = [Cohort.of(embeddings, cohort_utterances, top_n, trials.speakers) for trials in lists]
     scores: Scores = {}
-    plain = cosines() if {"cosine", "snorm"} & set(systems) else []
+    plain = [cosine_scores(embeddings.vectors, *pair) for pair in pairs] if {"cosine", "snorm"} & set(systems) else []
     if "cosine" in systems:
         scores["cosine"] = plain
     if "snorm" in systems:
-        used = np.unique(np.concatenate(places))
-        statistics = _statistics(embeddings.vectors, used, cohort)
-        scores["snorm"] = [adaptive_s_norm(own, *pair, *statistics) for own, pair in zip(plain, pairs, strict=True)]
+        statistics = [_statistics(embeddings.vectors, *both) for both in zip(places, cohorts, strict=True)]
+        every = zip(plain, pairs, statistics, strict=True)
+        scores["snorm"] = [adaptive_s_norm(own, *pair, *moments) for own, pair, moments in every]
     if "centred" in systems:  # last: there is not room for two sets of embeddings
-        centre(embeddings.vectors, cohort.mean)
-        scores["centred"] = cosines()
+        scores["centred"], before = [], np.zeros(embeddings.vectors.shape[1], dtype=np.float32)
+        for pair, cohort in zip(pairs, cohorts, strict=True):
+            centre(embeddings.vectors, cohort.mean - before)
+            before = cohort.mean
+            scores["centred"].append(cosine_scores(embeddings.vectors, *pair))
     return {system: scores[system] for system in systems}
 
 
@@ -400,12 +411,13 @@ def score_systems(
     embeddings: Embeddings,
     lists: Sequence[ListOfTrials],
     systems: Sequence[str],
-    cohort: Cohort | None,
     validation: TrialList | None,
+    cohort_utterances: Sequence[str],
+    top_n: int,
 ) -> tuple[Scores, dict[str, Calibration | None]]:
     """Scores of the lists by every system, and the systems' calibrations by the validation trials."""
     every = [entry.trials for entry in lists] + ([] if validation is None else [validation])
-    scores = score_lists(embeddings, every, systems, cohort)
+    scores = score_lists(embeddings, every, systems, cohort_utterances, top_n)
     calibrations = dict.fromkeys(systems)
     if validation is not None:
         calibrations = {system: calibrate(scores[system].pop(), validation, system) for system in systems}
@@ -474,6 +486,12 @@ def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], proto
     """Say who is trained on and tested on, and what keeps the figures from being what they seem."""
     if not is_pretraining_known(checkpoint):
         get_logger().warning(f"WARNING: {UNKNOWN_PRETRAINING}")
+    if not is_training_known(checkpoint, protocols[ALL]):
+        get_logger().warning(
+            "WARNING: the index has not the utterances that the network was trained on, or the network is of before "
+            "this was checked: overlaps with them are those of the index of now; its speakers are its own"
+        )
+    remedy = "train with SUB_DIR dev" if checkpoint.sub_dir == "merged" else "take trials of other speakers"
     for entry in lists:
         protocol = protocols[entry.name]
         get_logger().info(f"{entry.file.name}: {protocol}")
@@ -483,5 +501,5 @@ def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], proto
             get_logger().warning(
                 f"WARNING: {entry.file.name}: {len(protocol.seen_speakers)} of the trials' "
                 f"{len(entry.trials.speakers)} speakers were trained on or chosen on: this is not a verification "
-                "result; train with SUB_DIR dev for one"
+                f"result; {remedy} for one"
             )

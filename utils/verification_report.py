@@ -8,7 +8,6 @@ from typing import Any
 
 from utils.evaluation_plots import confused_pairs, plot_confused_pairs, plot_det, plot_histograms, plot_reliability
 from utils.files import write_atomically
-from utils.protocol import UNKNOWN_PRETRAINING
 from utils.provenance_report import (
     REPORT,
     Pictures,
@@ -114,30 +113,8 @@ def write_report_page(
     sections += [_calibration_section(evaluation), protocol_section(protocol), provenance_section(provenance)]
     names = ", ".join(entry.title for entry in evaluation.lists)
     title = f"Verification on {names}"
-    warnings = _warnings(evaluation)
-    if not protocol["pretraining_known"]:
-        warnings.append(f"{UNKNOWN_PRETRAINING[0].upper()}{UNKNOWN_PRETRAINING[1:]}.")
-    write_report(folder / REPORT, title, warnings=warnings, sections=sections)
+    write_report(folder / REPORT, title, warnings=results["warnings"], sections=sections)
     return files
-
-
-def _warnings(evaluation: Verification) -> list[str]:
-    """What keeps the figures from being what they seem."""
-    warnings = []
-    for entry in evaluation.lists:
-        protocol = evaluation.protocols[entry.name]
-        if not protocol.is_speaker_disjoint:
-            warnings.append(
-                f"{entry.title}: {len(protocol.seen_speakers)} of its {len(entry.trials.speakers)} speakers were "
-                "trained on or chosen on. The figures are not speaker-disjoint: they say how well the network knows "
-                "these people, not how well it tells strangers apart."
-            )
-        if len(entry.skipped):
-            warnings.append(
-                f"{entry.title}: {len(entry.skipped):,} of {len(entry.trials) + len(entry.skipped):,} trials were "
-                "skipped, because their utterances are not in the index: the figures are not those of the list."
-            )
-    return warnings
 
 
 def _summary_section(evaluation: Verification) -> Section:
@@ -152,7 +129,10 @@ def _summary_section(evaluation: Verification) -> Section:
             rows.append((entry.title, SYSTEMS[system], disjoint, *counts, *cells))
             names = ("act_dcf_0.01", "act_dcf_0.05", "cllr", "min_cllr")
             calibrated.append((entry.title, SYSTEMS[system], *(format_figure(figures, name) for name in names)))
-    note = "In brackets: 95 % intervals by bootstrap over speakers. The EER is interpolated linearly on the ROC."
+    note = (
+        "In brackets: 95 % intervals by bootstrap over speakers; none where a list has fewer than five. The EER is "
+        "interpolated linearly on the ROC."
+    )
     without = "A dash: the scores are not calibrated, and a cosine is no likelihood ratio."
     tables = [
         Table("How well the scores tell speakers apart", header, rows, note),
