@@ -64,25 +64,16 @@ def identify(cfg, system, corpus, device):
     """
     import torch
 
-    from utils.embeddings import EMBEDDINGS, get_embeddings, make_key
+    from utils.embeddings import embed_kept
     from utils.errors import UserError
     from utils.identification import Identification
-    from utils.results import hash_file
 
-    network, front_end, checkpoint, path = system
+    network, _, checkpoint, _ = system
     rows = corpus.index.rows("merged", "test")
     if not len(rows):
         raise UserError(f"the test part of {corpus.data_dir} has no utterances; check its iden_split.txt")
     utterances = [corpus.index.utterances[row] for row in rows]
-    embeddings = get_embeddings(
-        network,
-        front_end,
-        corpus,
-        utterances,
-        device,
-        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS, device),
-        path=path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None,
-    )
+    embeddings = embed_kept(cfg, system, corpus, utterances, device)
     if embeddings is None:
         return None
     vectors = torch.from_numpy(embeddings.vectors[embeddings.places(utterances)])

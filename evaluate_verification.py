@@ -74,11 +74,10 @@ def evaluate(cfg, system, corpus, lists, device):
 
     from data_objects.voxceleb import META, read_meta
     from utils import verification
-    from utils.embeddings import EMBEDDINGS, get_embeddings, make_key
+    from utils.embeddings import embed_kept
     from utils.logger import get_logger
-    from utils.results import hash_file
 
-    network, front_end, checkpoint, path = system
+    checkpoint = system[2]
     protocols = verification.protocols_of(checkpoint, corpus.index, lists)
     verification.warn_of_overlap(checkpoint, lists, protocols)
     meta = corpus.data_dir / META
@@ -92,15 +91,7 @@ def evaluate(cfg, system, corpus, lists, device):
     if set(systems) != {"cosine"}:
         of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES, lists)
     used = [entry.trials.utterances for entry in lists] + [of_cohort, [] if trials is None else trials.utterances]
-    embeddings = get_embeddings(
-        network,
-        front_end,
-        corpus,
-        sorted(set().union(*used)),
-        device,
-        key=make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS, device),
-        path=path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None,
-    )
+    embeddings = embed_kept(cfg, system, corpus, sorted(set().union(*used)), device)
     if embeddings is None:
         return None
     cohort = of_cohort, cfg.EVAL.COHORT_TOP_N

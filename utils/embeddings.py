@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from yacs.config import CfgNode
 
 from data_objects.datasets import Corpus
 from data_objects.frontend import FrontEnd
-from utils.checkpoint import code_fingerprints
+from utils.checkpoint import Checkpoint, code_fingerprints
 from utils.distributed import broadcast, is_main
 from utils.engine import embed_utterances
 from utils.files import partial_file
 from utils.logger import get_logger
+from utils.results import hash_file
 
 EMBEDDINGS = "embeddings.npz"
 COMPUTING = ("models/", "data_objects/", "utils/engine.py", "torch")  # of code, what embeddings are computed by
@@ -53,6 +55,20 @@ def make_key(checkpoint_sha256: str, corpus: Corpus, fold_norms: bool, device: t
     code = {name: digest for name, digest in code_fingerprints().items() if name.startswith(COMPUTING)}
     parts = [checkpoint_sha256, corpus.index.fingerprint, corpus.window_frames, fold_norms, device.type, code]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def embed_kept(
+    cfg: CfgNode,
+    system: tuple[nn.Module, FrontEnd, Checkpoint, Path],
+    corpus: Corpus,
+    utterances: Sequence[str],
+    device: torch.device,
+) -> Embeddings | None:
+    """`get_embeddings` of what `utils.engine.load_system` gave, kept beside its checkpoint if EVAL.KEEP_EMBEDDINGS."""
+    network, front_end, _, path = system
+    key = make_key(hash_file(path), corpus, cfg.EVAL.FOLD_NORMS, device)
+    file = path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None
+    return get_embeddings(network, front_end, corpus, utterances, device, key=key, path=file)
 
 
 def get_embeddings(

@@ -19,7 +19,7 @@ from utils.bootstrap import identification_intervals
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.metrics import accuracy_by_group
+from utils.metrics import accuracy_by_group, top_k_hits
 from utils.verification import group_lengths, known
 
 PER_SPEAKER = "accuracy_per_speaker.csv"
@@ -49,9 +49,7 @@ class Identification:
     @cached_property
     def correct(self) -> dict[str, np.ndarray]:
         """Whether the label is the best class (top1), or among the five best (top5): (N,) bool each."""
-        most = min(5, self.logits.shape[1])
-        best = np.argpartition(-self.logits, most - 1, axis=1)[:, :most]
-        return {"top1": self.decisions == self.labels, "top5": (best == self.labels[:, None]).any(axis=1)}
+        return {"top1": self.decisions == self.labels, "top5": top_k_hits(self.logits, self.labels, 5)}
 
     def figures(self, replicates: int) -> dict[str, Any]:
         """top1 and top5 in per cent, their 95 % intervals by bootstrap over speakers, mean cross-entropy as loss."""

@@ -13,9 +13,14 @@ ROWS = 1024  # of embeddings worked on at once: some megabytes
 # ------------------------------------------------------------------------------------------------------------------
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of the rows of logits (N, K) whose label (N,) is among the k largest; all K count where k > K."""
+    return float(top_k_hits(logits, labels, k).mean())
+
+
+def top_k_hits(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Which rows (N,) bool of logits (N, K) have their label (N,) among the k largest; all K count where k > K."""
     k = min(k, logits.shape[1])
     best = np.argpartition(-logits, k - 1, axis=1)[:, :k]
-    return float((best == labels[:, None]).any(axis=1).mean())
+    return (best == labels[:, None]).any(axis=1)
 
 
 def accuracy_by_group(correct: np.ndarray, groups: np.ndarray) -> dict[str | int, float]:
