@@ -7,11 +7,12 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 _C = CfgNode()
 
@@ -115,8 +116,8 @@ _C.SEARCH.DATA_SPLIT = "val"
 # End the search after so many hours (an interrupted run's count up to its last checkpoint), even within an epoch, with
 # the genotype of then; 0: no limit
 _C.SEARCH.MAX_HOURS = 0.0
-# End the search when skip connections have taken over for so many epochs in a row (see utils/monitor.py), with the
-# genotype from before; 0: warn only
+# End the search when skip connections have taken over for so many epochs in a row (see utils/search/monitor.py), with
+# the genotype from before; 0: warn only
 _C.SEARCH.COLLAPSE_PATIENCE = 0
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ _C.TRAIN.ARCH_BETA1 = 0.5
 _C.TRAIN.ARCH_BETA2 = 0.999
 # Supernet: drop-path probability of the last epoch, rising linearly from 0
 _C.TRAIN.DROPPATH_PROB = 0.2
-# softmax, or aam (additive angular margin, ArcFace: see utils/losses.py; not for the supernet)
+# softmax, or aam (additive angular margin, ArcFace: see utils/training/losses.py; not for the supernet)
 _C.TRAIN.LOSS = "softmax"
 # aam: what is added to the target's angle, radians, and the factor of the cosines
 _C.TRAIN.MARGIN = 0.2
@@ -373,7 +374,7 @@ def _coerce(value: object, default: object, key: str, source: str) -> object:
     raise UserError(f"{source}: {key} must be {names[kind]}, not {value!r}")
 
 
-def _check_value(key: str, value: object, source: str) -> None:
+def _check_value(key: str, value: Any, source: str) -> None:
     if key in CHOICES and value not in CHOICES[key]:
         raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
     if key in RANGES:

@@ -1,5 +1,5 @@
 """Loaded before any test module, and so before torch."""
 
-from utils.runtime import limit_spinning
+from utils.system.script import limit_spinning
 
 limit_spinning()

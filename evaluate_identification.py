@@ -14,11 +14,8 @@ import argparse
 from pathlib import Path
 
 from config import load_config
-from utils.cli import config_parser
-from utils.runtime import run_script
-
-TITLES = {"top1": "Top-1", "top5": "Top-5"}
-SUMMARY = ("top1", "top5", "utterances", "speakers")
+from utils.system.cli import config_parser
+from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,96 +31,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    from data_objects.datasets import Corpus
-    from utils.engine import check_genotype, load_system
-    from utils.identification import check_class_list
-    from utils.logger import WarningCollector
-    from utils.protocol import check_index
-    from utils.results import prepare_folder
-    from utils.runtime import prepare
+    from utils.reports.identification import report_identification
 
-    device = prepare(cfg)
-    warned = WarningCollector()
-    network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
-    check_genotype(checkpoint, args.text_arch, path)
-    corpus = Corpus(cfg)
-    check_class_list(checkpoint, corpus.index, path)
-    check_index(checkpoint, corpus.index, path, args.allow_index_change)
-    folder = prepare_folder(args.out_dir or path.parent)
-    prepare_folder(folder / "identification")
-    identification = identify(cfg, (network, front_end, checkpoint, path), corpus, device)
-    if identification is not None:  # the main process goes on alone
-        write(cfg, identification, checkpoint, path, corpus, folder, device, warned.messages)
-
-
-def identify(cfg, system, corpus, device):
-    """Embed and classify the test part; None on other processes than the main one.
-
-    Raises:
-        UserError: there is no test part.
-    """
-    import torch
-
-    from utils.embeddings import embed_kept
-    from utils.errors import UserError
-    from utils.identification import Identification
-
-    network, _, checkpoint, _ = system
-    rows = corpus.index.rows("merged", "test")
-    if not len(rows):
-        raise UserError(f"the test part of {corpus.data_dir} has no utterances; check its iden_split.txt")
-    utterances = [corpus.index.utterances[row] for row in rows]
-    embeddings = embed_kept(cfg, system, corpus, utterances, device)
-    if embeddings is None:
-        return None
-    vectors = torch.from_numpy(embeddings.vectors[embeddings.places(utterances)])
-    with torch.inference_mode():
-        logits = network.classifier(vectors.to(device)).float().cpu().numpy()
-    labels = corpus.index.labels(checkpoint.speakers)[rows]
-    return Identification(utterances, rows, checkpoint.speakers, labels, logits)
-
-
-def write(cfg, identification, checkpoint, path, corpus, folder, device, warnings) -> None:
-    """Everything that an evaluation leaves."""
-    from data_objects.voxceleb import META, read_meta
-    from utils import protocol as guard
-    from utils.identification import write_per_speaker
-    from utils.identification_report import write_identification_report
-    from utils.logger import get_logger
-    from utils.provenance_report import format_estimate
-    from utils.results import build_provenance, remove_earlier, write_results
-
-    tested = guard.role_of_rows(guard.TEST, corpus.index, identification.rows)
-    roles = guard.roles_of_checkpoint(checkpoint, corpus.index) | {guard.TEST: tested}
-    protocol = guard.Protocol(guard.IDENTIFICATION, roles)
-    get_logger().info(str(protocol))
-    if not guard.is_pretraining_known(checkpoint):
-        get_logger().warning(f"WARNING: {guard.UNKNOWN_PRETRAINING}")
-    for overlap in protocol.forbidden + protocol.doubtful:
-        get_logger().warning(f"WARNING: {overlap}")
-    meta = corpus.data_dir / META
-    speakers = read_meta(meta) if meta.is_file() else {}
-    per_speaker = identification.per_speaker()
-    results = identification.figures(cfg.EVAL.BOOTSTRAP) | {
-        "utterances": len(identification.rows),
-        "speakers": len(per_speaker),
-        "classes": len(checkpoint.speakers),
-        "test_utterances_trained_on": guard.count_common(protocol, "utterances", guard.TRAIN, guard.TEST),
-        "checkpoint": str(path),
-        "epoch": checkpoint.epoch,
-        "window_frames": corpus.window_frames,
-        "warnings": warnings,
-        "worst_speakers": per_speaker[:5],
-        "breakdowns": identification.break_down(corpus.index, speakers, cfg.EVAL.BOOTSTRAP),
-    }
-    provenance = build_provenance(cfg, checkpoint, path, corpus.index, protocol, device)
-    page, *files = write_identification_report(folder / "identification", identification, results, provenance)
-    files = [page, *files, write_per_speaker(folder, per_speaker)]
-    intervals = results.get("intervals", {})
-    shown = (f"{title} {format_estimate(results[key], intervals.get(key))} %" for key, title in TITLES.items())
-    get_logger().info(f"{', '.join(shown)}; pictures and all tables: {page}")
-    path = folder / "results-identification.json"
-    write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
+    report_identification(
+        cfg,
+        args.load_path,
+        text_arch=args.text_arch,
+        allow_index_change=args.allow_index_change,
+        out_dir=args.out_dir,
+    )
 
 
 if __name__ == "__main__":

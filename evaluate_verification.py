@@ -16,11 +16,9 @@ they come from (results-verification.json), scores.txt (score label enrolment te
 import argparse
 from pathlib import Path
 
-from config import backends, load_config
-from utils.cli import config_parser, take_options
-from utils.runtime import run_script
-
-SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
+from config import load_config
+from utils.system.cli import config_parser, take_options
+from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,90 +42,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    from data_objects.datasets import Corpus
-    from data_objects.voxceleb import TRIALS
-    from utils.engine import check_genotype, load_system
-    from utils.logger import WarningCollector
-    from utils.protocol import check_index
-    from utils.results import prepare_folder
-    from utils.runtime import prepare
-    from utils.verification import open_lists
+    from utils.reports.verification import report_verification
 
-    device = prepare(cfg)
-    warned = WarningCollector()
-    network, front_end, checkpoint, path = load_system(cfg, args.load_path, device)
-    check_genotype(checkpoint, args.text_arch, path)
-    corpus = Corpus(cfg)
-    check_index(checkpoint, corpus.index, path, args.allow_index_change)
-    files = [Path(file) for file in args.trials] or [corpus.data_dir / TRIALS]
-    lists = open_lists(files, corpus.index, args.allow_missing)
-    folder = prepare_folder(args.out_dir or path.parent)
-    prepare_folder(folder / "verification")
-    evaluation = evaluate(cfg, (network, front_end, checkpoint, path), corpus, lists, device)
-    if evaluation is not None:  # the main process goes on alone
-        write(cfg, evaluation, checkpoint, path, corpus, folder, device, warned.messages)
-
-
-def evaluate(cfg, system, corpus, lists, device):
-    """Embed, score, calibrate and measure; None on other processes than the main one."""
-    import yaml
-
-    from data_objects.voxceleb import META, read_meta
-    from utils import verification
-    from utils.embeddings import embed_kept
-    from utils.logger import get_logger
-
-    checkpoint = system[2]
-    protocols = verification.protocols_of(checkpoint, corpus.index, lists)
-    verification.warn_of_overlap(checkpoint, lists, protocols)
-    meta = corpus.data_dir / META
-    speakers = read_meta(meta) if meta.is_file() else {}
-    if not speakers:
-        get_logger().warning(f"WARNING: {meta} is missing: nothing is known of gender and nationality")
-    systems = backends(cfg)
-    trained_with = yaml.safe_load(checkpoint.config)
-    trials = verification.validation_trials(checkpoint, trained_with, corpus.index) if cfg.EVAL.CALIBRATION else None
-    of_cohort = []
-    if set(systems) != {"cosine"}:
-        of_cohort = verification.choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES, lists)
-    used = [entry.trials.utterances for entry in lists] + [of_cohort, [] if trials is None else trials.utterances]
-    embeddings = embed_kept(cfg, system, corpus, sorted(set().union(*used)), device)
-    if embeddings is None:
-        return None
-    cohort = of_cohort, cfg.EVAL.COHORT_TOP_N
-    scores, calibrations = verification.score_systems(embeddings, lists, systems, trials, *cohort)
-    del embeddings  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
-    evaluation = verification.Verification(lists, systems, scores, calibrations, protocols)
-    verification.measure_all(evaluation, corpus.index, speakers, cfg.EVAL.BOOTSTRAP)
-    return evaluation
-
-
-def write(cfg, evaluation, checkpoint, path, corpus, folder, device, warnings) -> None:
-    """Everything that an evaluation leaves, and a table of it on standard error."""
-    from utils import verification
-    from utils import verification_report as report
-    from utils.logger import get_logger
-    from utils.results import build_provenance, remove_earlier, write_results
-
-    provenance = build_provenance(
+    report_verification(
         cfg,
-        checkpoint,
-        path,
-        corpus.index,
-        evaluation.protocols[verification.ALL],
-        device,
-        trials={entry.name: entry.source() for entry in evaluation.lists},
-        skipped_trials=sum(len(entry.skipped) for entry in evaluation.lists),
+        args.load_path,
+        args.trials,
+        text_arch=args.text_arch,
+        allow_missing=args.allow_missing,
+        allow_index_change=args.allow_index_change,
+        out_dir=args.out_dir,
     )
-    results = verification.results_of(evaluation)
-    results |= {"checkpoint": str(path), "epoch": checkpoint.epoch, "window_frames": corpus.window_frames}
-    results["warnings"] = warnings
-    page, *pictures = report.write_report_page(folder / "verification", evaluation, results, provenance)
-    files = [page, *pictures, *report.write_scores(folder, evaluation), *report.write_skipped(folder, evaluation)]
-    files += report.write_calibrations(folder, evaluation, provenance)
-    get_logger().info(f"\n{report.format_table(evaluation)}\npictures and all tables: {page}")
-    path = folder / "results-verification.json"
-    write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
 
 
 if __name__ == "__main__":

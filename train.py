@@ -12,8 +12,8 @@ epoch's figures on the val and the test part, as JSON.
 import argparse
 
 from config import load_config
-from utils.cli import config_parser
-from utils.runtime import run_script
+from utils.system.cli import config_parser
+from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,17 +30,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    from models import build_network
-    from models.genotypes import parse_genotype, read_genotype
-    from utils.checkpoint import load_last
-    from utils.engine import run_training
+    from utils.training.loop import run_training
 
-    if args.text_arch:
-        genotype = read_genotype(args.text_arch)
-    else:
-        checkpoint, _ = load_last(args.load_path, ("train",))
-        genotype = parse_genotype(checkpoint.architecture["genotype"])
-    run_training(cfg, args.cfg, args.load_path, "train", lambda classes: build_network(cfg, genotype, classes))
+    run_training(cfg, args.cfg, args.load_path, args.text_arch)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ epoch's figures on the val and the test part, as JSON.
 import argparse
 
 from config import load_config
-from utils.cli import config_parser
-from utils.runtime import run_script
+from utils.system.cli import config_parser
+from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,10 +23,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    from models import build_baseline
-    from utils.engine import run_training
+    from utils.training.loop import run_baseline_training
 
-    run_training(cfg, args.cfg, args.load_path, "train_baseline", lambda classes: build_baseline(cfg, classes))
+    run_baseline_training(cfg, args.cfg, args.load_path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Reading and levelling audio. Everything past this module is 16 kHz mono, samples in [-1, 1]."""
 
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ SHORTEST = 400  # samples: one analysis window (25 ms)
 FULL_SCALE = 32_768  # of 16-bit samples
 LOUDEST = 2.0  # floating-point samples may overshoot 1 a little; beyond this they are of another scale
 LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # Hz; other rates are damaged headers
+AUDIO_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac")
 UNKNOWN_LENGTH = 0x7FFF_0000  # sizes from here on are what streaming writers put in place of a length they do not know
 
 
@@ -117,9 +119,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _decode_by_librosa(path: Path) -> tuple[np.ndarray, int]:
-    import warnings
-
-    import librosa
+    import librosa  # slow to import, and seldom needed
 
     try:
         with warnings.catch_warnings():
@@ -136,7 +136,9 @@ def write_wav(path: Path, samples: np.ndarray) -> WavLayout:
     partial = path.with_suffix(".partial")
     soundfile.write(partial, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
     partial.replace(path)
-    return read_wav_layout(path)
+    layout = read_wav_layout(path)
+    assert layout is not None
+    return layout
 
 
 def level_gain(samples: np.ndarray) -> float:

@@ -11,19 +11,16 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
+from scipy.signal import oaconvolve, resample_poly
+from yacs.config import CfgNode
 
-from data_objects.audio import SAMPLE_RATE, AudioError, read_audio
+from data_objects.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
 from data_objects.frontend import CONTEXT, HOP, span
-from data_objects.voxceleb import AUDIO_SUFFIXES
-from utils.errors import UserError
-from utils.logger import get_logger
-
-if TYPE_CHECKING:
-    from yacs.config import CfgNode
+from utils.system.errors import UserError
+from utils.system.logger import get_logger
 
 PEAK = 32_767  # of a crop that is brought back to 16 bits
 SLOWEST, FASTEST = 0.5, 2.0
@@ -60,7 +57,7 @@ class Augmentation:
         """The factor of a crop's speed; 1 leaves it."""
         if not self._is_drawn(self.speeds, generator):
             return Fraction(1)
-        return self.speeds[generator.integers(len(self.speeds))]
+        return self.speeds[int(generator.integers(len(self.speeds)))]
 
     def apply(
         self, samples: np.ndarray, gain: np.float32, generator: np.random.Generator
@@ -90,7 +87,7 @@ class Augmentation:
 
 
 def _choose(paths: Sequence[Path], generator: np.random.Generator) -> Path:
-    return paths[generator.integers(len(paths))]
+    return paths[int(generator.integers(len(paths)))]
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -106,8 +103,6 @@ def change_speed(samples: np.ndarray, speed: Fraction, frames: int) -> np.ndarra
 
     Pitch and formants move with the speed, as on a tape.
     """
-    from scipy.signal import resample_poly  # slow to import, and seldom needed
-
     resampled = resample_poly(samples.astype(np.float64), speed.denominator, speed.numerator)
     begin = (len(resampled) - span(frames)) // 2
     return resampled[begin : begin + span(frames)]
@@ -119,8 +114,6 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     Args:
         response: (M,) the room's; its peak, the direct path, stays in its place, and the energy of the samples is kept.
     """
-    from scipy.signal import oaconvolve
-
     direct = int(np.abs(response).argmax())
     response = response[: direct + len(samples)].astype(np.float64)  # the rest is heard after the crop
     heard = oaconvolve(samples.astype(np.float64), response)[direct : direct + len(samples)]
@@ -205,12 +198,10 @@ def _read_part(path: Path, count: int | None, generator: np.random.Generator | N
 
 
 def _draw_begin(length: int, count: int | None, generator: np.random.Generator | None) -> int:
-    return 0 if generator is None else int(generator.integers(max(length - count, 0) + 1))
+    return 0 if generator is None or count is None else int(generator.integers(max(length - count, 0) + 1))
 
 
 def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    from scipy.signal import resample_poly
-
     shared = math.gcd(SAMPLE_RATE, rate)
     return resample_poly(samples, SAMPLE_RATE // shared, rate // shared) if len(samples) else samples
 
@@ -225,7 +216,7 @@ def _unusable(path: Path, reason: object) -> UserError:
 # ------------------------------------------------------------------------------------------------------------------
 # By the settings
 # ------------------------------------------------------------------------------------------------------------------
-def build_augmentation(cfg: "CfgNode") -> Augmentation | None:
+def build_augmentation(cfg: CfgNode) -> Augmentation | None:
     """What the section AUGMENT asks for; None where NOISE_DIR, RIR_DIR and SPEED are empty.
 
     Raises:

@@ -18,7 +18,6 @@ WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 BINS = N_FFT // 2 + 1
 CONTEXT = N_FFT // 2  # samples that the first frame needs before its centre, and the last one after it
-
 # What a checkpoint records of the front end, so that another one is refused rather than used.
 SETTINGS = {
     "sample_rate": SAMPLE_RATE,

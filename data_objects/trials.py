@@ -11,7 +11,7 @@ from itertools import combinations, product
 import numpy as np
 
 from data_objects.index import Index
-from data_objects.voxceleb import TrialList, speaker_of, video_of
+from data_objects.lists import TrialList, speaker_of, video_of
 
 # Official lists by what their names come down to (see `identify_list`): what they are called, and how many trials.
 OFFICIAL = {
@@ -23,7 +23,6 @@ OFFICIAL = {
     "listtesthard2": ("Vox1-H, cleaned", 550_894),
 }
 ALIASES = {"o": "veritest", "e": "listtestall", "h": "listtesthard"}  # vox1_O.txt, Vox1-E_cleaned.txt, ...
-
 MOST_VALIDATION_SPEAKERS = 40  # as many as VoxCeleb1's test speakers
 SHARE_OF_SPEAKERS = 4  # of fewer speakers, one in so many
 

@@ -1,27 +1,26 @@
 """The networks, and the only place that maps settings to modules.
 
-Every network has `forward(features (B, T, F)) -> logits (B, K)`, `embed(features) -> (B, D)`, `embedding_dim` and
-`classifier`, a Linear. Those built here also have `architecture`: plain values that `build_model` builds the same
-network from; checkpoints record it.
+Every network is a `models.base.SpeakerNetwork`. Those built here have their `architecture`: plain values that
+`build_model` builds the same network from; checkpoints record it.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
+from yacs.config import CfgNode
 
+from models.base import SpeakerNetwork
 from models.genotypes import SEARCH_SPACES, Genotype, parse_genotype
 from models.network import Network
 from models.resnet import resnet18, resnet34
 from models.supernet import Supernet
 from models.vggm import SHORTEST, VGGM
-from utils.distributed import check_divisible
-from utils.errors import UserError
+from utils.system.errors import UserError
+from utils.system.processes import check_divisible
 
-if TYPE_CHECKING:
-    from yacs.config import CfgNode
-
-BASELINES = {"resnet18": resnet18, "resnet34": resnet34, "vggm": VGGM}
+BASELINES: dict[str, Callable[..., SpeakerNetwork]] = {"resnet18": resnet18, "resnet34": resnet34, "vggm": VGGM}
 SUPERNET = "supernet"
 DERIVED = "network"
 # What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
@@ -29,12 +28,12 @@ DERIVED = "network"
 USUAL = {"pooling": "average", "loss": "softmax"}
 
 
-def network_kind(cfg: "CfgNode") -> str:
+def network_kind(cfg: CfgNode) -> str:
     """What MODEL.NAME means: a baseline by its name, `supernet`, or `network` (a genotype's) for any other name."""
     return cfg.MODEL.NAME if cfg.MODEL.NAME in (*BASELINES, SUPERNET) else DERIVED
 
 
-def describe(cfg: "CfgNode", kind: str) -> dict[str, Any]:
+def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
     """What the settings alone say of the architecture of a network of this kind.
 
     Raises:
@@ -50,7 +49,7 @@ def describe(cfg: "CfgNode", kind: str) -> dict[str, Any]:
     return architecture | _describe_options(cfg, kind)
 
 
-def _describe_options(cfg: "CfgNode", kind: str) -> dict[str, Any]:
+def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
     """What is not as USUAL."""
     options: dict[str, Any] = {}
     if cfg.MODEL.POOLING == "attentive":
@@ -67,7 +66,7 @@ def _describe_options(cfg: "CfgNode", kind: str) -> dict[str, Any]:
     return options
 
 
-def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
+def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:
     """The baseline that MODEL.NAME names.
 
     Raises:
@@ -82,7 +81,7 @@ def build_baseline(cfg: "CfgNode", num_classes: int) -> nn.Module:
     return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
 
 
-def build_network(cfg: "CfgNode", genotype: Genotype, num_classes: int) -> Network:
+def build_network(cfg: CfgNode, genotype: Genotype, num_classes: int) -> Network:
     """The network that a genotype derives to, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels.
 
     Raises:
@@ -91,10 +90,12 @@ def build_network(cfg: "CfgNode", genotype: Genotype, num_classes: int) -> Netwo
     if network_kind(cfg) != DERIVED:
         script = "search.py" if network_kind(cfg) == SUPERNET else "train_baseline.py"
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not the network of a genotype but one for {script}")
-    return build_model(describe(cfg, DERIVED) | {"num_classes": num_classes, "genotype": str(genotype)})
+    network = build_model(describe(cfg, DERIVED) | {"num_classes": num_classes, "genotype": str(genotype)})
+    assert isinstance(network, Network)
+    return network
 
 
-def build_supernet(cfg: "CfgNode", num_classes: int) -> Supernet:
+def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
     """The supernet of SEARCH.SPACE, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels.
 
     Raises:
@@ -108,11 +109,12 @@ def build_supernet(cfg: "CfgNode", num_classes: int) -> Supernet:
             "empty"
         )
     supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
+    assert isinstance(supernet, Supernet)
     supernet.gradient, supernet.sampling = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING
     return supernet
 
 
-def build_model(architecture: dict[str, Any]) -> nn.Module:
+def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
     """The network of an architecture.
 
     Args:
@@ -120,11 +122,11 @@ def build_model(architecture: dict[str, Any]) -> nn.Module:
             as USUAL, pooling, and loss with scale.
     """
     kind, num_classes = architecture["kind"], architecture["num_classes"]
-    options = {"cosine_scale": architecture.get("scale")}
+    options: dict[str, Any] = {"cosine_scale": architecture.get("scale")}
     if kind != "vggm":
         options["pooling"] = architecture.get("pooling", USUAL["pooling"])
     if kind in BASELINES:
-        model = BASELINES[kind](num_classes, **options)
+        model: SpeakerNetwork = BASELINES[kind](num_classes, **options)
     elif kind == SUPERNET:
         operations = SEARCH_SPACES[architecture["space"]]
         model = Supernet(operations, architecture["channels"], architecture["layers"], num_classes)
@@ -133,7 +135,8 @@ def build_model(architecture: dict[str, Any]) -> nn.Module:
         model = Network(genotype, architecture["channels"], architecture["layers"], num_classes, **options)
     model.architecture = architecture
     # Channels innermost in memory: what convolution kernels, on CPUs and on tensor cores, are fastest with.
-    return model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which its annotations leave out
+    return model
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from models.operations import OPERATIONS
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 NODES = 4  # intermediate nodes a cell
 INPUTS = 2  # input nodes a cell
@@ -144,15 +144,16 @@ def _genotype_fields(text: str) -> dict[str, object]:
             f"not a genotype: the fields must be {', '.join(Genotype._fields)}, each by name and once; "
             f"given are {', '.join(map(str, names)) or 'none by name'}"
         )
-    return {keyword.arg: _literal(keyword.arg, keyword.value) for keyword in call.keywords}
+    return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
 
 
 def _literal(field: str, node: ast.expr) -> object:
     """The value of a literal, or of range(a, b) with whole numbers."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         bounds = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
-        if len(bounds) == len(node.args) == 2 and all(type(bound) is int for bound in bounds):
-            return range(*bounds)
+        whole = [bound for bound in bounds if isinstance(bound, int) and not isinstance(bound, bool)]
+        if len(whole) == len(node.args) == 2:
+            return range(*whole)
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:

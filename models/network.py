@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn, relu
 
+from models.base import SpeakerNetwork
 from models.genotypes import INPUTS, NODES, Gene, Genotype
 from models.heads import build_classifier
 from models.operations import (
@@ -36,10 +37,9 @@ class Cell(nn.Module):
         previous_reduction: bool,
     ) -> None:
         super().__init__()
-        if previous_reduction:  # the older input is twice as large as the newer one
-            self.preprocess_older = FactorizedReduce(channels_older, channels)
-        else:
-            self.preprocess_older = ReLUConvNorm(channels_older, channels)
+        # After a reduction cell the older input is twice as large as the newer one.
+        preprocess = FactorizedReduce if previous_reduction else ReLUConvNorm
+        self.preprocess_older = preprocess(channels_older, channels)
         self.preprocess_newer = ReLUConvNorm(channels_newer, channels)
         self.sources = [source for _, source in genes]
         self.operations = nn.ModuleList(
@@ -59,15 +59,16 @@ class Cell(nn.Module):
                 output = operation.after_relu(rectified[source])
             else:
                 output = operation(states[source])
-            is_dropped = mask is not None and not isinstance(operation, Identity)
-            outputs.append(output.mul_(mask.to(output.dtype)) if is_dropped else output)
+            if mask is not None and not isinstance(operation, Identity):
+                output = output.mul_(mask.to(output.dtype))
+            outputs.append(output)
             if len(outputs) == 2:
                 states.append(outputs[0] + outputs[1])
                 outputs.clear()
         return concatenate(states[INPUTS:])
 
 
-class Network(nn.Module):
+class Network(SpeakerNetwork):
     """The derived network.
 
     Args:
@@ -107,11 +108,13 @@ class Network(nn.Module):
             nn.BatchNorm2d(channels),
         )
         self.cells = nn.ModuleList()
+        read: list[list[int]] = []
         older, newer, previous_reduction = channels, channels, True  # stem_1 halves stem_0's output
         for layer in range(layers):
             reduction = layer in reduction_layers(layers)
             channels = 2 * channels if reduction else channels
             genes = genotype.reduce if reduction else genotype.normal
+            read.append([source for _, source in genes])
             self.cells.append(Cell(genes, older, newer, channels, reduction, previous_reduction))
             older, newer, previous_reduction = newer, 4 * channels, reduction
         self.pooling = POOLINGS[pooling](newer)
@@ -120,7 +123,7 @@ class Network(nn.Module):
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
         # Where no operation of a kind of cell reads one of its inputs, what prepares that input learns nothing.
-        self.uses_all = all({0, 1} <= set(cell.sources) for cell in self.cells)
+        self.uses_all = all({0, 1} <= set(sources) for sources in read)
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def compile_for_training(self) -> None:
@@ -153,10 +156,6 @@ class Network(nn.Module):
             output = cell(older, newer, row)
             older = newer
         return self.pooling(output)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, T, F)."""
-        return self.classifier(self.embed(features))
 
 
 def reduction_layers(layers: int) -> tuple[int, int]:

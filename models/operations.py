@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 KernelSize = tuple[int, int]  # (along time, along frequency)
 
@@ -101,7 +101,8 @@ class DepthwiseConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: KernelSize, stride: int, dilation: int) -> None:
-        padding = tuple(dilation * (size - 1) // 2 for size in kernel_size)
+        along_time, along_frequency = (dilation * (size - 1) // 2 for size in kernel_size)
+        padding = (along_time, along_frequency)
         super().__init__(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,7 +151,7 @@ def concatenate(states: Sequence[Tensor]) -> Tensor:
     Plain concatenation gives each a slice of the gradient, whose layout makes a norm's gradient ten times as slow on
     CPUs.
     """
-    return torch.cat(states, dim=1) if torch.compiler.is_compiling() else _Concatenation.apply(*states)
+    return torch.cat(list(states), dim=1) if torch.compiler.is_compiling() else _Concatenation.apply(*states)
 
 
 class _Concatenation(torch.autograd.Function):
@@ -215,7 +216,7 @@ class Zero(nn.Module):
 def pooling(kind: str, channels: int, stride: int, affine: bool) -> nn.Module:
     """3x3 pooling; the supernet (affine False) puts a norm behind it, a derived network does not."""
     if kind == "max":
-        pool = nn.MaxPool2d(3, stride, padding=1)
+        pool: nn.Module = nn.MaxPool2d(3, stride, padding=1)
     else:
         pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
     return pool if affine else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False))
@@ -285,7 +286,7 @@ class GraphlessSource:
         if isinstance(operation, FactorizedReduce):
             return operation.combine(self._rectified[:, :, ::2, ::2])
         x = self._rectified
-        for number, layer in enumerate(operation):
+        for number, layer in enumerate(operation.children()):
             if not isinstance(layer, nn.ReLU):
                 x = layer(x)
             elif number > 0:
@@ -300,9 +301,10 @@ class GraphlessSource:
             variance = (scale.pow(-2) - norm.eps) * (count / max(count - 1, 1))  # scale is 1 / sqrt(variance + eps)
             self._pooled[position] = output, mean, variance
         output, mean, variance = self._pooled[position]
-        norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
-        norm.running_var.lerp_(variance.to(norm.running_var), norm.momentum)
-        norm.num_batches_tracked += 1
+        statistics = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        for running, new in zip(statistics, (mean, variance), strict=True):
+            running.lerp_(new.to(running), norm.momentum or 0.0)
+        norm.get_buffer("num_batches_tracked").add_(1)
         return output
 
 

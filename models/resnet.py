@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from models.base import SpeakerNetwork
 from models.heads import build_classifier
 from models.pooling import POOLINGS
 
@@ -16,9 +17,8 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels_out)
-        if stride == 1 and channels_in == channels_out:
-            self.downsample = nn.Identity()
-        else:
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or channels_in != channels_out:
             self.downsample = nn.Sequential(
                 nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
             )
@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
         return relu(residual + self.downsample(x))
 
 
-class ResNet(nn.Module):
+class ResNet(SpeakerNetwork):
     """A residual network with one input channel.
 
     Args:
@@ -74,10 +74,6 @@ class ResNet(nn.Module):
         x = self.maxpool(relu(self.bn1(self.conv1(features.unsqueeze(1)))))  # (B, 64, T/4, F/4)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, 512, T/32, F/32)
         return self.pooling(x)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, T, F)."""
-        return self.classifier(self.embed(features))
 
 
 def _stage(count: int, channels_in: int, channels_out: int, stride: int) -> nn.Sequential:

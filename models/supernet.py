@@ -1,11 +1,12 @@
 """The supernet: a network whose every edge is a mixed operation, weighted by the architecture parameters alpha."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.base import SpeakerNetwork
 from models.genotypes import EDGES, INPUTS, NODES, Genotype, derive_genotype
 from models.network import reduction_layers
 from models.operations import (
@@ -36,20 +37,22 @@ def mix_dense(operations: nn.ModuleList, source: GraphlessSource, weights: Tenso
     return sum(weight * operation(source.x) for weight, operation in zip(weights, operations, strict=True))
 
 
-def mix_exact(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int) -> Tensor:
+def mix_exact(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int | None) -> Tensor:
     """The same output and the same gradients where the weights are one-hot at `sampled`, for little.
 
     Operations of weight 0 give no output, pass no gradient to x, and take none themselves: the sampled one alone is
     run. Only the gradient of the weights needs the others, and `_WeightGradient` computes it when it is asked for.
     """
+    assert sampled is not None
     output = operations[sampled](source.x)
     if not weights.requires_grad:
         return output
     return _WeightGradient.apply(output, weights, source, operations, sampled)
 
 
-def mix_sampled(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int) -> Tensor:
+def mix_sampled(operations: nn.ModuleList, source: GraphlessSource, weights: Tensor, sampled: int | None) -> Tensor:
     """The same output, but the weights' gradient is that of the sampled operation alone (Dong and Yang, GDAS, 2019)."""
+    assert sampled is not None
     output = operations[sampled](source.x)
     return weights[sampled] * output if weights.requires_grad else output
 
@@ -114,10 +117,9 @@ class SearchCell(nn.Module):
     ) -> None:
         super().__init__()
         self.reduction = reduction
-        if previous_reduction:
-            self.preprocess_older = FactorizedReduce(channels_older, channels, affine=False)
-        else:
-            self.preprocess_older = ReLUConvNorm(channels_older, channels, affine=False)
+        # After a reduction cell the older input is twice as large as the newer one.
+        preprocess = FactorizedReduce if previous_reduction else ReLUConvNorm
+        self.preprocess_older = preprocess(channels_older, channels, affine=False)
         self.preprocess_newer = ReLUConvNorm(channels_newer, channels, affine=False)
         self.edges = nn.ModuleList(
             MixedOperation(operations, channels, 2 if reduction and source < INPUTS else 1)
@@ -140,26 +142,26 @@ class SearchCell(nn.Module):
         (B, 1, 1, 1) for its output, None for none.
         """
         states = [GraphlessSource(self.preprocess_older(older)), GraphlessSource(self.preprocess_newer(newer))]
-        rows = iter(zip(self.edges, weights, sampled, masks, strict=True))
+        rows: Iterator[Any] = iter(zip(self.edges, weights, sampled, masks, strict=True))
         for _ in range(NODES):
-            first, *others = (self._edge(state, *next(rows), mix) for state in list(states))
+            first, *others = (self._edge(state, mix, *next(rows)) for state in list(states))
             states.append(GraphlessSource(sum(others, start=first)))
         return concatenate([state.x for state in states[INPUTS:]])
 
     @staticmethod
     def _edge(
         source: GraphlessSource,
+        mix: Mix,
         edge: MixedOperation,
         weights: Tensor,
         sampled: int | None,
         mask: Tensor | None,
-        mix: Mix,
     ) -> Tensor:
         output = edge(source, weights, sampled, mix)
         return output if mask is None else output * mask.to(output.dtype)
 
 
-class Supernet(nn.Module):
+class Supernet(SpeakerNetwork):
     """The network that is searched in.
 
     Args:
@@ -273,14 +275,14 @@ class Supernet(nn.Module):
     def embed(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Embeddings (B, D) of features (B, T, F); see `forward`."""
         if self.training and self.sampling == "softmax":
-            weights, mix = self.mix_weights(), mix_dense
-            sampled: list = [[None] * EDGES] * len(self.cells)
+            weights, mix = self.mix_weights(), GRADIENTS["dense"]
+            sampled: list[Any] = [[None] * EDGES] * len(self.cells)
         else:
             noise = self.draw_noise() if noise is None and self.training else noise
             weights, sampled = self.sample_paths(noise)
             mix = GRADIENTS[self.gradient] if self.training else mix_exact
-        masks = self.draw_drop_path(features.size(0))
-        masks = [[None] * EDGES] * len(self.cells) if masks is None else masks.to(features, non_blocking=True)
+        drawn = self.draw_drop_path(features.size(0))
+        masks: Any = [[None] * EDGES] * len(self.cells) if drawn is None else drawn.to(features, non_blocking=True)
         older = newer = self.stem(features.unsqueeze(1))  # (B, 1, T, F) -> (B, 3C, T/2, F/2)
         for cell, *edges in zip(self.cells, weights, sampled, masks, strict=True):
             older, newer = newer, cell(older, newer, *edges, mix)

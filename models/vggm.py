@@ -1,13 +1,16 @@
 """VGG-M on spectrograms: Nagrani, Chung and Zisserman, VoxCeleb, Interspeech 2017, table 3."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from models.base import SpeakerNetwork
 from models.heads import build_classifier
 
 SHORTEST = 65  # frames; shorter inputs vanish in the pooling
 
 
-def _conv_norm(channels_in: int, channels_out: int, kernel: tuple[int, int], **geometry: object) -> list[nn.Module]:
+def _conv_norm(channels_in: int, channels_out: int, kernel: tuple[int, int], **geometry: Any) -> list[nn.Module]:
     return [
         nn.Conv2d(channels_in, channels_out, kernel, bias=False, **geometry),
         nn.BatchNorm2d(channels_out),
@@ -15,7 +18,7 @@ def _conv_norm(channels_in: int, channels_out: int, kernel: tuple[int, int], **g
     ]
 
 
-class VGGM(nn.Module):
+class VGGM(SpeakerNetwork):
     """The layers of table 3, with time before frequency.
 
     The paper's input has 512 frequency bins, ours 257: the first convolution therefore strides by 1 along frequency
@@ -52,7 +55,3 @@ class VGGM(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings (B, 1024) of features (B, T, 257), T of SHORTEST or more: the output of fc7."""
         return self.convolutions(features.unsqueeze(1)).flatten(1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, T, 257)."""
-        return self.classifier(self.embed(features))

@@ -16,8 +16,10 @@ import soundfile
 import torch
 
 from data_objects.audio import SAMPLE_RATE
-from data_objects.index import BuildReport, Index, build_index, load_index, plan_tasks
-from data_objects.voxceleb import META_COLUMNS, find_utterances, read_lists, speaker_of
+from data_objects.index import Index, load_index
+from data_objects.lists import META_COLUMNS, read_lists, speaker_of
+from data_objects.preprocessing import BuildReport, build_index, plan_tasks
+from data_objects.voxceleb import find_utterances
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = "exps/mini/scratch.yaml"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from config import CHOICES, RANGES, all_keys, default_config, load_config
 from tests.helpers import ROOT
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 SHIPPED = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("exps/**/*.yaml"))
 # Every key that the original's YAML files set, with another value than ours by default.

@@ -19,7 +19,7 @@ from data_objects.index import Index, load_statistics
 from models import build_model, count_parameters
 from models.genotypes import SEARCH_SPACES, derive_genotype, parse_genotype
 from tests.helpers import index_of, write_lists
-from utils.metrics import equal_error_rate
+from utils.metrics.rates import equal_error_rate
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 DESCRIPTION = json.loads((FOLDER / "goldens.json").read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.benchmarks import data, preprocess, scale, search, train, trials
-from utils.runtime import run_script
+from utils.system.script import run_script
 
 COMMANDS = {
     "search": search,

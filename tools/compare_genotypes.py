@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import CHOICES, RANGES, load_config
-from utils.cli import config_parser
-from utils.runtime import run_script
+from utils.system.cli import config_parser
+from utils.system.script import run_script
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -74,11 +74,11 @@ def natural(text: str) -> int:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
-    from data_objects.datasets import Corpus
-    from utils.comparison import open_folder
-    from utils.errors import UserError
-    from utils.files import write_atomically
-    from utils.logger import get_logger
+    from data_objects.corpus import Corpus
+    from tools.comparison.folder import open_folder
+    from utils.system.errors import UserError
+    from utils.system.files import write_atomically
+    from utils.system.logger import get_logger
 
     if cfg.MODEL.PRETRAINED:
         raise UserError("MODEL.PRETRAINED must be empty: the genotypes are compared by training from scratch")
@@ -86,7 +86,7 @@ def main() -> None:
     corpus = Corpus(cfg)
     part = "test" if len(corpus.index.rows(corpus.sub_dir, "test")) else "val"
     if part == "val":
-        get_logger().warning(f"WARNING: SUB_DIR {corpus.sub_dir} has no test part: the val part is evaluated instead")
+        get_logger().warning(f"SUB_DIR {corpus.sub_dir} has no test part: the val part is evaluated instead")
     rows = corpus.rows(part)
     folder = open_folder(cfg, "compare_genotypes", args.cfg, args.out, TRAININGS, is_free)
     done = read_trainings(folder / TRAININGS, genotypes, corpus.index.fingerprint)
@@ -126,7 +126,7 @@ def is_random(name: str) -> bool:
 # ------------------------------------------------------------------------------------------------------------------
 def is_free(key: str) -> bool:
     """Whether a setting may be another when a comparison goes on."""
-    from utils.checkpoint import FREE_SETTINGS
+    from utils.records.checkpoint import FREE_SETTINGS
 
     free = set(FREE_SETTINGS) - {"TRAIN.END_EPOCH"}
     return key in free or key.split(".")[0] in free or key.startswith(SEARCH_SETTINGS)
@@ -138,8 +138,8 @@ def read_trainings(path: Path, genotypes: "dict[str, Genotype]", fingerprint: st
     Raises:
         UserError: one is of another genotype than its name means now, or of another index; a line cannot be read.
     """
-    from utils.comparison import read_records
-    from utils.errors import UserError
+    from tools.comparison.folder import read_records
+    from utils.system.errors import UserError
 
     done = {}
     for number, line in enumerate(read_records(path), start=1):
@@ -179,8 +179,8 @@ def train_missing(
     Raises:
         UserError: see `utils.engine.train_network`; the genotype and the seed come first.
     """
-    from utils.errors import UserError
-    from utils.logger import get_logger
+    from utils.system.errors import UserError
+    from utils.system.logger import get_logger
 
     wanted = [(name, seed) for seed in seeds for name in genotypes]
     missing = [key for key in wanted if key not in done]
@@ -202,10 +202,11 @@ def train_missing(
 
 def train(cfg: "CfgNode", folder: Path, name: str, genotype: "Genotype", seed: int, part: str) -> dict[str, Any]:
     """Train the network of a genotype and evaluate it as its last epoch leaves it; returns what is recorded of it."""
-    from data_objects.datasets import Corpus
+    from data_objects.corpus import Corpus
     from models import build_network, count_parameters
-    from utils.engine import identify, train_network
-    from utils.runtime import prepare
+    from utils.recognition.network import identify
+    from utils.system.device import prepare
+    from utils.training.loop import train_network
 
     cfg = cfg.clone()
     cfg.defrost()
@@ -305,7 +306,7 @@ def draw(comparison: dict[str, Any], seeds: list[int], done: dict[Key, dict[str,
     """Write the comparison as a picture: a row a genotype, a dot a seed, the mean and the deviation beneath."""
     from matplotlib.figure import Figure
 
-    from utils.plots import save_figure
+    from utils.pictures.figure import save_figure
 
     names = list(comparison["results"])
     chance = comparison["random"]

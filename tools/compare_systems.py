@@ -30,14 +30,14 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import RANGES, flatten, load_config
-from utils.cli import config_parser, take_options
-from utils.runtime import run_script
+from utils.system.cli import config_parser, take_options
+from utils.system.script import run_script
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
     from models.genotypes import Genotype
-    from utils.report import Picture, Section, Table
+    from utils.reports.html import Picture, Section, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", "network": "AutoSpeech"}
@@ -128,8 +128,8 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.cfg, args.opts)
     from models.genotypes import read_genotype
-    from utils.comparison import open_folder
-    from utils.logger import get_logger
+    from tools.comparison.folder import open_folder
+    from utils.system.logger import get_logger
 
     genotype = read_genotype(args.genotype)
     data = check_corpus(cfg, args.systems, genotype)
@@ -158,12 +158,12 @@ def check_corpus(cfg: "CfgNode", systems: Sequence[str], genotype: "Genotype") -
     Raises:
         UserError: settings that do not suit all systems; a corpus without a test part or without trials.
     """
-    from data_objects.datasets import Corpus
-    from data_objects.voxceleb import TRIALS
+    from data_objects.corpus import Corpus
+    from data_objects.lists import TRIALS
     from models import build_baseline, build_network
-    from utils.errors import UserError
-    from utils.results import hash_file
-    from utils.verification import open_lists
+    from utils.evaluation.lists import open_lists
+    from utils.system.errors import UserError
+    from utils.system.files import hash_file
 
     if cfg.MODEL.PRETRAINED:
         raise UserError("MODEL.PRETRAINED must be empty: the systems are compared by training from scratch")
@@ -253,7 +253,7 @@ def plan(systems: Sequence[str], seeds: Sequence[int]) -> list[Job]:
 
 def is_finished(work: Work, job: Job) -> bool:
     """Whether a job is recorded, of the training recorded, and its results are still those that it wrote."""
-    from utils.results import hash_file
+    from utils.system.files import hash_file
 
     record, training = work.finished.get(job), work.finished.get(job.training)
     if record is None or training is None or record["run_dir"] != training["run_dir"]:
@@ -269,7 +269,7 @@ def run_missing(work: Work, jobs: Sequence[Job]) -> None:
         UserError: a script failed.
         RunStoppedError: a signal came.
     """
-    from utils.logger import get_logger
+    from utils.system.logger import get_logger
 
     missing = [job for job in jobs if not is_finished(work, job)]
     taken = len(jobs) - len(missing)
@@ -292,8 +292,7 @@ def headline(results: Mapping[str, Any], kind: str) -> dict[str, float]:
 
 def run_job(work: Work, job: Job) -> dict[str, Any]:
     """Run a job as a user would; returns what is recorded of it."""
-    from utils.files import write_atomically
-    from utils.results import hash_file
+    from utils.system.files import hash_file, write_atomically
 
     own = settings_of(work.cfg, job.system, job.sub_dir, job.seed)
     own.OUT_DIR = str(work.folder / RUNS)
@@ -330,7 +329,7 @@ def command_of(work: Work, job: Job) -> tuple[str, list[str]]:
 
 def find_interrupted(folder: Path, name: str) -> Path | None:
     """The newest run folder of a training that has something to go on from."""
-    from utils.checkpoint import LAST, PREVIOUS
+    from utils.records.checkpoint import LAST, PREVIOUS
 
     runs = sorted(folder.glob(f"{name}-[0-9]*"), key=lambda run: run.stat().st_mtime)
     return next((run for run in reversed(runs) if (run / LAST).is_file() or (run / PREVIOUS).is_file()), None)
@@ -338,7 +337,7 @@ def find_interrupted(folder: Path, name: str) -> Path | None:
 
 def training_minutes(run_dir: Path, batch_size: int) -> float:
     """Minutes in training steps, from metrics.jsonl: without validation, and whether it was interrupted or not."""
-    from utils.checkpoint import load_last
+    from utils.records.checkpoint import load_last
 
     checkpoint, _ = load_last(run_dir, ("train", "train_baseline"))
     lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -355,9 +354,8 @@ def call(script: str, words: Sequence[str], job: Job, folder: Path) -> str:
         UserError: it failed.
         RunStoppedError: a signal came.
     """
-    from utils.errors import UserError
-    from utils.interruption import RunStoppedError
-    from utils.logger import get_logger
+    from utils.system.errors import RunStoppedError, UserError
+    from utils.system.logger import get_logger
 
     get_logger().info(f"$ python {script} {' '.join(words)}")
     command = [sys.executable, str(ROOT / script), *words]
@@ -405,9 +403,9 @@ def read_finished(path: Path, genotype: str, data: Mapping[str, str]) -> dict[Jo
     Raises:
         UserError: one is of another genotype, index or list of trials; a line cannot be read.
     """
-    from utils.comparison import read_records
-    from utils.errors import UserError
-    from utils.files import write_atomically
+    from tools.comparison.folder import read_records
+    from utils.system.errors import UserError
+    from utils.system.files import write_atomically
 
     finished = {}
     for number, line in enumerate(read_records(path), start=1):
@@ -506,7 +504,7 @@ def warn(work: Work, jobs: Sequence[Job], first: Mapping[str, Mapping[str, Any]]
 # ------------------------------------------------------------------------------------------------------------------
 def make_tables(comparison: Mapping[str, Any]) -> "list[Table]":
     """The columns of the published table, and what there is besides."""
-    from utils.report import Table
+    from utils.reports.html import Table
 
     several = len(comparison["seeds"]) > 1
     published = ("top1", "eer_seen", "eer", "min_dcf")
@@ -538,7 +536,7 @@ def make_tables(comparison: Mapping[str, Any]) -> "list[Table]":
 
 def format_figure(result: Mapping[str, Any], name: str, with_interval: bool, several: bool) -> str:
     """The first seed's figure, with its interval; and the mean ± deviation over the seeds, if there are several."""
-    from utils.provenance_report import format_estimate
+    from utils.reports.provenance import format_estimate
 
     digits = FIGURES[name].digits
     text = format_estimate(result[name], result[f"{name}_interval"] if with_interval else None, digits)
@@ -587,9 +585,9 @@ def to_markdown(table: "Table") -> str:
 # ------------------------------------------------------------------------------------------------------------------
 def write(work: Work, comparison: Mapping[str, Any], tables: "Sequence[Table]") -> None:
     """comparison.json, comparison.md, comparison.html, and the pictures as files."""
-    from utils.files import write_atomically
-    from utils.logger import get_logger
-    from utils.report import Section, write_report
+    from utils.reports.html import Section, write_report
+    from utils.system.files import write_atomically
+    from utils.system.logger import get_logger
 
     path = work.folder / RESULTS
     write_atomically(path.with_suffix(".json"), json.dumps(comparison, indent=2) + "\n")
@@ -605,9 +603,10 @@ def draw(work: Work, comparison: Mapping[str, Any]) -> "list[Picture]":
     """DET curves of the speaker-disjoint networks, and the figures with their intervals: of the first seed."""
     import numpy as np
 
-    from utils.evaluation_plots import plot_det, plot_intervals
-    from utils.provenance_report import Pictures
-    from utils.results import prepare_folder
+    from utils.pictures.det import plot_det
+    from utils.pictures.intervals import plot_intervals
+    from utils.records.provenance import prepare_folder
+    from utils.reports.provenance import Pictures
 
     picture = Pictures(prepare_folder(work.folder / PICTURES))
     results, seed = comparison["results"], comparison["seeds"][0]
@@ -632,7 +631,7 @@ def describe_origin(work: Work, comparison: Mapping[str, Any]) -> "Section":
     """The recipe, and the run of every figure."""
     import yaml
 
-    from utils.report import Section, Table
+    from utils.reports.html import Section, Table
 
     recipe = flatten(yaml.safe_load(work.cfg.dump()))
     set_here = ("MODEL.NAME", "DATASET.SUB_DIR")

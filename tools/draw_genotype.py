@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.runtime import run_script
+from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,8 +35,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from models.genotypes import PAPER_GENOTYPE, read_genotype
-    from utils.errors import UserError
-    from utils.plots import draw_genotype, save_figure
+    from utils.pictures.figure import save_figure
+    from utils.pictures.genotype import draw_genotype
+    from utils.system.errors import UserError
 
     genotype = PAPER_GENOTYPE if args.genotype == "paper" else read_genotype(args.genotype)
     out = Path(args.out)

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.errors import UserError
-from utils.runtime import run_script
+from utils.system.errors import UserError
+from utils.system.script import run_script
 
 if TYPE_CHECKING:  # NumPy is imported where it is used, so that --help answers at once
     import numpy as np
@@ -238,8 +238,8 @@ def write_lists(
     generator: "np.random.Generator",
 ) -> None:
     """vox1_meta.csv, iden_split.txt and veri_test.txt, in the official form."""
-    from data_objects.voxceleb import META, META_COLUMNS, SPLIT
-    from data_objects.voxceleb import TRIALS as TRIALS_FILE
+    from data_objects.lists import META, META_COLUMNS, SPLIT
+    from data_objects.lists import TRIALS as TRIALS_FILE
 
     meta = ["\t".join(META_COLUMNS)]
     for number, speaker in enumerate(utterances):
@@ -291,8 +291,10 @@ def write_features(out: Path, samples: dict[str, int]) -> None:
     """
     from itertools import groupby
 
-    from data_objects.index import Row, SpeakerResult, write_index
-    from data_objects.voxceleb import parts_of, read_lists, speaker_of
+    from data_objects.index import Row
+    from data_objects.lists import read_lists, speaker_of
+    from data_objects.preprocessing import SpeakerResult, write_index
+    from data_objects.voxceleb import parts_of
 
     names = sorted(samples)
     parts = parts_of(names, read_lists(out))
@@ -319,7 +321,7 @@ def add_noise_frames(result, row) -> None:
     import math
 
     from data_objects.frontend import count_frames
-    from data_objects.voxceleb import SUB_DIRS
+    from data_objects.lists import SUB_DIRS
 
     square, frames = 0.1**2 * 150, count_frames(row.samples)
     for number, sub_dir in enumerate(SUB_DIRS):

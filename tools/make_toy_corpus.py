@@ -20,8 +20,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils.errors import UserError  # noqa: E402
-from utils.runtime import run_script  # noqa: E402
+from utils.system.errors import UserError
+from utils.system.script import run_script
 
 RATE = 16_000  # Hz
 SHORTEST = 4.0  # seconds, as in VoxCeleb1

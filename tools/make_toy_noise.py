@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.errors import UserError
-from utils.runtime import run_script
+from utils.system.errors import UserError
+from utils.system.script import run_script
 
 if TYPE_CHECKING:
     import numpy as np

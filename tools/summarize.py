@@ -18,8 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import load_config
-from utils.cli import config_parser
-from utils.runtime import run_script
+from utils.system.cli import config_parser
+from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,10 +33,10 @@ def main() -> None:
     cfg = load_config(args.cfg, args.opts)
     import torch
 
-    from data_objects.datasets import Corpus
+    from data_objects.corpus import Corpus
     from models import DERIVED, build_model, count_parameters, describe, network_kind
     from models.genotypes import PAPER_GENOTYPE, read_genotype
-    from utils.errors import UserError
+    from utils.system.errors import UserError
 
     kind = network_kind(cfg)
     if kind == DERIVED and not args.text_arch:

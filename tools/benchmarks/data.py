@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from tools.benchmarks.measure import build_settings, clock, describe_machine, format_table
 from tools.benchmarks.train import WARM_UP, build_network, load_batches, training_steps
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from yacs.config import CfgNode
 
-    from data_objects.datasets import Corpus
+    from data_objects.corpus import Corpus
 
 SUMMARY = "loading training crops"
 ORIGINAL_CROPS_PER_SECOND = 1650  # features computed beforehand, in the page cache; measured once, on two other cores
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     import torch
 
-    from data_objects.datasets import Corpus
-    from utils.runtime import prepare
+    from data_objects.corpus import Corpus
+    from utils.system.device import prepare
 
     check_sizes(args)
     cfg = build_settings(args.device, args.batch_size, args.frames, args.data_dir, args.num_workers)
@@ -87,7 +87,7 @@ def check_sizes(args: argparse.Namespace) -> None:
 def measure_rates(corpus: "Corpus", device: "torch.device", seconds: float) -> dict:
     """Crops/s of the loader alone, and of the loader with the front end on the device."""
     from data_objects.datasets import to_device
-    from utils.engine import to_features
+    from utils.training.loop import to_features
 
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
     batches = crops.endless(0)

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from tools.benchmarks.measure import ROOT, format_table, memory_mb
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 SUMMARY = "hours of audio a minute, and memory, of data_preprocess.py"
 VOXCELEB1_HOURS = 352
@@ -79,7 +79,8 @@ def corpora(folder: Path, data_dir: Path | None, utterances: int) -> tuple[Path,
 
 def take_half(data_dir: Path, folder: Path) -> Path:
     """Links to every second speaker of a corpus, with its lists."""
-    from data_objects.voxceleb import LAYOUTS, META, SPLIT, TRIALS
+    from data_objects.lists import META, SPLIT, TRIALS
+    from data_objects.voxceleb import LAYOUTS
 
     folder.mkdir()
     for file in (META, SPLIT, TRIALS):

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.benchmarks.measure import Steps, build_settings, describe_machine, format_table, run_case
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from data_objects.voxceleb import TrialList
+    from data_objects.lists import TrialList
 
 SUMMARY = "what VoxCeleb1's size takes in time and memory, without its files"
 BATCH_SIZE, FRAMES, DIMENSIONS = 96, 300, 2048  # of a batch, a crop and an embedding (128 channels), as in the paper
@@ -95,8 +95,8 @@ def measure(case: dict) -> dict:
     import sklearn.metrics  # noqa: F401
     import torch
 
-    from data_objects.datasets import Corpus
-    from data_objects.voxceleb import TRIALS, read_trials
+    from data_objects.corpus import Corpus
+    from data_objects.lists import TRIALS, read_trials
 
     take = Steps()
     cfg = build_settings("cpu", BATCH_SIZE, FRAMES, case["data_dir"])
@@ -124,7 +124,8 @@ def measure(case: dict) -> dict:
 
 def score(trials: "TrialList", embeddings: "np.ndarray") -> tuple[float, float]:
     """EER and minDCF of the trials; utterance number n, by name, has row n of embeddings (M, D)."""
-    from utils.metrics import cosine_scores, equal_error_rate, min_dcf
+    from utils.metrics.rates import equal_error_rate, min_dcf
+    from utils.metrics.scoring import cosine_scores
 
     scores = cosine_scores(embeddings, trials.enrolment, trials.test)
     return equal_error_rate(scores, trials.labels), min_dcf(scores, trials.labels)

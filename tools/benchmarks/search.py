@@ -21,7 +21,7 @@ from tools.benchmarks.measure import (
     memory_mb,
     run_case,
 )
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 SUMMARY = "iterations of a search"
 MODES = ("dense", "dense_channels_last", "exact", "sampled")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         return
     import torch
 
-    from utils.runtime import select_device
+    from utils.system.device import select_device
 
     if min(args.layers - 2, args.channels - 1, args.frames - 31, args.iterations, args.rounds) < 1:
         raise UserError("needed are --layers 3, --channels 2, --frames 32, --iterations 1 and --rounds 1, or more")
@@ -88,7 +88,7 @@ def measure(case: dict) -> dict:
     """Seconds of every iteration, and peak memory in MB, of a search's iterations in this process."""
     import torch
 
-    from search import search_iteration, start_gradients_at_zero
+    from utils.search.loop import search_iteration, start_gradients_at_zero
 
     supernet, optimizers, criterion, train, val = build(case)
     start_gradients_at_zero(supernet)
@@ -119,7 +119,7 @@ def build(case: dict):
     from config import default_config
     from data_objects.frontend import BINS
     from models import build_model
-    from utils.optim import build_alpha_optimizer, build_weight_optimizer
+    from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
 
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = default_config().CUDNN.BENCHMARK

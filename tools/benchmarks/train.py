@@ -50,7 +50,7 @@ from tools.benchmarks.measure import (
     peak_mb,
     run_case,
 )
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
         return
     import torch
 
-    from utils.runtime import select_device
+    from utils.system.device import select_device
 
     device = select_device(args.device)
     case = build_case(args, device)
@@ -152,7 +152,7 @@ def build_case(args: argparse.Namespace, device: "torch.device") -> dict:
     Raises:
         UserError: sizes that cannot be; a corpus that is missing, has too few utterances, or more speakers.
     """
-    from data_objects.datasets import Corpus
+    from data_objects.corpus import Corpus
     from models.genotypes import PAPER_GENOTYPE, read_genotype
 
     check_sizes(args)
@@ -217,7 +217,7 @@ def measure(case: dict) -> dict:
     """Times and losses of the steps of a row in this process, its peak memory in MB, and the machine's own rate."""
     import torch
 
-    from utils.runtime import prepare
+    from utils.system.device import prepare
 
     variant = case["row"].removesuffix(NUDGED).removesuffix(COMPILED)
     cfg = build_settings(*(case[key] for key in ("device", "batch_size", "frames", "data_dir", "num_workers")))
@@ -272,7 +272,7 @@ def batches_of(
     """Batches without end, and what makes features and labels of one: noise, or a corpus's crops."""
     import torch
 
-    from data_objects.datasets import Corpus
+    from data_objects.corpus import Corpus
     from data_objects.frontend import BINS
 
     if cfg.DATASET.DATA_DIR:
@@ -285,7 +285,7 @@ def batches_of(
 def load_batches(corpus, device: "torch.device") -> "tuple[Iterator[Any], Callable[[Any], tuple[Tensor, Tensor]]]":
     """Batches of the train part's crops, epoch after epoch, and what makes features and labels of one."""
     from data_objects.datasets import to_device
-    from utils.engine import to_features
+    from utils.training.loop import to_features
 
     front_end = corpus.build_front_end().to(device)
     batches = to_device(corpus.crops("train").endless(0), device)
@@ -301,8 +301,8 @@ def training_steps(
     """Train on one batch after the other, as `utils.engine.train_epoch` does."""
     from torch import nn
 
-    from utils.engine import train_step
-    from utils.optim import build_weight_optimizer
+    from utils.training.loop import train_step
+    from utils.training.optim import build_weight_optimizer
 
     device = next(network.parameters()).device
     optimizer = build_weight_optimizer(cfg, network.parameters())

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tools.benchmarks.measure import Steps, describe_machine, format_table, run_case
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,9 +75,9 @@ def measure(case: dict) -> dict:
     import sklearn.metrics  # noqa: F401
     import torch
 
-    from utils.bootstrap import verification_intervals
-    from utils.metrics import cosine_scores, equal_error_rate, min_cllr, min_dcf
-    from utils.scoring import adaptive_s_norm, cohort_statistics, fit_calibration
+    from utils.metrics.bootstrap import verification_intervals
+    from utils.metrics.rates import equal_error_rate, min_cllr, min_dcf
+    from utils.metrics.scoring import adaptive_s_norm, cohort_statistics, cosine_scores, fit_calibration
 
     take = Steps()
     generator = np.random.default_rng(0)

@@ -1,0 +1,205 @@
+"""A preprocessed corpus as the settings say: what a run trains, validates and tests on."""
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from data_objects.augmentation import Augmentation, build_augmentation
+from data_objects.datasets import (
+    SECOND_HALF,
+    SPLIT,
+    CropLoader,
+    EvaluationWindows,
+    TrainingCrops,
+    collate_windows,
+    group_by_windows,
+    leave_signals_to_main,
+)
+from data_objects.frontend import FrontEnd
+from data_objects.index import Rows, load_index, load_statistics
+from data_objects.lists import META, TRIALS, Speaker, TrialList, read_meta, read_trials
+from data_objects.trials import build_validation_trials, choose_validation_speakers
+from utils.system.errors import UserError
+from utils.system.processes import processes, rank
+
+
+class Corpus:
+    """What a run takes from a preprocessed corpus.
+
+    Attributes:
+        index, sub_dir: the utterances, and which of them (merged or dev).
+        validation_speakers: those of `dev` that are held out to choose the best epoch by; none of `merged`.
+        speakers: the classes, in order: the others.
+        frames, window_frames: length of a crop and of a window.
+        window_batch_size: windows that an evaluation puts through the network at a time.
+
+    Raises:
+        UserError: DATA_DIR is not set, missing or not preprocessed; too few speakers to hold VAL_SPEAKERS out.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.data_dir, feature_dir = corpus_folders(cfg)
+        self.index = load_index(self.data_dir, feature_dir)
+        self.sub_dir = cfg.DATASET.SUB_DIR
+        self.validation_speakers = self._hold_out(cfg.DATASET.VAL_SPEAKERS, cfg.DATASET.VAL_SEED)
+        present = self.index.speakers(self.sub_dir)
+        self.speakers = [speaker for speaker in present if speaker not in set(self.validation_speakers)]
+        self.frames = cfg.DATASET.PARTIAL_N_FRAMES
+        self.window_frames = cfg.EVAL.WINDOW_FRAMES or self.frames
+        self._validation = cfg.DATASET.VAL_TRIALS, cfg.DATASET.VAL_SEED
+        self._seed = cfg.SEED
+        self._num_workers = cfg.DATASET.NUM_WORKERS
+        self._pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
+        self._train_batch_size = cfg.TRAIN.BATCH_SIZE
+        self._build_augmentation = partial(build_augmentation, cfg)  # when training: others need no noise
+        self.window_batch_size = cfg.EVAL.BATCH_SIZE
+
+    def _hold_out(self, count: int, seed: int) -> list[str]:
+        if self.sub_dir != "dev":
+            return []
+        try:
+            return choose_validation_speakers(self.index, count, seed)
+        except ValueError as error:
+            raise UserError(
+                f"DATASET.VAL_SPEAKERS {count} are too many to hold out of {error} in {self.data_dir}: set fewer, or 0"
+            ) from error
+
+    def check_num_classes(self, num_classes: int) -> int:
+        """The number of classes: MODEL.NUM_CLASSES, where 0 means as many as there are speakers.
+
+        The number of all speakers of SUB_DIR is taken too, those held out among them, which are no classes.
+
+        Raises:
+            UserError: it is neither.
+        """
+        trained, held_out = len(self.speakers), len(self.validation_speakers)
+        if num_classes not in (0, trained, trained + held_out):
+            without = f" (and {held_out} held out: DATASET.VAL_SPEAKERS)" if held_out else ""
+            raise UserError(
+                f"MODEL.NUM_CLASSES is {num_classes}, but SUB_DIR {self.sub_dir} of {self.data_dir} has "
+                f"{trained} speakers to train on{without}: set it to {trained}, or to 0 for as many as there are"
+            )
+        return trained
+
+    def build_front_end(self) -> FrontEnd:
+        """A front end normalised by the statistics of the utterances trained on."""
+        return FrontEnd(*load_statistics(self.index.feature_dir, self.sub_dir, self.validation_speakers))
+
+    def validation_trials(self) -> TrialList | None:
+        """The trials among the speakers held out; None where there are none."""
+        if not self.validation_speakers:
+            return None
+        return build_validation_trials(self.index, self.validation_speakers, *self._validation)
+
+    def test_trials(self) -> TrialList | None:
+        """The trials of DATA_DIR's veri_test.txt; None where there is no such file.
+
+        Raises:
+            UserError: see `read_trials`.
+        """
+        path = self.data_dir / TRIALS
+        return read_trials(path) if path.is_file() else None
+
+    def speaker_details(self) -> dict[str, Speaker]:
+        """What DATA_DIR's vox1_meta.csv says of the speakers; nothing where there is no such file.
+
+        Raises:
+            UserError: see `read_meta`.
+        """
+        path = self.data_dir / META
+        return read_meta(path) if path.is_file() else {}
+
+    def crops(self, part: str) -> CropLoader:
+        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT says, or val.
+
+        Raises:
+            UserError: the part has no utterances, or fewer than a batch; what AUGMENT names is not there.
+        """
+        augmentation = self._build_augmentation() if part == "train" else None
+        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation)
+
+    def halves(self) -> tuple[CropLoader, CropLoader]:
+        """Batches of random crops of two halves of the train part, each with half of every speaker's utterances.
+
+        Which half an utterance is in, SEED decides. Of an odd number the first half has one more.
+
+        Raises:
+            UserError: there are no utterances, or a half has fewer than a batch.
+        """
+        taken: Counter[int] = Counter()
+        halves: tuple[list[int], list[int]] = ([], [])
+        labels = self.index.labels(self.speakers)
+        for row in np.random.default_rng((self._seed, 0, SPLIT)).permutation(self.rows("train")):
+            halves[taken[labels[row]] % 2].append(row)
+            taken[labels[row]] += 1
+        first, second = map(np.sort, halves)
+        return (
+            self._load(first, "half of the train part"),
+            self._load(second, "the other half of the train part", stream=(SECOND_HALF,)),
+        )
+
+    def _load(
+        self, rows: np.ndarray, name: str, stream: tuple[int, ...] = (), augmentation: Augmentation | None = None
+    ) -> CropLoader:
+        if self._train_batch_size > len(rows):
+            raise UserError(
+                f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of {name} "
+                f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
+            )
+        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation)
+        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory, stream)
+
+    def rows(self, part: str) -> np.ndarray:
+        """The rows of a part, train, val or test, of the speakers that are classes.
+
+        Raises:
+            UserError: there are none.
+        """
+        rows = self.index.rows(self.sub_dir, part)
+        if self.validation_speakers:
+            rows = rows[self.index.labels(self.speakers)[rows] >= 0]
+        if len(rows) == 0:
+            raise UserError(
+                f"the {part} part of SUB_DIR {self.sub_dir} has no utterances; check the lists in {self.data_dir}"
+            )
+        return rows
+
+    def group_windows(self, rows: Rows) -> list[list[int]]:
+        """Rows in groups of at most EVAL.BATCH_SIZE windows, for `windows`.
+
+        Of several processes, each gets some of the groups, which are the same whatever their number.
+        """
+        groups = group_by_windows(self.index, rows, self.window_frames, self.window_batch_size)
+        return groups[rank() :: processes()]
+
+    def windows(self, groups: list[list[int]]) -> DataLoader[Any]:
+        """Every window of some utterances, a batch a group of them."""
+        return DataLoader(
+            EvaluationWindows(self.index, self.window_frames),
+            batch_sampler=groups,
+            num_workers=self._num_workers,
+            collate_fn=collate_windows,
+            worker_init_fn=leave_signals_to_main,
+            pin_memory=self._pin_memory,
+            # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
+            # torch's is the same however often the data is iterated over.
+            generator=torch.Generator(),
+        )
+
+
+def corpus_folders(cfg: CfgNode) -> tuple[Path, Path]:
+    """DATASET.DATA_DIR and the folder of its index.
+
+    Raises:
+        UserError: DATA_DIR is not set.
+    """
+    if not cfg.DATASET.DATA_DIR:
+        raise UserError("DATASET.DATA_DIR is not set: set it in the YAML, or give DATASET.DATA_DIR /path/to/VoxCeleb1")
+    data_dir = Path(cfg.DATASET.DATA_DIR)
+    return data_dir, Path(cfg.DATASET.FEATURE_DIR) if cfg.DATASET.FEATURE_DIR else data_dir / "feature"

@@ -1,0 +1,170 @@
+"""Lists of trials in arrays, lists that are known, and the trials of held-out speakers."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_objects.index import Index
+from data_objects.lists import Trial, TrialList, read_trials, speaker_of, video_of
+from data_objects.trials import OFFICIAL, build_validation_trials, choose_validation_speakers, identify_list
+from tests.helpers import index_of, write_corpus
+
+NAMES = [
+    f"id1000{speaker}/video{video}/0000{number}.wav" for speaker in (1, 2, 3) for video in (1, 2) for number in (1, 2)
+]
+
+
+@st.composite
+def trial_lines(draw: st.DrawFn) -> list[Trial]:
+    """Trials of both kinds, in any order, some twice."""
+    pair = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES))
+    drawn = draw(st.lists(pair, min_size=0, max_size=20))
+    trials = [Trial(int(speaker_of(a) == speaker_of(b)), a, b) for a, b in drawn]
+    return [Trial(1, NAMES[0], NAMES[1]), *trials, Trial(0, NAMES[0], NAMES[-1])]
+
+
+@given(trials=trial_lines(), data=st.data())
+def test_arrays_hold_what_the_lines_say(
+    trials: list[Trial], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Read and written, one by one, and chosen among."""
+    path = tmp_path_factory.getbasetemp() / "trials.txt"
+    path.write_text("".join(f"{label} {a} {b}\n" for label, a, b in trials))
+    arrays = read_trials(path)
+    assert list(arrays) == trials
+    assert arrays.text() == path.read_text()
+    assert arrays.utterances == sorted({name for trial in trials for name in trial[1:]})
+    assert arrays.speakers == sorted({speaker_of(name) for name in arrays.utterances})
+    pairs = [(arrays.speakers[a], arrays.speakers[b]) for a, b in arrays.speaker_pairs]
+    assert pairs == [(speaker_of(a), speaker_of(b)) for _, a, b in trials]
+    chosen = np.array(data.draw(st.lists(st.booleans(), min_size=len(trials), max_size=len(trials))))
+    some = arrays.select(chosen)
+    assert list(some) == [trial for trial, wanted in zip(trials, chosen, strict=True) if wanted]
+    assert some.utterances == sorted({name for trial in some for name in trial[1:]})
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Lists that are known
+# ------------------------------------------------------------------------------------------------------------------
+def test_official_numbers() -> None:
+    """Of the lists' authors."""
+    expected = [37_720, 37_611, 581_480, 579_818, 552_536, 550_894]
+    assert [number for _, number in OFFICIAL.values()] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "trials", "title"),
+    [
+        ("veri_test.txt", 37_720, "Vox1-O"),
+        ("veri_test2.txt", 37_611, "Vox1-O, cleaned"),
+        ("list_test_all.txt", 581_480, "Vox1-E"),
+        ("list_test_all2.txt", 579_818, "Vox1-E, cleaned"),
+        ("list_test_hard.txt", 552_536, "Vox1-H"),
+        ("list_test_hard2.txt", 550_894, "Vox1-H, cleaned"),
+        ("vox1_O_cleaned.txt", 37_611, "Vox1-O, cleaned"),
+        ("Vox1-E.txt", 581_480, "Vox1-E"),
+        ("VoxCeleb1-H-clean.txt", 550_894, "Vox1-H, cleaned"),
+    ],
+)
+def test_official_lists_by_name(name: str, trials: int, title: str) -> None:
+    """With the right number no warning; with another one, it is named and both numbers are told."""
+    assert identify_list(name, trials) == (title, "")
+    same, warning = identify_list(name, trials - 1)
+    assert same == title
+    for part in (name, title, f"{trials:,}", f"{trials - 1:,}"):
+        assert part in warning
+
+
+@pytest.mark.parametrize("name", ["trials.txt", "validation_trials.txt", "veri_test3.txt", "vox2_test.txt", "veri"])
+def test_other_lists(name: str) -> None:
+    """Nothing is known of them."""
+    assert identify_list(name, 100) == ("", "")
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Held-out speakers
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Ten speakers, the last two of them test speakers, with 1 to 10 utterances in videos of two."""
+    lengths = {
+        f"id100{speaker:02d}/video{number // 2}/{number % 2:05d}.wav": 800
+        for speaker in range(1, 11)
+        for number in range(speaker)
+    }
+    return index_of(write_corpus(tmp_path_factory.mktemp("corpus"), lengths, test_speakers=["id10009", "id10010"]))
+
+
+def test_held_out_speakers(index: Index) -> None:
+    """Drawn by the seed from the dev speakers that have two utterances; a quarter of all, by default."""
+    every = {tuple(choose_validation_speakers(index, -1, seed)) for seed in range(20)}
+    assert {len(speakers) for speakers in every} == {2}
+    assert len(every) > 5
+    seen = {speaker for speakers in every for speaker in speakers}
+    assert seen <= {f"id100{speaker:02d}" for speaker in range(2, 9)}
+    assert choose_validation_speakers(index, 3, 1) == choose_validation_speakers(index, 3, 1)
+    assert choose_validation_speakers(index, 0, 1) == []
+    assert len(choose_validation_speakers(index, 6, 1)) == 6
+
+
+def test_too_many_to_hold_out(index: Index) -> None:
+    """Two at least stay to be trained on."""
+    with pytest.raises(ValueError, match="8 dev speakers, 7 of them"):
+        choose_validation_speakers(index, 7, 0)
+
+
+def test_few_speakers_hold_none_out(tmp_path: Path) -> None:
+    """Seven speakers: a quarter would be one, who has nobody to be told from."""
+    lengths = {f"id1000{speaker}/video/0000{number}.wav": 800 for speaker in range(1, 8) for number in (1, 2)}
+    assert choose_validation_speakers(index_of(write_corpus(tmp_path, lengths)), -1, 0) == []
+
+
+def test_nobody_to_hold_out(tmp_path: Path) -> None:
+    """A corpus of test speakers alone, to evaluate on; and one of speakers with one utterance each."""
+    lengths = {f"id100{speaker:02d}/video/00001.wav": 800 for speaker in range(1, 13)}
+    for name, test_speakers in (("one", [name.split("/")[0] for name in lengths]), ("two", [])):
+        index = index_of(write_corpus(tmp_path / name, lengths, test_speakers=test_speakers))
+        assert choose_validation_speakers(index, -1, 0) == choose_validation_speakers(index, 0, 0) == []
+
+
+@pytest.mark.parametrize("count", [20, 40, 10_000])
+def test_trials_of_held_out_speakers(index: Index, count: int) -> None:
+    """Half of the same speaker and of two videos, half of different ones, each once, all by these speakers alone."""
+    speakers = ["id10004", "id10007", "id10008"]
+    trials = build_validation_trials(index, speakers, count, seed=0)
+    kinds = Counter(trials.labels.tolist())
+    assert kinds[1] == kinds[0] <= count // 2
+    assert kinds[1] == min(count // 2, 4 + 18 + 24)  # the pairs of utterances in two videos
+    assert len(set(trials)) == len(trials)
+    assert len({frozenset(trial[1:]) for trial in trials}) == len(trials)
+    assert set(trials.speakers) == set(speakers)
+    for label, enrolment, test in trials:
+        assert label == (speaker_of(enrolment) == speaker_of(test))
+        assert video_of(enrolment) != video_of(test)
+    of_speaker = Counter(speaker_of(trial.enrolment) for trial in trials if trial.label)
+    assert max(of_speaker.values()) - min(of_speaker.values()) <= 1 or min(of_speaker.values()) == 4
+
+
+def test_trials_depend_on_the_seed(index: Index) -> None:
+    """And on nothing else."""
+    speakers = ["id10004", "id10007", "id10008"]
+    one, again, other = (build_validation_trials(index, speakers, 40, seed).text() for seed in (0, 0, 1))
+    assert one == again != other
+
+
+def test_targets_of_a_speaker_with_one_video(tmp_path: Path) -> None:
+    """Then both utterances are of it: better than none."""
+    lengths = {f"id1000{speaker}/video/0000{number}.wav": 800 for speaker in (1, 2, 3) for number in (1, 2)}
+    index = index_of(write_corpus(tmp_path, lengths))
+    trials = build_validation_trials(index, ["id10001", "id10002"], 100, seed=0)
+    assert Counter(trials.labels.tolist()) == {1: 2, 0: 2}
+
+
+def test_an_empty_choice() -> None:
+    """Of no trials at all the arrays are empty, not missing."""
+    trials = TrialList.of([(1, NAMES[0], NAMES[1])]).select(np.zeros(1, dtype=bool))
+    assert (len(trials), trials.utterances, trials.text()) == (0, [], "")

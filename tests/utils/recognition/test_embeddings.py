@@ -1,0 +1,125 @@
+"""Embeddings that are kept: used again while nothing has changed, and never when something has."""
+
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from config import load_config
+from data_objects.corpus import Corpus
+from data_objects.frontend import FrontEnd
+from models import build_baseline
+from tests.helpers import ROOT, SPLIT, options, preprocess, write_small_corpus
+from utils.recognition import embeddings as module
+from utils.recognition.embeddings import Embeddings, get_embeddings, make_key, read_embeddings, write_embeddings
+from utils.records.code import code_fingerprints
+from utils.system.errors import UserError
+
+CPU = torch.device("cpu")
+NAMES = sorted(SPLIT)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A small one."""
+    folder = write_small_corpus(tmp_path_factory.mktemp("corpus"), samples=12_000)
+    preprocess(folder)
+    return Corpus(load_config(ROOT / "exps/mini/resnet18.yaml", options(DATASET__DATA_DIR=folder)))
+
+
+@pytest.fixture(scope="module")
+def network(corpus: Corpus) -> torch.nn.Module:
+    """One that was never trained."""
+    torch.manual_seed(0)
+    return build_baseline(load_config(ROOT / "exps/mini/resnet18.yaml"), 4).eval()
+
+
+def test_places_of_names() -> None:
+    """In any order, more than once; one that is not there is named."""
+    kept = Embeddings(np.array([b"a/1", b"a/2", b"b/1"]), np.arange(6, dtype=np.float32).reshape(3, 2))
+    assert kept.places(["b/1", "a/1", "b/1"]).tolist() == [2, 0, 2]
+    for missing in ("a/11", "a", "c/1", "0"):
+        with pytest.raises(KeyError, match=missing):
+            kept.places(["a/1", missing])
+
+
+def test_kept_and_used_again(corpus: Corpus, network: torch.nn.Module, tmp_path: Path) -> None:
+    """Only what is missing is computed; every embedding is that of its utterance, whenever it was computed."""
+    path = tmp_path / "embeddings.npz"
+    embed, computed = module.embed_utterances, []
+
+    def record(network, front_end, corpus, rows, device):
+        computed.append([corpus.index.utterances[row] for row in rows])
+        return embed(network, front_end, corpus, rows, device)
+
+    arguments = (network, FrontEnd().eval(), corpus)
+    with mock.patch.object(module, "embed_utterances", record):
+        get_embeddings(*arguments, NAMES[3:6], CPU, key="one", path=path)
+        some = get_embeddings(*arguments, NAMES[2:8], CPU, key="one", path=path)
+        again = get_embeddings(*arguments, NAMES[4:6], CPU, key="one", path=path)
+        assert computed == [NAMES[3:6], [NAMES[2], *NAMES[6:8]]]
+        get_embeddings(*arguments, NAMES[4:6], CPU, key="two", path=path)
+        get_embeddings(*arguments, NAMES[4:6], CPU, key="two", path=None)
+    assert computed[2:] == [NAMES[4:6], NAMES[4:6]]
+    rows = corpus.index.rows_of(NAMES[2:8])
+    expected = embed(*arguments, rows, CPU).numpy()
+    np.testing.assert_allclose(some.vectors[some.places(NAMES[2:8])], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(again.vectors[again.places(NAMES[4:6])], some.vectors[some.places(NAMES[4:6])])
+
+
+def test_what_they_depend_on(corpus: Corpus) -> None:
+    """The checkpoint, the index, the windows, how norms are computed, the device, the code: each changes the key."""
+    keys = {
+        make_key("1" * 64, corpus, True, CPU),
+        make_key("2" * 64, corpus, True, CPU),
+        make_key("1" * 64, corpus, False, CPU),
+    }
+    with mock.patch.object(corpus, "window_frames", 100):
+        keys.add(make_key("1" * 64, corpus, True, CPU))
+    with mock.patch.object(corpus.index, "fingerprint", "other"):
+        keys.add(make_key("1" * 64, corpus, True, CPU))
+    keys.add(make_key("1" * 64, corpus, True, torch.device("cuda")))
+    for name in ("models/network.py", "data_objects/frontend.py", "torch"):
+        with mock.patch.object(module, "code_fingerprints", lambda name=name: code_fingerprints() | {name: "other"}):
+            keys.add(make_key("1" * 64, corpus, True, CPU))
+    with mock.patch.object(module, "code_fingerprints", lambda: code_fingerprints() | {"utils/plots.py": "other"}):
+        keys.add(make_key("1" * 64, corpus, True, CPU))
+    assert len(keys) == 9
+    assert make_key("1" * 64, corpus, True, CPU) in keys
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"text"])
+def test_damaged_file(tmp_path: Path, content: bytes) -> None:
+    """It is as if it were not there."""
+    path = tmp_path / "embeddings.npz"
+    path.write_bytes(content)
+    assert read_embeddings(path, "key") is None
+
+
+def test_network_that_is_broken(corpus: Corpus) -> None:
+    """Embeddings that are no numbers are told, with an utterance that has one."""
+    broken = build_baseline(load_config(ROOT / "exps/mini/resnet18.yaml"), 4).eval()
+    torch.nn.init.constant_(broken.conv1.weight, float("nan"))
+    with pytest.raises(UserError, match=rf"2 utterances \({NAMES[0]}, \.\.\.\) are not finite"):
+        get_embeddings(broken, FrontEnd().eval(), corpus, NAMES[:2], CPU, key="one", path=None)
+
+
+def test_disk_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """The embeddings are not lost for that: they are just not kept."""
+    written = Embeddings(np.array([b"a/1"]), np.ones((1, 3), dtype=np.float32))
+    write_embeddings(tmp_path / "nowhere" / "embeddings.npz", "key", written)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_round_trip(tmp_path: Path) -> None:
+    """What is written is read, under its key alone."""
+    path = tmp_path / "embeddings.npz"
+    written = Embeddings(np.array([b"a/1", b"b/1"]), np.ones((2, 3), dtype=np.float32))
+    write_embeddings(path, "key", written)
+    read = read_embeddings(path, "key")
+    np.testing.assert_array_equal(read.vectors, written.vectors)
+    np.testing.assert_array_equal(read.utterances, written.utterances)
+    assert read_embeddings(path, "another") is None
+    assert [file.name for file in tmp_path.iterdir()] == ["embeddings.npz"]

@@ -1,0 +1,1 @@
+"""Comparing many trainings under one recipe."""

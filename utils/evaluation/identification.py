@@ -1,0 +1,174 @@
+"""Evaluating a network by identification: accuracies with intervals, of every speaker and of groups of utterances."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from data_objects.audio import SAMPLE_RATE
+from data_objects.corpus import Corpus
+from data_objects.index import Index
+from data_objects.lists import Speaker
+from utils.evaluation.groups import group_lengths, known
+from utils.metrics.bootstrap import identification_intervals
+from utils.metrics.rates import accuracy_by_group, top_k_hits
+from utils.recognition.embeddings import embed_kept
+from utils.recognition.network import TrainedNetwork
+from utils.records.checkpoint import Checkpoint
+from utils.system.errors import UserError
+from utils.system.files import write_atomically
+
+PER_SPEAKER = "accuracy_per_speaker.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Identification:
+    """Decisions on utterances.
+
+    Attributes:
+        utterances: their names; rows: of the index.
+        speakers: the classes; labels: (N,) each utterance's.
+        logits: (N, K) float32.
+    """
+
+    utterances: list[str]
+    rows: np.ndarray
+    speakers: list[str]
+    labels: np.ndarray
+    logits: np.ndarray
+
+    @cached_property
+    def decisions(self) -> np.ndarray:
+        """The class (N,) of the largest logit."""
+        return self.logits.argmax(axis=1)
+
+    @cached_property
+    def correct(self) -> dict[str, np.ndarray]:
+        """Whether the label is the best class (top1), or among the five best (top5): (N,) bool each."""
+        return {"top1": self.decisions == self.labels, "top5": top_k_hits(self.logits, self.labels, 5)}
+
+    def figures(self, replicates: int) -> dict[str, Any]:
+        """top1 and top5 in per cent, their 95 % intervals by bootstrap over speakers, mean cross-entropy as loss."""
+        loss = nn.functional.cross_entropy(torch.from_numpy(self.logits), torch.from_numpy(self.labels)).item()
+        figures: dict[str, Any] = {name: 100 * float(correct.mean()) for name, correct in self.correct.items()}
+        figures["loss"] = loss
+        if replicates:
+            intervals = identification_intervals(self.correct, self.labels, replicates=replicates)
+            figures["intervals"] = {name: _in_per_cent(interval) for name, interval in intervals.items()}
+        return figures
+
+    def per_speaker(self) -> list[dict[str, Any]]:
+        """Of every speaker: utterances, top1 in per cent, and whom it was most often taken for; the worst first."""
+        accuracy = accuracy_by_group(self.correct["top1"], self.labels)
+        rows = []
+        for label, top1 in sorted(accuracy.items(), key=lambda item: (item[1], item[0])):
+            own = self.labels == label
+            taken_for = self.decisions[own & ~self.correct["top1"]]
+            rows.append(
+                {
+                    "speaker": self.speakers[int(label)],
+                    "utterances": int(own.sum()),
+                    "top1": 100 * float(top1),
+                    "most_often_taken_for": self.speakers[np.bincount(taken_for).argmax()] if len(taken_for) else "",
+                }
+            )
+        return rows
+
+    def confusion(self) -> np.ndarray:
+        """Counts (K, K): of the utterances of a class (row), how many were taken for which (column)."""
+        counts = np.zeros((len(self.speakers), len(self.speakers)), dtype=np.int64)
+        np.add.at(counts, (self.labels, self.decisions), 1)
+        return counts
+
+    def break_down(self, index: Index, meta: Mapping[str, Speaker], replicates: int) -> dict[str, list[dict[str, Any]]]:
+        """top1 in per cent, with its interval, of groups of utterances: by gender, nationality and length."""
+        unknown = Speaker("unknown", "unknown", "")
+        of_speaker = [meta.get(self.speakers[int(label)], unknown) for label in self.labels]
+        groups = {
+            "gender": _by_name([known(entry.gender) for entry in of_speaker]),
+            "nationality": _by_name([known(entry.nationality) for entry in of_speaker]),
+            "length": group_lengths(index.samples[self.rows] / SAMPLE_RATE),
+        }
+        return {
+            kind: [self._row(name, chosen, replicates) for name, chosen in of_kind.items()]
+            for kind, of_kind in groups.items()
+        }
+
+    def _row(self, name: str, chosen: np.ndarray, replicates: int) -> dict[str, Any]:
+        correct = {"top1": self.correct["top1"][chosen]}
+        intervals = identification_intervals(correct, self.labels[chosen], replicates=replicates) if replicates else {}
+        return {
+            "group": name,
+            "utterances": int(chosen.sum()),
+            "speakers": len(np.unique(self.labels[chosen])),
+            "top1": 100 * float(correct["top1"].mean()),
+            "top1_interval": _in_per_cent(intervals.get("top1")),
+        }
+
+
+def _by_name(names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: np.array(names) == name for name in sorted(set(names))}
+
+
+def _in_per_cent(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [100 * end for end in interval]
+
+
+def check_class_list(checkpoint: Checkpoint, index: Index, path: Path) -> None:
+    """Refuse a network whose classes are not the speakers of the corpus.
+
+    Raises:
+        UserError: trained without the test speakers; other speakers than the corpus has, by name.
+    """
+    if checkpoint.sub_dir != "merged":
+        raise UserError(
+            f"{path} was trained with SUB_DIR {checkpoint.sub_dir}, which leaves the test speakers out: it cannot "
+            "identify them; use evaluate_verification.py, or train with SUB_DIR merged"
+        )
+    present = index.speakers("merged")
+    if checkpoint.speakers != present:
+        unknown, gone = set(present) - set(checkpoint.speakers), set(checkpoint.speakers) - set(present)
+        example = min(unknown | gone) if unknown | gone else "in another order"
+        raise UserError(
+            f"{path}: its class list of {len(checkpoint.speakers)} speakers is not that of {index.data_dir}: it does "
+            f"not know {len(unknown)} of the corpus's {len(present)}, and knows {len(gone)} others ({example}): "
+            "evaluate on the corpus that it was trained on"
+        )
+
+
+def identify_test_part(trained: TrainedNetwork, corpus: Corpus, cfg: CfgNode) -> Identification | None:
+    """Embed and classify the test part; None on other processes than the main one.
+
+    Raises:
+        UserError: there is no test part.
+    """
+    rows = corpus.index.rows("merged", "test")
+    if not len(rows):
+        raise UserError(f"the test part of {corpus.data_dir} has no utterances; check its iden_split.txt")
+    utterances = [corpus.index.utterances[row] for row in rows]
+    embeddings = embed_kept(cfg, trained, corpus, utterances)
+    if embeddings is None:
+        return None
+    vectors = torch.from_numpy(embeddings.vectors[embeddings.places(utterances)])
+    with torch.inference_mode():
+        logits = trained.network.classifier(vectors.to(trained.device)).float().cpu().numpy()
+    speakers = trained.checkpoint.speakers
+    return Identification(utterances, rows, speakers, corpus.index.labels(speakers)[rows], logits)
+
+
+def write_per_speaker(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """accuracy_per_speaker.csv, the worst speaker first; returns its path."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / PER_SPEAKER, text.getvalue())
+    return folder / PER_SPEAKER

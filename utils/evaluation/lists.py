@@ -1,0 +1,98 @@
+"""Lists of trials as they are evaluated: read, checked, and looked up in an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_objects.index import Index
+from data_objects.lists import TrialList, read_trials
+from data_objects.trials import identify_list
+from utils.system.errors import UserError
+from utils.system.files import hash_file
+from utils.system.logger import get_logger
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Lists of trials
+# ------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class ListOfTrials:
+    """A list as it is evaluated.
+
+    Attributes:
+        name: what the list is called: its file's name without suffix.
+        title: what it is known as (Vox1-O, ...), or the name of the file.
+        trials, skipped: those whose utterances the index has, and the others.
+    """
+
+    name: str
+    title: str
+    file: Path
+    trials: TrialList
+    skipped: TrialList
+
+    def source(self) -> dict[str, Any]:
+        """Where it comes from, for the provenance."""
+        return {"file": str(self.file), "title": self.title, "sha256": hash_file(self.file)}
+
+
+def open_lists(files: Sequence[Path], index: Index, allow_missing: bool) -> list[ListOfTrials]:
+    """Read lists in the official form and look their utterances up.
+
+    Raises:
+        UserError: one is malformed or given twice; labels that contradict the speakers; utterances that the index does
+            not have, unless `allow_missing`, or too few that it has.
+    """
+    lists = [_open_list(file, index, allow_missing) for file in files]
+    names = [entry.name for entry in lists]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"--trials: several lists are called {min(twice)}: give them different file names")
+    return lists
+
+
+def _open_list(file: Path, index: Index, allow_missing: bool) -> ListOfTrials:
+    trials = read_trials(file)
+    _check_labels(file, trials)
+    title, warning = identify_list(file.name, len(trials))
+    if warning:
+        get_logger().warning(f"{warning}")
+    is_there = index.rows_of(trials.utterances) >= 0
+    usable = is_there[trials.enrolment] & is_there[trials.test]
+    if not usable.all():
+        _check_missing(file, trials, is_there, usable, allow_missing)
+    kept = trials if usable.all() else trials.select(usable)
+    return ListOfTrials(file.stem, title if not warning and title else file.name, file, kept, trials.select(~usable))
+
+
+def _check_labels(file: Path, trials: TrialList) -> None:
+    same = trials.speaker_pairs[:, 0] == trials.speaker_pairs[:, 1]
+    if (wrong := same != (trials.labels == 1)).any():
+        place, more = int(np.argmax(wrong)), int(wrong.sum()) - 1
+        others = f", and so have {more:,} more" if more else ""
+        raise UserError(
+            f"{file}: trial {place + 1} ('{' '.join(map(str, trials[place]))}') has a label that contradicts its "
+            f"speakers{others}: 1 is the same speaker, 0 another"
+        )
+    if own := int((trials.enrolment == trials.test).sum()):
+        get_logger().warning(f"{file}: {own:,} trials compare an utterance with itself")
+
+
+def _check_missing(
+    file: Path, trials: TrialList, is_there: np.ndarray, usable: np.ndarray, allow_missing: bool
+) -> None:
+    missing = [name for name, there in zip(trials.utterances, is_there, strict=True) if not there]
+    message = (
+        f"{file}: {int((~usable).sum()):,} of {len(trials):,} trials name {len(missing):,} utterances that are not in "
+        f"the index ({missing[0]}, ...)"
+    )
+    if not allow_missing:
+        raise UserError(
+            f"{message}: are their wavs there? Run data_preprocess.py again, or give --allow_missing to evaluate on "
+            "the others"
+        )
+    if len(np.unique(trials.labels[usable])) < 2:
+        raise UserError(f"{message}, and the rest do not hold trials of both kinds")
+    get_logger().warning(f"{message}; they are skipped, and the figures are not those of the list")

@@ -1,0 +1,175 @@
+"""Systems: ways of scoring (cosine, centred, snorm), what they are normalised and calibrated by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import yaml
+
+from data_objects.index import Index
+from data_objects.lists import TrialList, speaker_of
+from data_objects.trials import build_validation_trials
+from utils.evaluation.lists import ListOfTrials
+from utils.metrics.scoring import (
+    Calibration,
+    adaptive_s_norm,
+    centre,
+    cohort_statistics,
+    cosine_scores,
+    fit_calibration,
+    row_norms,
+)
+from utils.recognition.embeddings import Embeddings
+from utils.records.checkpoint import Checkpoint
+from utils.records.guard import hash_text
+from utils.system.errors import UserError
+from utils.system.logger import get_logger
+
+EVEN = 0.5  # the prior at which calibration is fitted and decisions are shown
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# What scores are normalised and calibrated by
+# ------------------------------------------------------------------------------------------------------------------
+def validation_trials(checkpoint: Checkpoint, index: Index) -> TrialList | None:
+    """The trials that a network's best epoch was chosen on, made again; None where it has none."""
+    speakers = checkpoint.protocol.get("validation_speakers", [])
+    expected = checkpoint.protocol.get("validation_trials", "")
+    if not speakers or not expected:
+        return None
+    dataset = yaml.safe_load(checkpoint.config)["DATASET"]
+    trials = build_validation_trials(index, speakers, dataset["VAL_TRIALS"], dataset["VAL_SEED"])
+    if hash_text(trials.text()) != expected:
+        get_logger().warning("the validation trials cannot be made again from this index: no calibration")
+        return None
+    return trials
+
+
+def choose_cohort(checkpoint: Checkpoint, index: Index, most: int, lists: Sequence[ListOfTrials]) -> list[str]:
+    """Utterances of the speakers trained on, at most so many of each: the same ones every time.
+
+    Raises:
+        UserError: fewer than two speakers have some, or are in no trial of one of the lists.
+    """
+    rows = index.rows(checkpoint.sub_dir, "train")
+    classes = index.labels(checkpoint.speakers)[rows]
+    rows, classes = rows[classes >= 0], classes[classes >= 0]
+    present = {checkpoint.speakers[place] for place in np.unique(classes)}
+    for entry in lists:
+        if len(others := present - set(entry.trials.speakers)) < 2:
+            raise UserError(
+                "EVAL.BACKENDS: centring and s-norm need utterances of two speakers or more who were trained on and "
+                f"are in no trial; for {entry.file} the index of {index.data_dir} has those of {len(others)}: set "
+                "EVAL.BACKENDS cosine"
+            )
+    order = np.random.default_rng(0).permutation(len(rows))
+    rows, classes = rows[order], classes[order]
+    by_class = np.argsort(classes, kind="stable")
+    first = np.searchsorted(classes[by_class], classes[by_class], side="left")
+    chosen = rows[by_class[np.arange(len(rows)) - first < most]]
+    return sorted(index.utterances[row] for row in chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """What the speakers trained on say of scores.
+
+    Attributes:
+        mean: (D,) of their utterances' embeddings.
+        speakers: (K, D) of each the mean of its utterances' embeddings, which are brought to length 1 before.
+    """
+
+    mean: np.ndarray
+    speakers: np.ndarray
+    top_n: int
+
+    @classmethod
+    def of(cls, embeddings: Embeddings, utterances: Sequence[str], top_n: int, without: Sequence[str]) -> "Cohort":
+        """The cohort of these utterances, but for those of some speakers: those of the trials to be scored."""
+        left_out = set(without)
+        utterances = [name for name in utterances if speaker_of(name) not in left_out]
+        vectors = embeddings.vectors[embeddings.places(utterances)]
+        mean = vectors.mean(axis=0)
+        vectors /= row_norms(vectors)[:, None]
+        names, places = np.unique([speaker_of(name) for name in utterances], return_inverse=True)
+        speakers = np.stack([vectors[places == place].mean(axis=0) for place in range(len(names))])
+        return cls(mean, speakers, top_n)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Scoring
+# ------------------------------------------------------------------------------------------------------------------
+Scores = dict[str, list[np.ndarray]]  # of every system, those of each list
+
+
+def score_lists(
+    embeddings: Embeddings,
+    lists: Sequence[TrialList],
+    systems: Sequence[str],
+    cohort_utterances: Sequence[str] = (),
+    top_n: int = 0,
+) -> Scores:
+    """Scores (N,) of several lists by several ways. The embeddings are changed where centring is asked for.
+
+    Every list has a cohort of its own, without its own speakers: its scores do not depend on the other lists.
+
+    Args:
+        systems: some of config.BACKENDS.
+        cohort_utterances, top_n: needed by all but cosine.
+    """
+    places = [embeddings.places(trials.utterances) for trials in lists]
+    pairs = [(place[trials.enrolment], place[trials.test]) for place, trials in zip(places, lists, strict=True)]
+    cohorts = []
+    if set(systems) != {"cosine"}:
+        cohorts = [Cohort.of(embeddings, cohort_utterances, top_n, trials.speakers) for trials in lists]
+    scores: Scores = {}
+    plain = [cosine_scores(embeddings.vectors, *pair) for pair in pairs] if {"cosine", "snorm"} & set(systems) else []
+    if "cosine" in systems:
+        scores["cosine"] = plain
+    if "snorm" in systems:
+        statistics = [_statistics(embeddings.vectors, *both) for both in zip(places, cohorts, strict=True)]
+        every = zip(plain, pairs, statistics, strict=True)
+        scores["snorm"] = [adaptive_s_norm(own, *pair, *moments) for own, pair, moments in every]
+    if "centred" in systems:  # last: there is not room for two sets of embeddings
+        scores["centred"], before = [], np.zeros(embeddings.vectors.shape[1], dtype=np.float32)
+        for pair, cohort in zip(pairs, cohorts, strict=True):
+            centre(embeddings.vectors, cohort.mean - before)
+            before = cohort.mean
+            scores["centred"].append(cosine_scores(embeddings.vectors, *pair))
+    return {system: scores[system] for system in systems}
+
+
+def _statistics(vectors: np.ndarray, used: np.ndarray, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations (M,) of the nearest cohort scores of the embeddings in use; 0 and 1 of the others."""
+    if len(used) == len(vectors):
+        return cohort_statistics(vectors, cohort.speakers, cohort.top_n)
+    means, deviations = np.zeros(len(vectors)), np.ones(len(vectors))
+    for chunk in np.array_split(used, len(used) // 8192 + 1):
+        means[chunk], deviations[chunk] = cohort_statistics(vectors[chunk], cohort.speakers, cohort.top_n)
+    return means, deviations
+
+
+def calibrate(scores: np.ndarray, trials: TrialList, system: str) -> Calibration | None:
+    """The calibration that validation trials and their scores give; None, with a warning, where they give none."""
+    try:
+        return fit_calibration(scores, trials.labels, EVEN)
+    except ValueError as error:
+        get_logger().warning(f"no calibration of {system}: {error}")
+        return None
+
+
+def score_systems(
+    embeddings: Embeddings,
+    lists: Sequence[ListOfTrials],
+    systems: Sequence[str],
+    validation: TrialList | None,
+    cohort_utterances: Sequence[str],
+    top_n: int,
+) -> tuple[Scores, dict[str, Calibration | None]]:
+    """Scores of the lists by every system, and the systems' calibrations by the validation trials."""
+    every = [entry.trials for entry in lists] + ([] if validation is None else [validation])
+    scores = score_lists(embeddings, every, systems, cohort_utterances, top_n)
+    calibrations = dict.fromkeys(systems)
+    if validation is not None:
+        calibrations = {system: calibrate(scores[system].pop(), validation, system) for system in systems}
+    return scores, calibrations

@@ -1,0 +1,1 @@
+"""A genotype is searched for."""

@@ -1,0 +1,269 @@
+"""The search: what search.py does, from the settings to the genotype.
+
+An iteration is a step of the architecture parameters alpha, then a step of all other weights: algorithm 1 of Liu et
+al., DARTS, ICLR 2019, in first order (xi = 0), over sampled paths (Ding et al., AutoSpeech, Interspeech 2020). Where
+alpha's gradient is computed: `models.supernet.mix_exact`.
+"""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from config import flatten, load_config
+from data_objects.corpus import Corpus
+from data_objects.datasets import CropLoader, to_device
+from models import build_supernet
+from models.genotypes import Genotype
+from models.supernet import Supernet
+from utils.records.checkpoint import LAST
+from utils.search.monitor import SearchClock, SearchHistory
+from utils.system.device import prepare
+from utils.system.distributed import agree, average_gradients, check_alike
+from utils.system.files import ROOT
+from utils.system.interruption import Watch
+from utils.system.logger import progress_bar
+from utils.system.processes import is_main, processes, rank
+from utils.training.loop import take_gradients, to_features, validate
+from utils.training.meters import TrainingMeter
+from utils.training.optim import (
+    build_alpha_optimizer,
+    build_weight_optimizer,
+    cosine_lr,
+    learning_rates,
+    linear,
+    set_lr,
+)
+from utils.training.run_log import RunLog
+from utils.training.state import TrainingState, check_finite, format_figures, open_run
+
+Batch = tuple[Tensor, Tensor]  # features (B, T, F) and labels (B,)
+Outcome = tuple[Tensor, Tensor, Tensor]  # loss, logits (B, K), labels (B,)
+
+
+def run_search(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
+    """What search.py does: search, and print the genotype and the command that trains it.
+
+    Args:
+        load_path: the folder of a run to go on with; None begins a new run.
+
+    Raises:
+        UserError: data missing or too few; a checkpoint of another supernet; a loss that is not finite.
+        RunStoppedError: a signal asked it to stop; the checkpoint is written.
+    """
+    device = prepare(cfg)
+    corpus = Corpus(cfg)
+    crops = corpus.halves() if cfg.SEARCH.DATA_SPLIT == "halves" else (corpus.crops("train"), corpus.crops("val"))
+    supernet = build_supernet(cfg, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)).to(device)
+    supernet.shares = (rank(), processes())
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
+        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
+    }
+    state = TrainingState(cfg, "search", supernet, corpus.build_front_end().to(device), optimizers, corpus)
+    log = open_run(state, config_file, load_path)
+    start_gradients_at_zero(supernet)
+    with closing(log):
+        genotype = search(state, crops, log)
+    if is_main():
+        print(genotype)
+        print(training_command(cfg, config_file, genotype, len(corpus.speakers)))
+
+
+def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader], log: RunLog) -> Genotype:
+    """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
+
+    Every epoch leaves its figures, genotype.txt, pictures and a checkpoint in the run folder.
+
+    Args:
+        crops: what the weights learn on, and what alpha does.
+
+    Returns:
+        The genotype.
+    """
+    cfg, supernet = state.cfg, state.network
+    epochs, steps = cfg.TRAIN.END_EPOCH, len(crops[0])
+    history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
+    hours = state.notes.get("hours", history.hours)
+    clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
+    ended_within = state.batch > 0 and is_out_of_time(clock)  # it ended there, with the genotype of then
+    genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
+    if not history.has_kept(genotype):
+        history.keep(genotype, supernet.operation_names)
+
+    def save() -> None:
+        state.notes["hours"] = clock.hours
+        state.save(log.run_dir / LAST)
+
+    with Watch(save, cfg.TRAIN.CHECKPOINT_MINUTES, lambda: state.where(log.run_dir, steps)) as watch:
+        while state.epoch < epochs and not is_out_of_time(clock) and not history.is_over():
+            before = state.notes.setdefault("before", str(supernet.genotype()))
+            set_epoch(state)
+            figures = search_epoch(state, crops, clock, watch, log)
+            check_alike(supernet.arch_parameters(), "alpha")
+            if figures is None:  # out of time within the epoch
+                genotype = supernet.genotype()
+                history.keep(genotype, supernet.operation_names)
+                break
+            watch.before_validation()
+            argmax = validate(state)
+            figures |= {f"argmax_{name}": argmax[name] for name in ("top1", "loss") if argmax}
+            genotype = end_epoch(state, figures, history, clock, before, log)
+            watch.after_epoch()
+    ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")
+    log.info(
+        f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
+    )
+    return genotype
+
+
+def is_out_of_time(clock: SearchClock) -> bool:
+    """Whether SEARCH.MAX_HOURS are over by the main process's clock, for all processes alike."""
+    return bool(agree(is_main() and bool(clock.is_over()))[0])
+
+
+def set_epoch(state: TrainingState[Supernet]) -> None:
+    """Set the learning rate, drop-path and temperature of the epoch that begins."""
+    cfg, epochs = state.cfg, state.cfg.TRAIN.END_EPOCH
+    set_lr(state.optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
+    state.network.drop_path_probability = linear(state.epoch, epochs, 0.0, cfg.TRAIN.DROPPATH_PROB)
+    state.network.temperature = linear(state.epoch, epochs, cfg.SEARCH.TEMPERATURE, cfg.SEARCH.TEMPERATURE_END)
+
+
+def end_epoch(
+    state: TrainingState[Supernet],
+    figures: dict[str, float],
+    history: SearchHistory,
+    clock: SearchClock,
+    before: str,
+    log: RunLog,
+) -> Genotype:
+    """Record an epoch's figures, genotype and pictures, and write its checkpoint; returns the genotype.
+
+    Args:
+        before: the genotype at the epoch's begin, as text.
+    """
+    supernet = state.network
+    state.advance()
+    figures |= history.add(state.epoch, clock.hours, supernet, before) | learning_rates(state.optimizers)
+    log.metrics(state.epoch, figures)
+    log.info(f"epoch {state.epoch}/{state.cfg.TRAIN.END_EPOCH}: {format_figures(figures)}")
+    if history.warning():
+        log.warning(history.warning())
+    genotype = history.genotype()
+    history.keep(genotype, supernet.operation_names)
+    state.save(log.run_dir / LAST)
+    return genotype
+
+
+def search_epoch(
+    state: TrainingState[Supernet],
+    crops: tuple[CropLoader, CropLoader],
+    clock: SearchClock,
+    watch: Watch,
+    log: RunLog,
+) -> dict[str, float] | None:
+    """One pass over the weights' crops, or the rest of one; alpha's crops go on from where they were.
+
+    Returns:
+        Losses and Top-1 in per cent of either step, and utterances_per_second, over the epoch; None if the clock ended
+        it before its last step.
+    """
+    cfg, supernet, steps = state.cfg, state.network, len(crops[0])
+    supernet.train()
+    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    meters = dict(zip(("train", "val"), state.begin_epoch("train", "val"), strict=True))
+    epoch = f"epoch {state.epoch + 1}"
+    clock.start_epoch()
+    for train_batch, val_batch in progress_bar(paired_batches(state, crops), steps, epoch, done=state.batch):
+        outcome = search_iteration(supernet, state.optimizers, criterion, train_batch, val_batch, cfg.TRAIN.PRECISION)
+        for name, meter in meters.items():
+            meter.update(*outcome[name])
+        state.count_step()
+        if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
+            log.info(f"{epoch}, step {state.batch}/{steps}: {format_figures(read_meters(state, meters))}")
+        if time_left := clock.tick():
+            log.info(time_left)
+        if watch.after_iteration(over=state.batch < steps and bool(clock.is_over())):
+            return None
+    return read_meters(state, meters)
+
+
+def paired_batches(
+    state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader]
+) -> Iterator[tuple[Batch, Batch]]:
+    """Batches of features and labels on the device, one for the weights' step and one for alpha's."""
+    streams = crops[0].epoch(state.epoch, state.batch), crops[1].endless(state.step)
+    for pair in zip(*(to_device(stream, state.device) for stream in streams), strict=False):
+        train, val = (to_features(batch, state.front_end, state.device) for batch in pair)
+        yield train, val
+
+
+def read_meters(state: TrainingState[Supernet], meters: Mapping[str, TrainingMeter]) -> dict[str, float]:
+    """The figures of both meters.
+
+    Raises:
+        UserError: a loss is no number any more.
+    """
+    figures = {f"{name}_{key}": value for name, meter in meters.items() for key, value in meter.read().items()}
+    check_finite(figures["train_loss"] + figures["val_loss"], state.epoch, state.batch)
+    return figures
+
+
+def search_iteration(
+    supernet: Supernet,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    criterion: nn.Module,
+    train_batch: Batch,
+    val_batch: Batch,
+    precision: str = "fp32",
+) -> dict[str, Outcome]:
+    """A step of alpha on its batch of features (B, T, F) and labels (B,), then a step of the weights on theirs.
+
+    Where several processes share a batch, they draw the same paths and average their gradients.
+
+    Returns:
+        (loss, logits, labels) of either step, as `val` and `train`.
+    """
+    supernet.learn_alpha()
+    optimizers["alpha"].zero_grad()
+    val = take_gradients(supernet, val_batch, criterion, precision)
+    average_gradients(supernet.arch_parameters())
+    optimizers["alpha"].step()
+
+    supernet.learn_weights()
+    optimizers["weights"].zero_grad(set_to_none=False)  # see start_gradients_at_zero
+    train = take_gradients(supernet, train_batch, criterion, precision)
+    average_gradients(supernet.weight_parameters())
+    optimizers["weights"].step()
+    return {"train": train, "val": val}
+
+
+def start_gradients_at_zero(supernet: Supernet) -> None:
+    """Give every weight a gradient of 0.
+
+    Adam passes over weights without a gradient, but lets those with a gradient of 0 drift on by their momentum. In the
+    original every operation has a gradient in every step, 0 where it was not sampled; so it is here.
+    """
+    for weight in supernet.weight_parameters():
+        weight.grad = torch.zeros_like(weight)
+
+
+def training_command(cfg: CfgNode, config_file: str, genotype: Genotype, speakers: int) -> str:
+    """The command that trains the genotype on the same data, by the scratch.yaml beside the search's or the paper's."""
+    scratch = Path(config_file).parent / "scratch.yaml"
+    if not scratch.is_file():
+        scratch = Path(f"exps/scratch/scratch{'_veri' if cfg.DATASET.SUB_DIR == 'dev' else ''}.yaml")
+    training = load_config(scratch if scratch.is_file() else ROOT / scratch)
+    options = {"DATASET.DATA_DIR": cfg.DATASET.DATA_DIR, "DATASET.FEATURE_DIR": cfg.DATASET.FEATURE_DIR}
+    options |= {"DATASET.SUB_DIR": cfg.DATASET.SUB_DIR, "OUT_DIR": cfg.OUT_DIR, "DEVICE": cfg.DEVICE}
+    options |= {f"DATASET.{key}": str(cfg.DATASET[key]) for key in ("VAL_SPEAKERS", "VAL_TRIALS", "VAL_SEED")}
+    if training.MODEL.NUM_CLASSES not in (0, speakers):
+        options["MODEL.NUM_CLASSES"] = str(speakers)
+    settings = flatten(training)
+    words = [word for key, value in options.items() if str(settings[key]) != value for word in (key, value)]
+    return f'python train.py --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(words)}'

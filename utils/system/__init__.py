@@ -1,0 +1,1 @@
+"""The ground: errors, files, logging, processes, signals. models/ and data_objects/ use this wing alone."""

@@ -1,0 +1,75 @@
+"""Files that are whole or not there."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+ROOT = Path(__file__).resolve().parents[2]  # of the project
+
+
+def write_atomically(path: Path, content: bytes | str, keep_as: Path | None = None) -> None:
+    """Write a file, whole or not at all: to a partial file beside it, synced to the disk, then renamed.
+
+    Args:
+        keep_as: the name that the file had so far lives on under; at every moment one of both is there, whole.
+
+    Raises:
+        OSError: it cannot be written; what was there is left as it was.
+    """
+    with partial_file(path, keep_as) as file:
+        # Names on disk need not be valid Unicode; what Python read of them it writes back as it was.
+        file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path, keep_as: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write, which becomes `path` when the block ends, and is gone if it fails: see `write_atomically`."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            _link(path, keep_as)
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()  # half a file takes room, which may be what was wanting
+        raise
+    _sync_folder(path.parent)
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name, which may have been another file's."""
+    partial = name.with_name(f"{name.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:  # a file system without hard links: whoever comes back from a crash finds the file at one name
+        path.replace(name)
+    else:
+        partial.replace(name)
+        partial.unlink(missing_ok=True)  # still there where both were names of one file already
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder last, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

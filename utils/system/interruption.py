@@ -1,0 +1,99 @@
+"""Stopping a run in an orderly way, and writing its checkpoints in time."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+from utils.system.distributed import agree
+from utils.system.errors import RunStoppedError
+from utils.system.processes import is_main
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 30  # seconds that torchrun gives its processes between SIGTERM and SIGKILL
+
+
+class Watch:
+    """Looks at the clock and for signals after every iteration, and saves when one of them says so.
+
+    As a context it takes SIGINT and SIGTERM: the first asks the run to stop after its iteration, a second SIGINT stops
+    it at once. Where several processes share the run, they stop and save after the same iteration.
+
+    Args:
+        save: writes the checkpoint.
+        minutes: between two checkpoints within an epoch; 0 for none there.
+        where: how far the run is, and the command that goes on with it, as text.
+    """
+
+    def __init__(self, save: Callable[[], None], minutes: float, where: Callable[[], str]) -> None:
+        self._save = save
+        self._seconds = 60 * minutes
+        self._where = where
+        self._signal = 0
+        self._saved = time.perf_counter()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Watch":
+        if threading.current_thread() is threading.main_thread():  # which alone may set handlers
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._signal = number
+        if is_main():  # by the system's own call: the signal may have interrupted another writing to standard error
+            os.write(2, f"\n{signal.Signals(number).name}: stopping as soon as a checkpoint is written\n".encode())
+
+    def after_iteration(self, over: bool = False) -> bool:
+        """Save if a checkpoint is due, or if the run ends here.
+
+        Args:
+            over: whether the run shall end here for another reason; the main process's word counts.
+
+        Returns:
+            Whether it shall.
+
+        Raises:
+            RunStoppedError: a signal came.
+        """
+        due = 0 < self._seconds <= time.perf_counter() - self._saved
+        number, is_due, is_over = agree(self._signal, is_main() and due, is_main() and over)
+        if number or is_due or is_over:
+            self._write()
+        if number:
+            agree()  # the main process has written: before, none may end
+        self._stop(number)
+        return bool(is_over)
+
+    def before_validation(self) -> None:
+        """Save if the last checkpoint is older than most who stop a job will wait: validation is not interrupted."""
+        due = self._seconds > 0 and time.perf_counter() - self._saved >= PATIENCE
+        if agree(is_main() and due)[0]:
+            self._write()
+
+    def _write(self) -> None:
+        self._save()
+        self._saved = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        """Note that the epoch's checkpoint is written.
+
+        Raises:
+            RunStoppedError: a signal came.
+        """
+        self._saved = time.perf_counter()
+        self._stop(*agree(self._signal))
+
+    def _stop(self, number: int) -> None:
+        if number:
+            raise RunStoppedError(f"stopped by {signal.Signals(number).name} {self._where()}", number)

@@ -1,0 +1,279 @@
+"""Training a network: what train.py and train_baseline.py do, from the settings to the best epoch's figures.
+
+Where several processes share the job (see utils/system/distributed.py), all of them call these functions.
+"""
+
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from data_objects.corpus import Corpus
+from data_objects.datasets import CropBatch, CropLoader, move, to_device
+from data_objects.frontend import FrontEnd, reverse_time
+from models import build_baseline, build_network, count_parameters
+from models.base import SpeakerNetwork
+from models.genotypes import parse_genotype, read_genotype
+from models.network import Network
+from utils.recognition.network import identify, load_trained, verify
+from utils.records.checkpoint import BEST, LAST, load_last
+from utils.records.guard import check_training
+from utils.records.pretraining import load_pretrained
+from utils.records.provenance import build_provenance, write_results
+from utils.system.device import autocast, prepare
+from utils.system.distributed import agree, wrap
+from utils.system.errors import UserError
+from utils.system.interruption import Watch
+from utils.system.logger import get_logger, progress_bar
+from utils.system.processes import processes, rank
+from utils.training.losses import build_criterion
+from utils.training.optim import build_weight_optimizer, cosine_lr, set_lr
+from utils.training.run_log import RunLog
+from utils.training.state import TrainingState, check_finite, format_figures, open_run
+
+
+def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
+    waveforms, gains, labels, reverse = move(batch, device)
+    return reverse_time(front_end(waveforms, gains), reverse), labels
+
+
+def take_gradients(
+    model: nn.Module, batch: tuple[Tensor, Tensor], criterion: nn.Module, precision: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, logits and labels of a batch of features (B, T, F) and labels (B,).
+
+    Its gradients are added to those of the parameters that learn.
+    """
+    features, labels = batch
+    with autocast(features.device, precision):
+        logits = model(features)
+    loss = criterion(logits.float(), labels)
+    loss.backward()
+    return loss, logits, labels
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    criterion: nn.Module,
+    precision: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A step on a batch's own gradients; returns what `take_gradients` does."""
+    optimizer.zero_grad(set_to_none=True)
+    outcome = take_gradients(model, batch, criterion, precision)
+    optimizer.step()
+    return outcome
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Epochs
+# ------------------------------------------------------------------------------------------------------------------
+def train_network(
+    cfg: CfgNode,
+    network: SpeakerNetwork,
+    corpus: Corpus,
+    *,
+    script: str,
+    config_file: str,
+    load_path: str | None,
+    device: torch.device,
+) -> Path:
+    """Train to TRAIN.END_EPOCH; the best epoch is kept as best.pt, the last one as last.pt.
+
+    Best is the epoch with the lowest equal error rate on the trials of the speakers held out, or where there are none
+    the one with the highest Top-1 on the val part.
+
+    Args:
+        network: as built by `models.build_model`.
+        load_path: the folder of a run to go on with; None begins a new run.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: data missing or too few; a protocol that does not hold (`check_training`); a checkpoint of another
+            network; a loss that is not finite.
+        RunStoppedError: a signal asked it to stop; the checkpoint is written.
+    """
+    crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
+    network.to(device)
+    if isinstance(network, Network):
+        network.shares = (rank(), processes())
+    optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, network.parameters())}
+    state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
+    if cfg.TRAIN.COMPILE:
+        compile_network(network)
+    log = open_run(state, config_file, load_path)
+    model = wrap(network, device, uses_all=not isinstance(network, Network) or network.uses_all)
+    began = time.perf_counter()
+    where = partial(state.where, log.run_dir, len(crops))
+    with closing(log), Watch(partial(state.save, log.run_dir / LAST), cfg.TRAIN.CHECKPOINT_MINUTES, where) as watch:
+        while state.epoch < cfg.TRAIN.END_EPOCH:
+            set_epoch(state)
+            figures = train_epoch(state, model, crops, watch, log)
+            watch.before_validation()
+            end_epoch(state, figures, validate(state), log)
+            watch.after_epoch()
+        log.info(f"trained in {time.perf_counter() - began:.1f} s")
+    return log.run_dir
+
+
+def compile_network(network: SpeakerNetwork) -> None:
+    """Switch TRAIN.COMPILE on.
+
+    Raises:
+        UserError: the network is not a genotype's.
+    """
+    if not isinstance(network, Network):
+        raise UserError("TRAIN.COMPILE is for the network of a genotype, not for a baseline: set it to False")
+    network.compile_for_training()
+
+
+def set_epoch(state: TrainingState[SpeakerNetwork]) -> None:
+    """Set the learning rate and drop-path of the epoch that begins."""
+    cfg, epochs = state.cfg, state.cfg.TRAIN.END_EPOCH
+    set_lr(state.optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
+    if isinstance(state.network, Network):
+        state.network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB * state.epoch / epochs
+
+
+def train_epoch(
+    state: TrainingState[SpeakerNetwork], model: nn.Module, crops: CropLoader, watch: Watch, log: RunLog
+) -> dict[str, float]:
+    """One pass over the training crops, or the rest of one.
+
+    Args:
+        model: the state's network, as `utils.system.distributed.wrap` gives it.
+
+    Returns:
+        The epoch's mean train_loss, train_top1 in per cent, utterances_per_second.
+    """
+    model.train()
+    cfg, (meter,) = state.cfg, state.begin_epoch("train")
+    criterion = build_criterion(cfg)
+    epoch, steps = f"epoch {state.epoch + 1}", len(crops)
+    batches = to_device(crops.epoch(state.epoch, state.batch), state.device)
+    for batch in progress_bar(batches, steps, epoch, done=state.batch):
+        features = to_features(batch, state.front_end, state.device)
+        meter.update(*train_step(model, state.optimizers["weights"], features, criterion, cfg.TRAIN.PRECISION))
+        state.count_step()
+        if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
+            figures = meter.read()
+            check_finite(figures["loss"], state.epoch, state.batch)
+            log.info(f"{epoch}, step {state.batch}/{steps}: {format_figures(figures)}")
+        watch.after_iteration()
+    figures = meter.read()
+    check_finite(figures["loss"], state.epoch, steps)
+    speed = figures.pop("utterances_per_second")
+    return {f"train_{name}": value for name, value in figures.items()} | {"utterances_per_second": speed}
+
+
+def validate(state: TrainingState[Any]) -> dict[str, float]:
+    """The figures after the epoch under way: on the val part and, where there are such, on the trials of the speakers
+    held out; none where VAL_FREQ says so."""
+    cfg, corpus, done = state.cfg, state.corpus, state.epoch + 1
+    if done % cfg.VAL_FREQ and done < cfg.TRAIN.END_EPOCH:
+        return {}
+    network = state.network, state.front_end
+    figures = identify(*network, corpus, corpus.rows("val"), corpus.speakers, state.device)
+    if state.trials is not None:
+        figures |= verify(*network, corpus, state.trials, state.device)
+    return figures
+
+
+def end_epoch(
+    state: TrainingState[SpeakerNetwork], trained: dict[str, float], val: dict[str, float], log: RunLog
+) -> None:
+    """Record an epoch's figures, and write its checkpoints.
+
+    Args:
+        trained: from `train_epoch`.
+        val: from `validate`; they decide whether this epoch is the best.
+    """
+    is_best = bool(val) and state.is_better(val)
+    figures = learning_rate(state) | trained | {f"val_{name}": value for name, value in val.items()}
+    state.advance({"epoch": state.epoch + 1, **val} if is_best else None)
+    log.metrics(state.epoch, figures)
+    of = state.cfg.TRAIN.END_EPOCH
+    log.info(f"epoch {state.epoch}/{of}: {format_figures(figures)}{' (best so far)' * is_best}")
+    if is_best:  # before last.pt, so that a run stopped in between makes it again
+        state.save(log.run_dir / BEST)
+    state.save(log.run_dir / LAST)
+
+
+def learning_rate(state: TrainingState[SpeakerNetwork]) -> dict[str, float]:
+    """lr, for the log."""
+    return {"lr": state.optimizers["weights"].param_groups[0]["lr"]}
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# A whole run
+# ------------------------------------------------------------------------------------------------------------------
+def run_training(cfg: CfgNode, config_file: str, load_path: str | None, text_arch: str | None = None) -> None:
+    """What train.py does: train the network of a genotype, and report the best epoch on the test part.
+
+    Args:
+        load_path: the folder of a run to go on with; None begins a new run.
+        text_arch: the genotype, or a file that holds it; None: that of the run.
+
+    Raises:
+        UserError: see `train_network`.
+    """
+    if text_arch:
+        genotype = read_genotype(text_arch)
+    else:
+        checkpoint, _ = load_last(load_path or "", ("train",))
+        genotype = parse_genotype(checkpoint.architecture["genotype"])
+    _run(cfg, config_file, load_path, "train", lambda classes: build_network(cfg, genotype, classes))
+
+
+def run_baseline_training(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
+    """What train_baseline.py does, as `run_training` for a genotype's network."""
+    _run(cfg, config_file, load_path, "train_baseline", lambda classes: build_baseline(cfg, classes))
+
+
+def _run(
+    cfg: CfgNode, config_file: str, load_path: str | None, script: str, build: Callable[[int], SpeakerNetwork]
+) -> None:
+    """Train what `build(num_classes)` builds, in a run folder; report the best epoch on the test part."""
+    device = prepare(cfg)
+    corpus = Corpus(cfg)
+    network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
+    if cfg.MODEL.PRETRAINED and not load_path:
+        load_pretrained(network, cfg.MODEL.PRETRAINED)
+    run_dir = train_network(
+        cfg, network, corpus, script=script, config_file=config_file, load_path=load_path, device=device
+    )
+    agree()  # best.pt is written
+    report_best(cfg, run_dir, corpus, count_parameters(network), script, device)
+    step = "identification" if corpus.sub_dir == "merged" else "verification"
+    command = ["python", f"evaluate_{step}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+    get_logger().info(f"next: {shlex.join(command)}")
+
+
+def report_best(
+    cfg: CfgNode, run_dir: Path, corpus: Corpus, parameters: int, script: str, device: torch.device
+) -> None:
+    """Write and print the figures of the best epoch: those that chose it, and on the test part, where there is one."""
+    trained = load_trained(cfg, str(run_dir), device)
+    best = trained.checkpoint.best
+    results = {"run_dir": str(run_dir), "parameters": parameters, "epoch": best["epoch"]}
+    results |= {f"val_{name}": best[name] for name in ("top1", "eer", "min_dcf") if name in best}
+    test_rows = corpus.index.rows(corpus.sub_dir, "test")
+    if len(test_rows):
+        network = trained.network, trained.front_end
+        test = identify(*network, corpus, test_rows, trained.checkpoint.speakers, device)
+        results |= {"top1": test["top1"], "top5": test["top5"], "utterances": len(test_rows)}
+    protocol = check_training(corpus, trained.checkpoint.protocol.get("pretraining", ()))
+    source = trained.checkpoint, trained.path
+    provenance = build_provenance(cfg, *source, corpus.index, protocol, device, script=f"{script}.py")
+    write_results(run_dir / "results.json", results, provenance)

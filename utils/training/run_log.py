@@ -1,0 +1,80 @@
+"""What a run says, to the console and to files in its folder: log.txt, metrics.jsonl, TensorBoard events."""
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from utils.system.files import write_atomically
+from utils.system.logger import Formatter, get_logger
+from utils.system.processes import is_main
+
+
+class RunLog:
+    """The record of a run in its folder: log.txt, metrics.jsonl, TensorBoard events.
+
+    Args:
+        run_dir: an existing folder.
+        epochs_done: of a resumed run; figures of later epochs, left by an interruption, are taken out of metrics.jsonl,
+            and TensorBoard's events are made anew from it, so that they have no gaps or repeats either.
+    """
+
+    def __init__(self, run_dir: Path, epochs_done: int = 0) -> None:
+        self.run_dir = run_dir
+        self.logger = get_logger()
+        if not is_main():
+            return
+        self._file = logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
+        self._file.setFormatter(Formatter("%(asctime)s %(message)s"))
+        self.logger.addHandler(self._file)
+        self._metrics = run_dir / "metrics.jsonl"
+        lines = self._keep_epochs(epochs_done)
+        for events in run_dir.glob("events.out.tfevents.*"):
+            events.unlink()
+        self._tensorboard = SummaryWriter(str(run_dir))
+        for line in lines:
+            self._add_scalars(line)
+
+    def _keep_epochs(self, epochs: int) -> list[dict[str, float]]:
+        if not self._metrics.is_file():
+            return []
+        lines = self._metrics.read_text(encoding="utf-8").splitlines()
+        # An interruption can leave half a line, which is of an epoch that was not finished.
+        whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] <= epochs]
+        write_atomically(self._metrics, "".join(f"{line}\n" for line in whole))
+        return [json.loads(line) for line in whole]
+
+    def warning(self, message: str) -> None:
+        """A warning to the console and log.txt."""
+        self.logger.warning(message)
+
+    def info(self, message: str) -> None:
+        """A line to the console and log.txt."""
+        self.logger.info(message)
+
+    def metrics(self, epoch: int, figures: dict[str, float]) -> None:
+        """The figures of an epoch, counted from 1, to metrics.jsonl (with the time, in seconds since 1970) and
+        TensorBoard."""
+        if not is_main():
+            return
+        line = {"epoch": epoch, "time": round(time.time(), 3), **figures}
+        with open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # as the checkpoint that follows is: neither may be ahead of the other for long
+        self._add_scalars(line)
+
+    def _add_scalars(self, line: dict[str, float]) -> None:
+        for name in line.keys() - {"epoch", "time"}:
+            self._tensorboard.add_scalar(name, line[name], line["epoch"], line.get("time"))
+        self._tensorboard.flush()
+
+    def close(self) -> None:
+        """Finish the files."""
+        if is_main():
+            self._tensorboard.close()
+            self.logger.removeHandler(self._file)
+            self._file.close()

@@ -1,0 +1,329 @@
+"""A run of search.py, train.py or train_baseline.py: its state, its checkpoints, beginning it and going on with it."""
+
+import json
+import math
+import shlex
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+import yaml
+from yacs.config import CfgNode
+
+from data_objects.corpus import Corpus
+from data_objects.frontend import SETTINGS, FrontEnd
+from models import count_parameters
+from models.base import SpeakerNetwork
+from utils.records.checkpoint import (
+    LAST,
+    PREVIOUS,
+    Checkpoint,
+    check_architecture,
+    check_front_end,
+    check_settings,
+    find_checkpoint,
+    generator_states,
+    identity_of,
+    load_last,
+    restore_generators,
+    save_checkpoint,
+)
+from utils.records.code import code_fingerprints, differing_code
+from utils.records.guard import UNKNOWN_PRETRAINING, check_training, hash_text
+from utils.records.pretraining import Pretraining, read_pretraining
+from utils.system.distributed import agree, broadcast
+from utils.system.errors import UserError
+from utils.system.files import write_atomically
+from utils.system.processes import is_main, launcher, processes
+from utils.training.meters import TrainingMeter
+from utils.training.run_log import RunLog
+
+PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
+N = TypeVar("N", bound=SpeakerNetwork)
+
+
+def create_run_dir(cfg: CfgNode, script: str, config_file: str) -> Path:
+    """Make OUT_DIR/<script>/<config>-<time>/ with the settings in config.yaml."""
+    stem = f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for attempt in range(1000):
+        run_dir = Path(cfg.OUT_DIR) / script / (stem if attempt == 0 else f"{stem}-{attempt}")
+        try:
+            run_dir.mkdir(parents=True)
+            break
+        except FileExistsError:  # another run began in the same second
+            continue
+        except OSError as error:
+            raise UserError(f"OUT_DIR: cannot make {run_dir} ({error.strerror}); set OUT_DIR elsewhere") from error
+    write_atomically(run_dir / "config.yaml", cfg.dump())
+    return run_dir
+
+
+def check_finite(loss: float, epoch: int, step: int) -> None:
+    """Stop a run whose loss is no number any more.
+
+    Raises:
+        UserError: the loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR and begin anew, or go "
+            "on from the last checkpoint with --load_path"
+        )
+
+
+def format_figures(figures: dict[str, float]) -> str:
+    """Figures for a line of the log."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def _merit(figures: dict[str, float]) -> tuple[float, float]:
+    """What is larger for the better of two validations."""
+    if "eer" in figures:
+        return -figures["eer"], -figures["min_dcf"]
+    return figures["top1"], -figures["loss"]
+
+
+class TrainingState(Generic[N]):
+    """All that a run must save to go on later as if it had not stopped: see `Checkpoint`.
+
+    Attributes:
+        device: where the network is.
+        protocol: the guard's summary of the corpus, with what checkpoints hold beside it (see `Checkpoint`), as plain
+            values: its names of all utterances would be copied for every loader process.
+        protocol_lines: what to say of it, and then what to warn of.
+        trials: among the speakers held out; None where there are none.
+        epoch: epochs done; batch: iterations done of the epoch under way; step: iterations done in all.
+        best: figures of the best epoch, empty before the first.
+        notes: plain values that the epoch under way has to remember.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        script: str,
+        network: N,
+        front_end: FrontEnd,
+        optimizers: dict[str, torch.optim.Optimizer],
+        corpus: Corpus,
+    ) -> None:
+        self.epoch = cfg.TRAIN.BEGIN_EPOCH
+        self.batch = 0
+        self.step = 0
+        self.best: dict[str, float] = {}
+        self.notes: dict[str, Any] = {}
+        self.cfg = cfg
+        self.script = script
+        self.network = network
+        self.front_end = front_end
+        self.optimizers = optimizers
+        self.corpus = corpus
+        self.device = next(network.parameters()).device
+        # A supernet is no embedding to verify by: searching has its own way to choose.
+        self.trials = None if script == "search" else corpus.validation_trials()
+        self._guard(read_pretraining(cfg.MODEL.PRETRAINED))
+        self._code = code_fingerprints(f"{script}.py")  # now: files may be edited while the run goes on
+        self._meters: dict[str, TrainingMeter] = {}
+        self._restored_meters: dict[str, Any] = {}
+
+    def is_better(self, figures: dict[str, float]) -> bool:
+        """Whether these figures of a validation beat the best so far.
+
+        A lower equal error rate of the speakers held out does, or the same at a lower cost; where none are held out, a
+        higher Top-1 of the val part, or the same at a lower loss.
+        """
+        return not self.best or _merit(figures) > _merit(self.best)
+
+    def begin_epoch(self, *names: str) -> list[TrainingMeter]:
+        """The epoch's meters, by name; within an epoch that is gone on with, they go on too."""
+        self._meters = {name: TrainingMeter(self._restored_meters.get(name), self.device) for name in names}
+        self._restored_meters = {}
+        return list(self._meters.values())
+
+    def count_step(self) -> None:
+        """Count an iteration."""
+        self.batch += 1
+        self.step += 1
+
+    def advance(self, best: dict[str, float] | None = None) -> None:
+        """Count an epoch, and its figures if they are the best."""
+        self.epoch += 1
+        self.batch = 0
+        self.best = best or self.best
+        self.notes, self._meters = {}, {}
+
+    def where(self, run_dir: Path, steps: int) -> str:
+        """How far the run is, and the command that goes on with it."""
+        done = (
+            f"in epoch {self.epoch + 1}, after step {self.batch} of {steps}"
+            if self.batch
+            else f"after epoch {self.epoch}"
+        )
+        command = [f"{self.script}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+        return f"{done}; go on with: {launcher()} {shlex.join(command)}"
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; of last.pt, the one before stays as previous.pt. All processes call this, one writes.
+
+        Raises:
+            UserError: the loss of the epoch under way is no number; the checkpoint cannot be written.
+        """
+        meters = {name: meter.state() for name, meter in self._meters.items()}
+        for meter in meters.values():
+            check_finite(meter["sums"].sum().item(), self.epoch, self.batch)
+        if not is_main():
+            return
+        checkpoint = Checkpoint(
+            script=self.script,
+            architecture=self.network.architecture,
+            model=self.network.state_dict(),
+            front_end=self.front_end.state_dict(),
+            front_end_settings=SETTINGS,
+            optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            generators=generator_states(),
+            epoch=self.epoch,
+            step=self.step,
+            best=self.best,
+            config=self.cfg.dump(),
+            sub_dir=self.corpus.sub_dir,
+            speakers=self.corpus.speakers,
+            index=self.corpus.index.fingerprint,
+            batch=self.batch,
+            meters=meters,
+            notes=self.notes,
+            code=self._code,
+            processes=processes(),
+            protocol=self.protocol,
+        )
+        checkpoint = replace(checkpoint, identity=identity_of(checkpoint))
+        save_checkpoint(checkpoint, path, path.with_name(PREVIOUS) if path.name == LAST else None)
+
+    def _guard(self, pretraining: Pretraining) -> None:
+        """Refuse a protocol that does not hold, and keep the account of one that does."""
+        protocol = check_training(self.corpus, pretraining.networks)
+        self.protocol_lines = [f"protocol: {protocol}", *map(str, protocol.doubtful)]
+        if not pretraining.is_known:
+            self.protocol_lines.append(UNKNOWN_PRETRAINING)
+        self.protocol = protocol.summary() | {
+            "validation_speakers": self.corpus.validation_speakers,
+            "validation_trials": "" if self.trials is None else hash_text(self.trials.text()),
+            "pretraining": pretraining.networks,
+            "pretraining_known": pretraining.is_known,
+        }
+
+    def restore(self, load_path: str) -> tuple[Path, list[str]]:
+        """Go on from a run folder's last checkpoint; returns its file, and what the user should know of it.
+
+        Raises:
+            UserError: it is of another script, network, corpus or settings.
+        """
+        checkpoint, path = load_last(load_path, (self.script,))
+        self._check(checkpoint, path)
+        if checkpoint.protocol:  # the file that the network was started from may be gone
+            known = checkpoint.protocol["pretraining"], checkpoint.protocol["pretraining_known"]
+            self._guard(Pretraining(*known))
+        self.network.load_state_dict(checkpoint.model)
+        self.front_end.load_state_dict(checkpoint.front_end)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(checkpoint.optimizers[name])
+        restore_generators(checkpoint.generators)
+        self.epoch, self.step, self.best = checkpoint.epoch, checkpoint.step, checkpoint.best
+        self.batch, self.notes, self._restored_meters = checkpoint.batch, checkpoint.notes, checkpoint.meters
+        return path, self._doubts(checkpoint, path)
+
+    def _doubts(self, checkpoint: Checkpoint, path: Path) -> list[str]:
+        """Why a run that goes on from this may not end as it would have."""
+        doubts = []
+        if path.name == PREVIOUS:
+            doubts.append(f"{path.with_name(LAST)} is damaged or missing: going on from {path}, the one before")
+        if differing := differing_code(checkpoint.code, self._code):
+            doubts.append(
+                f"{path} was written by other code: {differing} changed; the run goes on, but it may end otherwise "
+                "than it would have"
+            )
+        epochs = yaml.safe_load(checkpoint.config)["TRAIN"]["END_EPOCH"]
+        if epochs != self.cfg.TRAIN.END_EPOCH and self.epoch < self.cfg.TRAIN.END_EPOCH:
+            doubts.append(
+                f"TRAIN.END_EPOCH is {self.cfg.TRAIN.END_EPOCH} (was {epochs}): from now on the learning rate and "
+                "drop-path are those of so many epochs"
+            )
+        if checkpoint.processes != processes():
+            doubts.append(
+                f"{path} was written by {checkpoint.processes} processes and goes on with {processes()}: norms see "
+                "other shares of a batch, so the run will not end as it would have"
+            )
+        return doubts
+
+    def _check(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Refuse to go on with something else."""
+        check_architecture(self.network.architecture, checkpoint, path)
+        check_settings(self.cfg.dump(), checkpoint, path)
+        check_front_end(SETTINGS, checkpoint, path)
+        if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
+            raise UserError(
+                f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
+                f"settings give {len(self.corpus.speakers)} of {self.corpus.sub_dir}: a run goes on with its own data"
+            )
+        if checkpoint.index not in self.corpus.index.fingerprints():
+            raise UserError(f"{path} was trained with another index than {self.corpus.index.feature_dir} holds now")
+
+
+def open_run(state: TrainingState[Any], config_file: str, load_path: str | None) -> RunLog:
+    """The log of a new run folder, or of the one that `load_path` names, with the state restored from it.
+
+    Raises:
+        UserError: see `TrainingState.restore`.
+    """
+    if load_path:
+        run_dir, doubts = _go_on(state, load_path)
+    else:
+        run_dir = broadcast(create_run_dir(state.cfg, state.script, config_file) if is_main() else None)
+        doubts = []
+    log = RunLog(run_dir, state.epoch)
+    if is_main():
+        write_protocol(state, run_dir)
+    _introduce(state, log, doubts, is_new=not load_path)
+    return log
+
+
+def _go_on(state: TrainingState[Any], load_path: str) -> tuple[Path, list[str]]:
+    """Restore the state; returns the run folder, and what the user should know."""
+    path = find_checkpoint(load_path, LAST)
+    if path.name != LAST and not Path(load_path).is_dir():
+        raise UserError(f"--load_path: a run goes on from its {LAST}: give its folder, {path.parent}")
+    run_dir = path.parent
+    used, doubts = state.restore(str(run_dir))
+    agree()  # all have read it
+    if used.name == PREVIOUS and is_main():  # or the next checkpoint would put the damaged one in its place
+        used.replace(run_dir / LAST)
+    if is_main():  # what may change has changed: see FREE_SETTINGS
+        write_atomically(run_dir / "config.yaml", state.cfg.dump())
+    return run_dir, doubts
+
+
+def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new: bool) -> None:
+    """Say what is trained, on whom, and what to be wary of."""
+    shared = f", {processes()} processes" if processes() > 1 else ""
+    count = f"{count_parameters(state.network):,} parameters, {len(state.corpus.speakers):,} speakers{shared}"
+    within = f" and {state.batch} steps of the next" if state.batch else ""
+    done = "" if is_new else f"; {state.epoch} epochs{within} are done"
+    log.info(f"{count}; run in {log.run_dir}{done}")
+    about, *of_protocol = state.protocol_lines
+    log.info(about)
+    for warning in [*doubts, *of_protocol]:
+        log.warning(warning)
+    if state.corpus.sub_dir == "dev" and not state.corpus.validation_speakers:
+        log.warning(
+            f"none of the {len(state.corpus.speakers)} dev speakers are held out (DATASET.VAL_SPEAKERS): the best "
+            "epoch is chosen by Top-1 on other videos of the speakers trained on"
+        )
+    if state.epoch >= state.cfg.TRAIN.END_EPOCH:
+        log.info(f"nothing to do: {state.epoch} epochs are done and TRAIN.END_EPOCH is {state.cfg.TRAIN.END_EPOCH}")
+
+
+def write_protocol(state: TrainingState[Any], run_dir: Path) -> None:
+    """protocol.json, and validation_trials.txt where speakers are held out."""
+    write_atomically(run_dir / PROTOCOL, json.dumps(state.protocol, indent=2) + "\n")
+    if state.trials is not None:
+        write_atomically(run_dir / VALIDATION_TRIALS, state.trials.text())
