@@ -4,7 +4,7 @@ An utterance is named as the lists name it: `id10001/1zcIwhmdeo4/00001.wav`, spe
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,12 +101,8 @@ def video_of(utterance: str) -> str:
     return utterance.rsplit("/", 1)[0]
 
 
-def read_list(path: Path, expected: str) -> Iterable[tuple[int, list[str]]]:
-    """Line numbers and words of a list's lines, blank ones left out.
-
-    Raises:
-        UserError: the file is missing, not text, empty, or a line has another number of words than `expected`.
-    """
+def _read_lines(path: Path, expected: str) -> list[str]:
+    """A list's lines; those that are blank are counted as lines too."""
     if not path.is_file():
         raise UserError(f"missing list: {path} (one line each: {expected}); it comes with VoxCeleb1")
     try:
@@ -115,8 +111,17 @@ def read_list(path: Path, expected: str) -> Iterable[tuple[int, list[str]]]:
         raise UserError(f"{path} is not a text file; expected one line each: {expected}") from error
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} is empty; expected one line each: {expected}")
+    return lines
+
+
+def read_list(path: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and words of a list's lines, blank ones left out.
+
+    Raises:
+        UserError: the file is missing, not text, empty, or a line has another number of words than `expected`.
+    """
     count = len(expected.split())
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read_lines(path, expected), start=1):
         words = line.split()
         if words and len(words) != count:
             raise malformed(path, number, line, expected)
@@ -179,12 +184,7 @@ def read_meta(path: Path) -> dict[str, Speaker]:
         UserError: missing or malformed; a speaker given twice.
     """
     expected = "<TAB>".join(META_COLUMNS)
-    if not path.is_file():
-        raise UserError(f"missing list: {path} (tab-separated: {expected}); it comes with VoxCeleb1")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file; expected tab-separated lines: {expected}") from error
+    lines = _read_lines(path, expected)
     speakers: dict[str, Speaker] = {}
     for number, line in enumerate(lines, start=1):
         cells = [cell.strip() for cell in line.split("\t")]

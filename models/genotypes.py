@@ -20,30 +20,11 @@ NODES = 4  # intermediate nodes a cell
 INPUTS = 2  # input nodes a cell
 EDGES = sum(INPUTS + node for node in range(NODES))  # 14, node by node, sources ascending
 
+# What all spaces have; the order is the order of alpha's columns.
+_SHARED = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")
 SEARCH_SPACES: dict[str, tuple[str, ...]] = {
-    # The order is the order of alpha's columns.
-    "s2": (
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "dil_conv_3x3",
-        "dil_conv_5x5",
-    ),
-    "s3": (
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_3x1",
-        "sep_conv_1x3",
-        "dil_conv_3x3",
-        "dil_conv_3x1",
-        "dil_conv_1x3",
-    ),
+    "s2": (*_SHARED, "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
+    "s3": (*_SHARED, "sep_conv_3x1", "sep_conv_1x3", "dil_conv_3x3", "dil_conv_3x1", "dil_conv_1x3"),
 }
 
 Gene = tuple[str, int]  # (operation, source node)
@@ -63,33 +44,6 @@ class Genotype(NamedTuple):
             f"Genotype(normal={list(self.normal)}, normal_concat={self.normal_concat}, "
             f"reduce={list(self.reduce)}, reduce_concat={self.reduce_concat})"
         )
-
-
-# Ding et al. 2020, as printed in the authors' README.
-PAPER_GENOTYPE = Genotype(
-    normal=(
-        ("dil_conv_5x5", 1),
-        ("dil_conv_3x3", 0),
-        ("dil_conv_5x5", 0),
-        ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 2),
-        ("dil_conv_3x3", 2),
-        ("max_pool_3x3", 1),
-    ),
-    normal_concat=range(INPUTS, INPUTS + NODES),
-    reduce=(
-        ("max_pool_3x3", 1),
-        ("max_pool_3x3", 0),
-        ("dil_conv_5x5", 2),
-        ("max_pool_3x3", 1),
-        ("dil_conv_5x5", 3),
-        ("dil_conv_3x3", 2),
-        ("dil_conv_5x5", 4),
-        ("dil_conv_5x5", 2),
-    ),
-    reduce_concat=range(INPUTS, INPUTS + NODES),
-)
 
 
 def read_genotype(text_or_file: str) -> Genotype:
@@ -250,3 +204,12 @@ def _random_cell(operations: Sequence[str], generator: np.random.Generator) -> t
         sources = generator.choice(INPUTS + node, size=2, replace=False)
         genes.extend((choices[generator.integers(len(choices))], int(source)) for source in sources)
     return tuple(genes)
+
+
+# Ding et al. 2020, as printed in the authors' README.
+PAPER_GENOTYPE = parse_genotype(
+    "Genotype(normal=[('dil_conv_5x5', 1), ('dil_conv_3x3', 0), ('dil_conv_5x5', 0), ('sep_conv_3x3', 1), "
+    "('sep_conv_3x3', 1), ('sep_conv_3x3', 2), ('dil_conv_3x3', 2), ('max_pool_3x3', 1)], normal_concat=range(2, 6), "
+    "reduce=[('max_pool_3x3', 1), ('max_pool_3x3', 0), ('dil_conv_5x5', 2), ('max_pool_3x3', 1), ('dil_conv_5x5', 3), "
+    "('dil_conv_3x3', 2), ('dil_conv_5x5', 4), ('dil_conv_5x5', 2)], reduce_concat=range(2, 6))"
+)

@@ -9,7 +9,7 @@ class CosineClassifier(nn.Linear):
     """Scaled cosines: logits (B, K) = scale * cos(theta), theta the angles between embeddings (B, D) and K weights.
 
     Deng et al., ArcFace, CVPR 2019, section 2.1. Without a margin: that is the loss's business, in training alone (see
-    `utils.losses.AdditiveAngularMargin`), so that what identifies a speaker is the nearest of the weights.
+    `utils.training.losses.AdditiveAngularMargin`), so that what identifies a speaker is the nearest of the weights.
 
     Args:
         scale: s, the length that all embeddings are brought to.

@@ -1,1 +1,4 @@
-"""Running, logging, measuring: what the scripts share and the networks do not know."""
+"""What the scripts do, in nine wings; each imports only those before it.
+
+system, metrics, pictures, records, recognition, training, evaluation, reports, search: tests/test_arrows.py.
+"""

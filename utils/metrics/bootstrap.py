@@ -42,7 +42,8 @@ def verification_intervals(
 ) -> dict[str, Interval | None]:
     """Intervals of the figures of trials, by drawing speakers.
 
-    Replicates are exact: each figure is what `utils.metrics` would say of the trials, repeated as often as they count.
+    Replicates are exact: each figure is what `utils.metrics.rates` would say of the trials, repeated as often as they
+    count.
     A replicate without trials of both kinds is drawn again.
 
     Args:

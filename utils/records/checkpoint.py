@@ -46,8 +46,8 @@ class Checkpoint:
         index: fingerprint of the index.
         meters, notes: of the epoch under way: see `TrainingState`.
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
-        protocol: plain values: who was trained on, chosen on and to be tested on (`utils.protocol.Protocol.summary`),
-            the validation_speakers, and the sha256 of their validation_trials; what is known of the pretraining.
+        protocol: plain values: who was trained on, chosen on and to be tested on (`guard.Protocol.summary`), the
+            validation_speakers, and the sha256 of their validation_trials; what is known of the pretraining.
         identity: see `identity_of`.
     """
 

@@ -211,7 +211,7 @@ def roles_of_network(
 
     Args:
         speakers: its classes; held_out: those that it was chosen on.
-        pretraining: of the networks that it was started from: see `utils.checkpoint.Pretraining`.
+        pretraining: of the networks that it was started from: see `utils.records.pretraining.Pretraining`.
     """
     roles = {
         TRAIN: _role_of_speakers(TRAIN, index, index.rows(sub_dir, "train"), speakers),
@@ -249,7 +249,7 @@ def check_training(corpus: Corpus, pretraining: Sequence[Mapping[str, Any]] = ()
     For verification, tested on are the speakers outside `dev` and the trials of DATA_DIR's veri_test.txt.
 
     Args:
-        pretraining: of the networks that it is started from: see `utils.checkpoint.Pretraining`.
+        pretraining: of the networks that it is started from: see `utils.records.pretraining.Pretraining`.
 
     Raises:
         UserError: it does not: what must be apart is not, by name.

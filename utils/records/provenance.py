@@ -89,20 +89,15 @@ def build_provenance(
         script: the file, relative to the project, that computes the results.
         trials, skipped_trials: see `Provenance`.
     """
+    known = {
+        "training_utterances_known": is_training_known(checkpoint, protocol),
+        "pretraining_known": is_pretraining_known(checkpoint),
+    }
     return Provenance(
         command=f"{launcher()} {shlex.join(sys.argv)}",
-        checkpoint={
-            "file": str(path),
-            "sha256": hash_file(path),
-            "epoch": checkpoint.epoch,
-            "best": checkpoint.best,
-            "architecture": checkpoint.architecture,
-        },
-        protocol=protocol.summary()
-        | {
-            "training_utterances_known": is_training_known(checkpoint, protocol),
-            "pretraining_known": is_pretraining_known(checkpoint),
-        },
+        checkpoint={"file": str(path), "sha256": hash_file(path)}
+        | {name: getattr(checkpoint, name) for name in ("epoch", "best", "architecture")},
+        protocol=protocol.summary() | known,
         index={
             "folder": str(index.feature_dir),
             "sha256": index.fingerprint,
@@ -114,13 +109,17 @@ def build_provenance(
         training_config=yaml.safe_load(checkpoint.config),
         packages=package_versions(),
         code=code_fingerprints(script),
-        machine={
-            "platform": platform.platform(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-            "threads": torch.get_num_threads(),
-            "processes": processes(),
-        },
+        machine=_describe_machine(device),
     )
+
+
+def _describe_machine(device: torch.device) -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "threads": torch.get_num_threads(),
+        "processes": processes(),
+    }
 
 
 def package_versions() -> dict[str, str]:
