@@ -90,9 +90,6 @@ def _choose(paths: Sequence[Path], generator: np.random.Generator) -> Path:
     return paths[int(generator.integers(len(paths)))]
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# What is done to samples
-# ------------------------------------------------------------------------------------------------------------------
 def frames_needed(frames: int, speed: Fraction) -> int:
     """Frames to read, so that `frames` are left at this speed, and what resampling spoils at the ends besides."""
     return math.ceil((span(frames) * speed + 2 * MARGIN - 2 * CONTEXT) / HOP) + 1
@@ -144,9 +141,6 @@ def _energy(samples: np.ndarray) -> float:
     return float(np.square(samples, dtype=np.float64).sum())
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Recordings
-# ------------------------------------------------------------------------------------------------------------------
 def read_noise(path: Path, count: int, generator: np.random.Generator) -> np.ndarray:
     """Samples (count,) at 16 kHz from a random place of a recording, over and over where it is shorter.
 
@@ -213,9 +207,6 @@ def _unusable(path: Path, reason: object) -> UserError:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# By the settings
-# ------------------------------------------------------------------------------------------------------------------
 def build_augmentation(cfg: CfgNode) -> Augmentation | None:
     """What the section AUGMENT asks for; None where NOISE_DIR, RIR_DIR and SPEED are empty.
 

@@ -58,9 +58,6 @@ def moments(sums: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Loading
-# ------------------------------------------------------------------------------------------------------------------
 # Lines that are turned into columns at a time: so few that the garbage collector sleeps through them. 4,096 took twice
 # as long.
 CHUNK = 512

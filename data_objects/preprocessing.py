@@ -41,9 +41,6 @@ from utils.system.errors import UserError
 from utils.system.files import write_atomically
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Building
-# ------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class SpeakerTask:
     """What a worker does at a time: all utterances of one speaker."""
@@ -343,9 +340,6 @@ def count_reasons(rejected: list[tuple[str, str]]) -> Counter[str]:
     return Counter(reason.split(":", 1)[0] for _, reason in rejected)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# All of it
-# ------------------------------------------------------------------------------------------------------------------
 def preprocess(data_dir: Path, out_dir: Path | None, num_workers: int, skip_existing: bool) -> str:
     """What data_preprocess.py does: index a corpus, with a progress bar.
 

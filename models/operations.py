@@ -259,9 +259,6 @@ def build_operation(name: str, channels: int, stride: int, affine: bool) -> nn.M
     return OPERATIONS[name](channels, stride, affine)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Without a graph
-# ------------------------------------------------------------------------------------------------------------------
 class GraphlessSource:
     """A state x (B, C, T, F) that edges begin at; runs their operations where no gradient will be asked for.
 
@@ -338,9 +335,6 @@ def _largest_of_three(x: Tensor, dim: int) -> Tensor:
     return largest
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Drop-path
-# ------------------------------------------------------------------------------------------------------------------
 def draw_drop_path(
     cells: int, edges: int, batch_size: int, probability: float, shares: tuple[int, int] = (0, 1)
 ) -> Tensor:

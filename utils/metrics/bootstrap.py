@@ -26,9 +26,6 @@ ROWS = 4096  # of trials at once at most: sums of their weights stay whole numbe
 DRAWS = 100  # times to draw a replicate again
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Intervals
-# ------------------------------------------------------------------------------------------------------------------
 def verification_intervals(
     scores: np.ndarray,
     labels: np.ndarray,
@@ -128,9 +125,6 @@ def _middle(values: np.ndarray, level: float) -> Interval:
     return float(low), float(high)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Figures of weighted trials
-# ------------------------------------------------------------------------------------------------------------------
 class WeightedTrials:
     """Trials whose figures are wanted many times, each time with other weights of their speakers.
 
@@ -216,9 +210,6 @@ def _means(kinds: list[PairSum], weights: np.ndarray, totals: np.ndarray) -> lis
     return [kind(weights) / total for kind, total in zip(kinds, totals, strict=True)]
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Thresholds
-# ------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """Trials from the highest score down, and the thresholds between them: one for every distinct score.

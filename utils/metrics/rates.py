@@ -12,9 +12,6 @@ from sklearn.metrics import roc_curve
 Rate = TypeVar("Rate", float, np.ndarray)  # one, or many
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Identification
-# ------------------------------------------------------------------------------------------------------------------
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of the rows of logits (N, K) whose label (N,) is among the k largest; all K count where k > K."""
     return float(top_k_hits(logits, labels, k).mean())
@@ -34,9 +31,6 @@ def accuracy_by_group(correct: np.ndarray, groups: np.ndarray) -> dict[str | int
     return dict(zip(names.tolist(), shares.tolist(), strict=True))
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Verification: figures of the scores' order
-# ------------------------------------------------------------------------------------------------------------------
 def error_rates(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """False-acceptance and false-rejection rates at every threshold, from the strictest on, and the thresholds.
 
@@ -107,9 +101,6 @@ def detection_cost(false_acceptance: Rate, false_rejection: Rate, target_prior: 
     return cost / min(target_prior, 1 - target_prior)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Verification: figures of calibrated scores
-# ------------------------------------------------------------------------------------------------------------------
 def logit(probability: float) -> float:
     """The logarithm of the odds."""
     return float(np.log(probability) - np.log1p(-probability))

@@ -11,9 +11,6 @@ from utils.metrics.rates import logit
 ROWS = 1024  # of embeddings worked on at once: some megabytes
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Scores
-# ------------------------------------------------------------------------------------------------------------------
 def cosine_scores(embeddings: np.ndarray, enrolment: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Cosine similarity (N,) of the rows enrolment (N,) and test (N,) of embeddings (M, D).
 
@@ -43,9 +40,6 @@ def centre(embeddings: np.ndarray, mean: np.ndarray) -> None:
     np.subtract(embeddings, np.asarray(mean, dtype=embeddings.dtype), out=embeddings)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Adaptive s-norm
-# ------------------------------------------------------------------------------------------------------------------
 def cohort_statistics(embeddings: np.ndarray, cohort: np.ndarray, top_n: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation (M,) of the highest cosine scores of each utterance with a cohort.
 
@@ -90,9 +84,6 @@ def adaptive_s_norm(
     return (sides[0] + sides[1]) / 2
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Calibration
-# ------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Calibration:
     """What makes scores natural log-likelihood ratios: scale × score + offset.

@@ -153,9 +153,6 @@ def _common(first: Role, second: Role, kind: str) -> list[str]:
     return sorted(f"{own} = {other}" for own, other in pairs if own != other)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Protocols
-# ------------------------------------------------------------------------------------------------------------------
 @dataclass
 class Protocol:
     """Who takes which part in a training or an evaluation.
@@ -240,9 +237,6 @@ def _rows_of(index: Index, rows: np.ndarray, speakers: Sequence[str]) -> np.ndar
     return rows[index.labels(sorted(speakers))[rows] >= 0]
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Training
-# ------------------------------------------------------------------------------------------------------------------
 def check_training(corpus: Corpus, pretraining: Sequence[Mapping[str, Any]] = ()) -> Protocol:
     """The protocol of a training, if it holds.
 
@@ -281,9 +275,6 @@ def _test_role(corpus: Corpus) -> Role:
     return Role(TEST, {**role_of_rows(TEST, index, index.rows("dev", "")).audio, **of_trials.audio})
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Evaluation
-# ------------------------------------------------------------------------------------------------------------------
 def check_index(checkpoint: Checkpoint, index: Index, path: Path, allow_change: bool) -> None:
     """Refuse another index than the one that a network was trained with.
 

@@ -74,9 +74,6 @@ def train_step(
     return outcome
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Epochs
-# ------------------------------------------------------------------------------------------------------------------
 def train_network(
     cfg: CfgNode,
     network: SpeakerNetwork,
@@ -200,7 +197,8 @@ def end_epoch(
         val: from `validate`; they decide whether this epoch is the best.
     """
     is_best = bool(val) and state.is_better(val)
-    figures = learning_rate(state) | trained | {f"val_{name}": value for name, value in val.items()}
+    lr = state.optimizers["weights"].param_groups[0]["lr"]
+    figures = {"lr": lr} | trained | {f"val_{name}": value for name, value in val.items()}
     state.advance({"epoch": state.epoch + 1, **val} if is_best else None)
     log.metrics(state.epoch, figures)
     of = state.cfg.TRAIN.END_EPOCH
@@ -210,14 +208,6 @@ def end_epoch(
     state.save(log.run_dir / LAST)
 
 
-def learning_rate(state: TrainingState[SpeakerNetwork]) -> dict[str, float]:
-    """lr, for the log."""
-    return {"lr": state.optimizers["weights"].param_groups[0]["lr"]}
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# A whole run
-# ------------------------------------------------------------------------------------------------------------------
 def run_training(cfg: CfgNode, config_file: str, load_path: str | None, text_arch: str | None = None) -> None:
     """What train.py does: train the network of a genotype, and report the best epoch on the test part.
 
