@@ -1,0 +1,55 @@
+"""What stands in two places is the same in both: names of settings, and what the code has by them."""
+
+import re
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from config import BACKENDS, CHOICES
+from data_objects.lists import TrialList, speaker_of
+from models import count_parameters
+from models.genotypes import SEARCH_SPACES
+from models.operations import OPERATIONS, PARAMETER_FREE, build_operation
+from models.pooling import POOLINGS
+from models.supernet import GRADIENTS
+from tests.helpers import call_script
+from utils.evaluation.systems import score_lists
+from utils.recognition.embeddings import Embeddings
+from utils.reports.verification import SYSTEMS
+
+
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [("SEARCH.SPACE", SEARCH_SPACES), ("SEARCH.GRADIENT", GRADIENTS), ("MODEL.POOLING", POOLINGS)],
+)
+def test_settings_choose_among_what_there_is(key: str, registry: dict[str, object]) -> None:
+    """All of it, and nothing else."""
+    assert set(CHOICES[key]) == set(registry)
+
+
+def test_every_space_can_be_measured() -> None:
+    """The benchmark's option lists them."""
+    shown = call_script("tools/benchmark.py", "search", "--help").stdout
+    (spaces,) = re.findall(r"^  --space \{(.+?)\}", shown, re.MULTILINE)
+    assert set(spaces.split(",")) == set(SEARCH_SPACES)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_without_weights_are_listed(name: str) -> None:
+    """A search's `parameter_free_share` counts by the list."""
+    weights = count_parameters(build_operation(name, channels=4, stride=1, affine=True))
+    assert (name in PARAMETER_FREE) is (weights == 0)
+
+
+def test_every_back_end_scores_and_has_a_title() -> None:
+    """What EVAL.BACKENDS takes is computed, and has a name in the report."""
+    names = [f"id1000{speaker}/a/0000{number}.wav" for speaker in range(6) for number in range(2)]
+    trials = TrialList.of((int(speaker_of(a) == speaker_of(b)), a, b) for a, b in combinations(names[:6], 2))
+    vectors = np.random.default_rng(0).standard_normal((len(names), 8)).astype(np.float32)
+    scores = score_lists(
+        Embeddings(np.array([name.encode() for name in names]), vectors), [trials], BACKENDS, names[6:], 2
+    )
+    assert tuple(scores) == BACKENDS
+    assert all(np.isfinite(of_lists[0]).all() for of_lists in scores.values())
+    assert set(SYSTEMS) == set(BACKENDS)
