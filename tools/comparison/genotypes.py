@@ -17,8 +17,8 @@ from models import build_model, build_network, count_parameters
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_genotype, read_genotype
 from tools.comparison.folder import FREE, Job, Record, open_folder, read_records
 from tools.comparison.jobs import run_missing, settings_of, train
-from tools.comparison.report import RESULTS, spread, write_comparison
-from utils.pictures.figure import BLUE, GREY, INK, VERMILION, dress, new_figure, settle
+from tools.comparison.report import RESULTS, format_spread, spread, write_comparison
+from utils.pictures.figure import BLUE, GREY, INK, VERMILION, dress, font, new_figure, settle
 from utils.recognition.network import identify
 from utils.records.checkpoint import load_last
 from utils.records.guard import check_training
@@ -29,8 +29,8 @@ from utils.system.errors import UserError
 from utils.system.logger import get_logger
 
 TRAININGS = "trainings.jsonl"
+KEY = "dots: one seed; diamonds: mean ± deviation over the seeds; grey: the same of the random ones' means"
 FIGURES = {"top1": "Top-1, %", "loss": "cross-entropy"}
-DIGITS = {"top1": 2, "loss": 4}
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def compare_genotypes(
     )
     comparison |= compare(list(genotypes), seeds, finished)
     texts = {name: str(genotype) for name, genotype in genotypes.items()}
-    caption = "A dot a training; diamonds: mean ± deviation over the seeds; grey: of the random genotypes' means."
-    picture = Pictures(folder)(RESULTS, plot(comparison, finished), caption)
+    picture = Pictures(folder)(RESULTS, plot(comparison, finished), f"Every genotype; {KEY}.")
     sections = [
         Section("The comparison", "", [make_table(comparison)], [picture]),
         Section("The genotypes", "", [Table("What was compared", ("name", "genotype"), list(texts.items()))]),
@@ -104,7 +103,7 @@ def is_random(name: str) -> bool:
 
 
 def check_recipe(cfg: CfgNode, corpus: Corpus) -> None:
-    """Refuse what no training could begin with, before anything is made."""
+    """Refuse what no training could begin with."""
     if cfg.MODEL.PRETRAINED:
         raise UserError("MODEL.PRETRAINED must be empty: the genotypes are compared by training from scratch")
     _ = build_network(cfg, PAPER_GENOTYPE, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)), corpus.crops("train")
@@ -184,11 +183,11 @@ def make_table(comparison: Mapping[str, Any]) -> Table:
     chance, about = comparison["random"], f"{comparison['utterances']} utterances of the {comparison['part']} part"
     notes = [f"Means ± standard deviations over the seeds, {about}, last epoch."]
     rows = [
-        (name, f"{result['parameters']:,}", *format_figures(result), str(len(result["seeds"])))
+        (name, f"{result['parameters']:,}", *_cells(result), str(len(result["seeds"])))
         for name, result in comparison["results"].items()
     ]
     if chance["number"]:
-        rows.append(("random, means", "", *format_figures(chance), f"over {chance['number']} genotypes"))
+        rows.append(("random, means", "", *_cells(chance), f"over {chance['number']} genotypes"))
         notes += [
             f"{name}: of {chance['number']} random genotypes, {beaten['loss']} have a lower mean loss and "
             f"{beaten['top1']} a higher mean Top-1"
@@ -198,14 +197,12 @@ def make_table(comparison: Mapping[str, Any]) -> Table:
     return Table("Genotypes under one recipe", header, rows, "\n".join(notes))
 
 
-def format_figures(result: Mapping[str, Any]) -> list[str]:
-    """Mean ± deviation of every figure."""
-    pairs = [(result[f"{name}_mean"], result[f"{name}_std"], digits) for name, digits in DIGITS.items()]
-    return [f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "") for mean, std, digits in pairs]
+def _cells(result: Mapping[str, Any]) -> list[str]:
+    return [format_spread(result, name, digits) for name, digits in (("top1", 2), ("loss", 4))]
 
 
 def plot(comparison: Mapping[str, Any], finished: Finished) -> Figure:
-    """A row a genotype: a dot a seed, beneath them mean and deviation; grey: those of the random ones' means."""
+    """A panel for each of FIGURES, a row a genotype: see KEY."""
     results, chance = comparison["results"], comparison["random"]
     figure = new_figure(8, 1.2 + 0.38 * len(results))
     for axes, (kind, label) in zip(figure.subplots(1, len(FIGURES), sharey=True), FIGURES.items(), strict=True):
@@ -222,4 +219,5 @@ def plot(comparison: Mapping[str, Any], finished: Finished) -> Figure:
             axes.axvline(mean, color=GREY, linestyle="--", linewidth=1, zorder=1)
         axes.set_yticks(range(len(results)), list(results))
         axes.set_ylim(len(results) - 0.4, -0.6)
+    figure.supxlabel(KEY, **font())
     return settle(figure)

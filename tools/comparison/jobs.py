@@ -18,6 +18,7 @@ from utils.system.files import ROOT, write_atomically
 from utils.system.logger import get_logger
 
 RECIPES = "recipes"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_missing(
@@ -106,8 +107,7 @@ def _run(command: Sequence[str]) -> tuple[str, int, int]:
         came.append(number)
         process.send_signal(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup has one ignored
+    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup has one ignored
     before = {number: signal.signal(number, pass_on) for number in heeded}
     try:
         stdout, _ = process.communicate()

@@ -24,6 +24,12 @@ def spread(name: str, values: Sequence[float | None]) -> dict[str, float | None]
     }
 
 
+def format_spread(result: Mapping[str, Any], name: str, digits: int) -> str:
+    """What `spread` gives, as text: the mean, and ± the deviation where there is one."""
+    mean, deviation = result[f"{name}_mean"], result[f"{name}_std"]
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
 def write_comparison(
     folder: Path, title: str, comparison: Mapping[str, Any], warnings: Sequence[str], sections: Sequence[Section]
 ) -> None:

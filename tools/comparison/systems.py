@@ -67,7 +67,7 @@ class Work:
     """A comparison under way.
 
     Attributes:
-        origin: the genotype of the network as text, and the sha256 of the index and of the trials.
+        origin: what figures depend on besides the settings: the genotype, the sha256 of the index and of the trials.
         finished: what is recorded of every finished job.
     """
 
@@ -85,11 +85,11 @@ class Work:
         return json.loads((self.run_dir(job) / job.file).read_text(encoding="utf-8"))
 
     def origin_of(self, job: SystemJob) -> dict[str, str]:
-        """What the results of a job depend on besides the settings: the genotype of the network alone."""
+        """A baseline does not depend on the genotype."""
         return self.origin if job.system == DERIVED else self.origin | {"genotype": ""}
 
     def find_objection(self, job: SystemJob, record: Record) -> str:
-        """Why a record cannot be taken over: it is of another genotype, index or list of trials."""
+        """Why a record cannot be taken over; empty where it can."""
         differing = [key for key, value in self.origin_of(job).items() if record[key] != value]
         return f"the {job} is of another {SOURCES[differing[0]]} than now: give another --out" if differing else ""
 
@@ -109,26 +109,19 @@ class Work:
         else:
             run_dir = self.run_dir(job.training)
             call(self.folder, f"evaluate_{job.kind}.py", own, name, ["--load_path", str(run_dir)], job)
-        record = self.origin_of(job) | {
-            "run_dir": str(run_dir.relative_to(self.folder)),  # so that the folder may move
-            "sha256": hash_file(run_dir / job.file),
-            "seconds": round(time.perf_counter() - began, 3),
-        }
+        place = {"run_dir": str(run_dir.relative_to(self.folder))}  # so that the folder may move
+        seconds = {"seconds": round(time.perf_counter() - began, 3)}
+        minutes = {"minutes": training_minutes(run_dir, own.TRAIN.BATCH_SIZE)} if job.kind == TRAINING else {}
         said = json.loads((run_dir / job.file).read_text(encoding="utf-8"))
         figures = ", ".join(f"{key} {said[key]:.4g}" for key in SAID if key in said)
-        get_logger().info(f"{job}: {figures} ({record['seconds']:.0f} s)")
-        return record | ({"minutes": training_minutes(run_dir, own.TRAIN.BATCH_SIZE)} if job.kind == TRAINING else {})
+        get_logger().info(f"{job}: {figures} ({seconds['seconds']:.0f} s)")
+        return self.origin_of(job) | place | {"sha256": hash_file(run_dir / job.file)} | seconds | minutes
 
 
 def compare_systems(
     cfg: CfgNode, config_file: str, out: Path | None, systems: Sequence[str], text: str, seeds: Sequence[int]
 ) -> None:
-    """What tools/compare_systems.py does: `text` is the genotype, or a file that holds it.
-
-    Raises:
-        UserError: a script failed, or what is in the folder is of other settings, another genotype or other data.
-        RunStoppedError: a signal came.
-    """
+    """What tools/compare_systems.py does; `text` is the genotype, or a file that holds it."""
     genotype = read_genotype(text)
     origin = {"genotype": str(genotype)} | check_corpus(cfg, systems, genotype)
     work = Work(cfg, open_folder(cfg, "compare_systems", config_file, out, FINISHED, FREE_HERE), origin)
