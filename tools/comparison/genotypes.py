@@ -60,10 +60,6 @@ def compare_genotypes(
     Args:
         given: genotypes, as `read_genotype` takes them.
         drawn: how many random ones, the seed that draws them, and the name of the space.
-
-    Raises:
-        UserError: a training failed, or what is in the folder is of other settings, genotypes or data.
-        RunStoppedError: a signal came.
     """
     genotypes, corpus = choose_genotypes(given, *drawn), Corpus(cfg)
     check_recipe(cfg, corpus)
@@ -132,7 +128,8 @@ def run(cfg: CfgNode, folder: Path, genotype: Genotype, part: str, job: Training
     """Train the network of a genotype and evaluate it as its last epoch leaves it; returns what is recorded of it."""
     own = settings_of(cfg, cfg.MODEL.NAME, cfg.DATASET.SUB_DIR, job.seed)
     began = time.perf_counter()
-    run_dir = train(folder, own, f"{job.name}-seed{job.seed}", ["--text_arch", str(genotype)], job)
+    option = ["--text_arch", str(genotype)]
+    run_dir = train(folder, own, f"{job.name}-seed{job.seed}", option, f"the training of {job}")
     record = {"genotype": str(genotype)} | evaluate_last(own, run_dir, part)
     get_logger().info(f"{job}: {part} Top-1 {record['top1']:.2f} %, loss {record['loss']:.4f}")
     seconds = round(time.perf_counter() - began, 3)

@@ -1,6 +1,7 @@
 """The jobs of a comparison: calls of the project's own scripts, in processes of their own, as a user makes them."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from tools.comparison.folder import RUNS, J, Job, Record
+from tools.comparison.folder import RUNS, J, Record
 from utils.records.checkpoint import LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
 from utils.system.errors import RunStoppedError, UserError
@@ -51,12 +52,13 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     return own
 
 
-def train(folder: Path, own: CfgNode, name: str, genotype: Sequence[str], job: Job) -> Path:
+def train(folder: Path, own: CfgNode, name: str, genotype: Sequence[str], what: str) -> Path:
     """Train a network, or go on where its training was interrupted.
 
     Args:
         name: of the recipe and, with the time, of the run folder.
         genotype: the option that names it; none for a baseline.
+        what: see `call`.
 
     Returns:
         The run folder.
@@ -66,13 +68,16 @@ def train(folder: Path, own: CfgNode, name: str, genotype: Sequence[str], job: J
     begun = [str(run) for run in runs if (run / LAST).is_file() or (run / PREVIOUS).is_file()]
     # The genotype also where a run goes on: it is refused if it is another genotype's.
     options = [*genotype, *(["--load_path", begun[-1]] if begun else [])]
-    return Path(json.loads(call(folder, f"{script}.py", own, name, options, job))["run_dir"])
+    return Path(json.loads(call(folder, f"{script}.py", own, name, options, what))["run_dir"])
 
 
-def call(folder: Path, script: str, own: CfgNode, name: str, options: Sequence[str], job: Job) -> str:
+def call(folder: Path, script: str, own: CfgNode, name: str, options: Sequence[str], what: str) -> str:
     """Run a script with a recipe; returns the last line of its standard output.
 
     Its standard error is ours. A signal to us is passed on to it, and a training then writes its checkpoint.
+
+    Args:
+        what: what it does, to be said where it is stopped.
 
     Raises:
         UserError: it failed.
@@ -82,12 +87,11 @@ def call(folder: Path, script: str, own: CfgNode, name: str, options: Sequence[s
     recipe = prepare_folder(folder / RECIPES) / f"{name}.yaml"
     write_atomically(recipe, own.dump())
     words = [script, "--cfg", str(recipe), *options]
-    get_logger().info(f"$ python {' '.join(words)}")
+    get_logger().info(f"$ python {shlex.join(words)}")
     stdout, status, number = _run([sys.executable, str(ROOT / script), *words[1:]])
     if number:
-        raise RunStoppedError(
-            f"stopped by {signal.Signals(number).name} in the {job}; go on with --out {folder}", number
-        )
+        reason = f"stopped by {signal.Signals(number).name} in {what}"
+        raise RunStoppedError(f"{reason}; go on with --out {folder}", number)
     if status:
         raise UserError(f"{script} ended with status {status} and said why above; go on with --out {folder}")
     return stdout.strip().splitlines()[-1]

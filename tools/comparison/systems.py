@@ -105,10 +105,10 @@ class Work:
         name, began = f"{job.system}-{job.sub_dir}-seed{job.seed}", time.perf_counter()
         if job.kind == TRAINING:
             genotype = ["--text_arch", str(self.folder / GENOTYPE)] if job.system == DERIVED else []
-            run_dir = train(self.folder, own, name, genotype, job)
+            run_dir = train(self.folder, own, name, genotype, f"the {job}")
         else:
             run_dir = self.run_dir(job.training)
-            call(self.folder, f"evaluate_{job.kind}.py", own, name, ["--load_path", str(run_dir)], job)
+            call(self.folder, f"evaluate_{job.kind}.py", own, name, ["--load_path", str(run_dir)], f"the {job}")
         place = {"run_dir": str(run_dir.relative_to(self.folder))}  # so that the folder may move
         seconds = {"seconds": round(time.perf_counter() - began, 3)}
         minutes = {"minutes": training_minutes(run_dir, own.TRAIN.BATCH_SIZE)} if job.kind == TRAINING else {}
