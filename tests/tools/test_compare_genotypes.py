@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import chisquare
 
 from models.genotypes import INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, parse_genotype, random_genotype
-from tests.helpers import SCRATCH, Outcome, call_script, options
+from tests.helpers import SCRATCH, Outcome, options
+from tests.tools.comparisons import Scripts, assert_refused, call_tool, records
 
 SCRIPT = "tools/compare_genotypes.py"
 FOUND = str(random_genotype(SEARCH_SPACES["s2"], np.random.default_rng(99)))
@@ -61,30 +62,20 @@ def test_random_genotype_is_uniform(space: str, cell: str) -> None:
 # ------------------------------------------------------------------------------------------------------------------
 # The comparison
 # ------------------------------------------------------------------------------------------------------------------
-def compare(toy: Path, out: Path, *arguments: object, **settings: object) -> Outcome:
+def compare(toy: Path, out: Path, *arguments: object, scripts: Scripts | None = None, **settings: object) -> Outcome:
     """Run the tool with one random genotype and two seeds."""
     command = ("--cfg", SCRATCH, "--genotype", FOUND, "--random", 1, "--seeds", *SEEDS, "--out", out, *arguments)
-    return call_script(SCRIPT, *command, *options(DATASET__DATA_DIR=toy, **settings))
+    return call_tool(SCRIPT, *command, *options(DATASET__DATA_DIR=toy, **settings), scripts=scripts)
 
 
 def trainings(out: Path) -> list[dict]:
     """The lines of trainings.jsonl."""
-    return [json.loads(line) for line in (out / "trainings.jsonl").read_text().splitlines()]
+    return records(out / "trainings.jsonl")
 
 
 def runs(out: Path) -> set[str]:
     """The names of the run folders."""
     return {path.name for path in (out / "runs" / "train").iterdir()}
-
-
-def assert_refused(outcome: Outcome, *parts: object) -> None:
-    """One line on standard error, which says what and where."""
-    (line,) = (line for line in outcome.stderr.splitlines() if "error: " in line)
-    assert outcome.stderr.splitlines()[-1] == line
-    assert outcome.status == 2
-    assert outcome.stdout == ""
-    assert "Traceback" not in outcome.stderr
-    assert all(str(part) in line for part in parts), line
 
 
 @pytest.fixture(scope="module")
@@ -103,22 +94,18 @@ def copied(compared: tuple[Outcome, Path], tmp_path: Path) -> Path:
 
 
 def test_files_of_a_comparison(compared: tuple[Outcome, Path]) -> None:
-    """Settings, trainings, runs, and the comparison as JSON and as pictures."""
+    """Settings, trainings, runs, and the comparison as JSON, as tables and as pictures."""
     _, out = compared
-    pictures = {"comparison.png", "comparison.pdf"}
-    assert {path.name for path in out.iterdir()} == {
-        "config.yaml",
-        "trainings.jsonl",
-        "runs",
-        "comparison.json",
-    } | pictures
+    kinds = ("json", "md", "html", "png", "pdf")
+    files = {"config.yaml", "trainings.jsonl", "recipes", "runs", *(f"comparison.{kind}" for kind in kinds)}
+    assert {path.name for path in out.iterdir()} == files
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "comparison.pdf").read_bytes().startswith(b"%PDF")
-    records = trainings(out)
-    assert [(record["seed"], record["name"]) for record in records] == [(s, name) for s in SEEDS for name in NAMES]
-    assert {Path(record["run_dir"]).name for record in records} == runs(out)
+    found = trainings(out)
+    assert [(record["seed"], record["name"]) for record in found] == [(s, name) for s in SEEDS for name in NAMES]
+    assert {Path(record["run_dir"]).name for record in found} == runs(out)
     keys = ["name", "seed", "genotype", "parameters", "epochs", "top1", "loss", "seconds", "run_dir", "index"]
-    assert all(list(record) == keys and record["epochs"] == 1 for record in records)
+    assert all(list(record) == keys and record["epochs"] == 1 for record in found)
 
 
 def test_genotypes_of_a_comparison(compared: tuple[Outcome, Path]) -> None:
@@ -136,9 +123,9 @@ def test_statistics_of_a_comparison(compared: tuple[Outcome, Path]) -> None:
     assert printed | {"genotypes": kept["genotypes"]} == kept
     assert (printed["part"], printed["utterances"]) == ("test", 12)
     assert list(printed["results"]) == NAMES
-    records = trainings(out)
+    found = trainings(out)
     for name, result in printed["results"].items():
-        own = [record for record in records if record["name"] == name]
+        own = [record for record in found if record["name"] == name]
         assert (result["parameters"], result["seeds"]) == (own[0]["parameters"], SEEDS)
         for figure in ("top1", "loss"):
             values = [record[figure] for record in own]
@@ -154,7 +141,10 @@ def test_statistics_of_a_comparison(compared: tuple[Outcome, Path]) -> None:
             "top1": int(own["top1_mean"] < means["top1_mean"]),
         }
         assert printed["beaten_by_random"][name] == beaten
-    assert "of 1 random genotypes" in outcome.stderr
+    cell = f"{means['loss_mean']:.4f} ± {chance['loss_std']:.4f}"
+    for text in (outcome.stderr, (out / "comparison.md").read_text(), (out / "comparison.html").read_text()):
+        assert "of 1 random genotypes" in text
+        assert cell in text
 
 
 def test_seeds_and_genotypes_differ(compared: tuple[Outcome, Path]) -> None:
@@ -165,32 +155,40 @@ def test_seeds_and_genotypes_differ(compared: tuple[Outcome, Path]) -> None:
 
 def test_nothing_is_trained_anew(toy: Path, compared: tuple[Outcome, Path], copied: Path) -> None:
     """Run again, the tool takes everything over; where data are, and what only tells of it, may differ."""
-    before = runs(copied)
-    again = compare(toy, copied, PRINT_FREQ=7, SEARCH__SPACE="s2")
+    scripts = Scripts()
+    again = compare(toy, copied, scripts=scripts, PRINT_FREQ=7, SEARCH__SPACE="s2")
     assert again.last_line == compared[0].last_line
-    assert runs(copied) == before
+    assert scripts.called == []
     assert trainings(copied) == trainings(compared[1])
 
 
 def test_interrupted_comparison_goes_on(toy: Path, compared: tuple[Outcome, Path], copied: Path) -> None:
-    """Only what is missing is trained, half a line being missing too, and to the same figures."""
+    """Only what is missing is trained, half a line being missing too, and to the same figures.
+
+    One training's run was lost: it is made anew; the other's is there: it is gone on with.
+    """
     lines = (copied / "trainings.jsonl").read_text().splitlines(keepends=True)
-    (copied / "trainings.jsonl").write_text("".join(lines[:-1]) + lines[-1][:40])
-    before = runs(copied)
-    again = compare(toy, copied)
+    (copied / "trainings.jsonl").write_text("".join(lines[:-2]) + lines[-1][:40])
+    (lost,) = (copied / "runs" / "train").glob("paper-seed2-*")
+    (kept,) = (copied / "runs" / "train").glob("random-1-seed2-*")
+    shutil.rmtree(lost)
+    scripts = Scripts()
+    again = compare(toy, copied, scripts=scripts)
     assert json.loads(again.last_line) == json.loads(compared[0].last_line)
-    (new,) = runs(copied) - before
-    assert new.startswith("random-1-seed2-")
+    assert [words[0] for words in scripts.called] == ["train.py", "train.py"]
+    assert "--load_path" not in scripts.called[0]
+    assert scripts.called[1][-2:] == ["--load_path", str(kept)]
     assert len(trainings(copied)) == len(lines)
 
 
 def test_fewer_are_compared_from_what_there_is(toy: Path, copied: Path) -> None:
     """No random genotypes and one seed: nothing to train, and what cannot be computed is null."""
-    before = runs(copied)
+    scripts = Scripts()
     command = ("--cfg", SCRATCH, "--genotype", FOUND, "--random", 0, "--out", copied, "--seeds", 2)
-    outcome = call_script(SCRIPT, *command, *options(DATASET__DATA_DIR=toy))  # settings right after the seeds
+    settings = options(DATASET__DATA_DIR=toy)
+    outcome = call_tool(SCRIPT, *command, *settings, scripts=scripts)  # settings right after the seeds
     printed = json.loads(outcome.last_line)
-    assert runs(copied) == before
+    assert scripts.called == []
     assert list(printed["results"]) == ["found", "paper"]
     assert [result["loss_std"] for result in printed["results"].values()] == [None, None]
     assert printed["random"] == {"number": 0} | dict.fromkeys(("top1_mean", "top1_std", "loss_mean", "loss_std"))
@@ -210,15 +208,16 @@ def test_other_settings_are_refused(
     toy: Path, compared: tuple[Outcome, Path], arguments: tuple, settings: dict, parts: tuple
 ) -> None:
     """What would be compared under different conditions is not; the culprit and the remedy are named."""
-    before = runs(compared[1])
-    assert_refused(compare(toy, compared[1], *arguments, **settings), compared[1], *parts)
-    assert runs(compared[1]) == before
+    scripts = Scripts()
+    outcome = compare(toy, compared[1], *arguments, scripts=scripts, **settings)
+    assert_refused(outcome, compared[1], *parts)
+    assert scripts.called == []
 
 
 def test_another_genotype_is_refused(toy: Path, compared: tuple[Outcome, Path]) -> None:
     """The name `found` stands for one genotype in a folder."""
     command = ("--cfg", SCRATCH, "--genotype", str(PAPER_GENOTYPE), "--out", compared[1])
-    assert_refused(call_script(SCRIPT, *command, *options(DATASET__DATA_DIR=toy)), "found", "--genotype", "--out")
+    assert_refused(call_tool(SCRIPT, *command, *options(DATASET__DATA_DIR=toy)), "found", "--genotype", "--out")
 
 
 @pytest.mark.parametrize("content", ["{}\n", "nonsense\n", "3\n"])
@@ -237,13 +236,31 @@ def test_bad_genotype(toy: Path, tmp_path: Path, genotype: str) -> None:
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"MODEL__PRETRAINED": "some/file"}, "MODEL.PRETRAINED"),
+        ({"MODEL__NAME": "resnet18"}, "MODEL.NAME"),
+        ({"MODEL__NUM_CLASSES": 5}, "MODEL.NUM_CLASSES"),
+        ({"TRAIN__BATCH_SIZE": 1000}, "TRAIN.BATCH_SIZE"),
+    ],
+)
+def test_bad_recipe(toy: Path, tmp_path: Path, settings: dict, part: str) -> None:
+    """It is refused before anything is made."""
+    out = tmp_path / "out"
+    assert_refused(compare(toy, out, **settings), part)
+    assert not out.exists()
+
+
 def test_folder_that_cannot_be_made(toy: Path, tmp_path: Path) -> None:
     """A file is in its place."""
     (tmp_path / "file").touch()
     assert_refused(compare(toy, tmp_path / "file"), "--out", tmp_path / "file")
 
 
-@pytest.mark.parametrize("arguments", [("--random", -1), ("--seeds", "one"), ("--seeds", 2**32), ("--space", "s4")])
+@pytest.mark.parametrize(
+    "arguments", [("--random", -1), ("--seeds", "one"), ("--seeds", 2**32), ("--seeds",), ("--space", "s4")]
+)
 def test_bad_options(toy: Path, tmp_path: Path, arguments: tuple) -> None:
     """The option is named."""
     outcome = compare(toy, tmp_path / "out", *arguments)
@@ -255,7 +272,7 @@ def test_without_a_test_part(toy: Path, tmp_path: Path) -> None:
     """The val part is evaluated, with the last epoch's network, and said so; the folder is made in OUT_DIR."""
     settings = options(DATASET__DATA_DIR=toy, DATASET__SUB_DIR="dev", OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, VAL_FREQ=1)
     command = ("--cfg", SCRATCH, "--genotype", FOUND, "--random", 0, "--seeds", 1, *settings)
-    outcome = call_script(SCRIPT, *command)
+    outcome = call_tool(SCRIPT, *command)
     printed = json.loads(outcome.last_line)
     assert printed["part"] == "val"
     assert "of the val part" in outcome.stderr

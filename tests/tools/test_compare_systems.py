@@ -6,9 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,7 +14,9 @@ import yaml
 
 from config import flatten
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, random_genotype
-from tests.helpers import ROOT, Outcome, call_script, environment, options, run_script
+from tests.helpers import ROOT, Outcome, environment, options, run_script
+from tests.tools.comparisons import REAL_POPEN, Scripts, assert_refused, call_tool, records
+from tools.comparison.systems import warn_of_mixture
 
 SCRIPT, RECIPE = "tools/compare_systems.py", "exps/mini/compare.yaml"
 SETTINGS = {"TRAIN__PRECISION": "fp32", "TRAIN__LR": 0.01, "VAL_FREQ": 5, "EVAL__BOOTSTRAP": 20}
@@ -28,47 +28,15 @@ OF_A_SYSTEM = [
     "training dev",
     "verification dev",
 ]
-REAL_POPEN = subprocess.Popen
 
 
 # ------------------------------------------------------------------------------------------------------------------
 # Running it
 # ------------------------------------------------------------------------------------------------------------------
-@dataclass
-class Scripts:
-    """Stands for subprocess.Popen: the project's scripts run in this process, which saves importing torch.
-
-    Attributes:
-        called: their names and arguments; status: what they end with, instead of being run.
-    """
-
-    called: list[list[str]] = field(default_factory=list)
-    status: int | None = None
-
-    def __call__(self, command: list[str], **settings: object) -> "Scripts | subprocess.Popen":
-        if command[0] != sys.executable:
-            return REAL_POPEN(command, **settings)
-        self.called.append([Path(command[1]).name, *command[2:]])
-        return self
-
-    def communicate(self) -> tuple[str, None]:
-        script, *arguments = self.called[-1]
-        outcome = Outcome(self.status, "", "") if self.status else call_script(script, *arguments)
-        sys.stderr.write(outcome.stderr)
-        self.returncode = outcome.status
-        return outcome.stdout, None
-
-
 def compare(toy: Path, out: Path, *arguments: object, scripts: Scripts | None = None, **settings: object) -> Outcome:
     """Run the tool with two systems and a seed, where the arguments do not say otherwise."""
     command = ("--cfg", RECIPE, "--systems", *SYSTEMS, "--seeds", 1, "--out", out, *arguments)
-    with mock.patch.object(subprocess, "Popen", scripts or Scripts()):
-        return call_script(SCRIPT, *command, *options(DATASET__DATA_DIR=toy, **(SETTINGS | settings)))
-
-
-def records(out: Path) -> list[dict]:
-    """The lines of finished.jsonl."""
-    return [json.loads(line) for line in (out / "finished.jsonl").read_text().splitlines()]
+    return call_tool(SCRIPT, *command, *options(DATASET__DATA_DIR=toy, **(SETTINGS | settings)), scripts=scripts)
 
 
 def results(out: Path, system: str, kind: str, sub_dir: str, seed: int = 1) -> dict:
@@ -76,16 +44,6 @@ def results(out: Path, system: str, kind: str, sub_dir: str, seed: int = 1) -> d
     (run_dir,) = (out / "runs").glob(f"*/{system}-{sub_dir}-seed{seed}-*")
     name = "results.json" if kind == "training" else f"results-{kind}.json"
     return json.loads((run_dir / name).read_text())
-
-
-def assert_refused(outcome: Outcome, *parts: object) -> None:
-    """One line on standard error, which says what and where."""
-    (line,) = (line for line in outcome.stderr.splitlines() if "error: " in line)
-    assert outcome.stderr.splitlines()[-1] == line
-    assert outcome.status == 2
-    assert outcome.stdout == ""
-    assert "Traceback" not in outcome.stderr
-    assert all(str(part) in line for part in parts), line
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +68,11 @@ def copied(compared: tuple[Outcome, Path], tmp_path: Path) -> Path:
 def test_jobs_and_files(compared: tuple[Outcome, Path]) -> None:
     """Every system is trained twice and evaluated three times; everything is in the folder."""
     outcome, out = compared
-    jobs = [f"{record['system']} {record['kind']} {record['sub_dir']}" for record in records(out)]
+    own = ["kind", "system", "sub_dir", "seed", "genotype", "index", "trials", "run_dir", "sha256", "seconds"]
+    for record in records(out / "finished.jsonl"):
+        assert list(record) == [*own, *(["minutes"] if record["kind"] == "training" else [])]
+        assert not Path(record["run_dir"]).is_absolute()
+    jobs = [f"{record['system']} {record['kind']} {record['sub_dir']}" for record in records(out / "finished.jsonl")]
     assert jobs == [f"{system} {job}" for system in SYSTEMS for job in OF_A_SYSTEM]
     files = {"config.yaml", "finished.jsonl", "genotype.txt", "recipes", "runs", "pictures"}
     assert {path.name for path in out.iterdir()} == files | {f"comparison.{kind}" for kind in ("json", "md", "html")}
@@ -166,6 +128,7 @@ def test_tables(compared: tuple[Outcome, Path]) -> None:
         assert "EER %, test speakers trained on" in text
         assert "is not speaker-disjoint: the networks were trained on 2 of the 2 speakers" in text
     assert "One training each, seed 1" in markdown
+    assert len(json.loads(outcome.last_line)["warnings"]) == 1  # by scripts of different files, but of the same code
 
 
 def test_recipe_is_the_same(compared: tuple[Outcome, Path]) -> None:
@@ -174,6 +137,27 @@ def test_recipe_is_the_same(compared: tuple[Outcome, Path]) -> None:
     assert len(kept) == 4
     differing = {key for other in kept for key in other if other[key] != kept[0][key]}
     assert differing == {"MODEL.NAME", "DATASET.SUB_DIR"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "versions"),
+    [
+        ([{"config.py": "a", "train.py": "b"}, {"config.py": "a", "evaluate_verification.py": "c"}], 1),
+        ([{"config.py": "a", "train.py": "b"}, {"config.py": "d", "evaluate_verification.py": "c"}], 2),
+        ([{"config.py": "a", "torch": "2.1"}, {"config.py": "b"}, {"config.py": "c", "torch": "2.2"}], 3),
+    ],
+)
+def test_versions_are_those_of_a_file(codes: list[dict], versions: int) -> None:
+    """Two scripts depend on different files; only a file that is not the same for both makes two versions."""
+    warnings = warn_of_mixture([{"code": code, "machine": {"device": "CPU", "threads": 1}} for code in codes])
+    assert warnings == [f"The results are of {versions} versions of the code."] * (versions > 1)
+
+
+def test_machines_are_counted() -> None:
+    """They differ where anything of them does."""
+    machines = [{"device": "CPU", "threads": 1}, {"device": "CPU", "threads": 2}, {"device": "CPU", "threads": 1}]
+    warnings = warn_of_mixture([{"code": {"config.py": "a"}, "machine": machine} for machine in machines])
+    assert warnings == ["The results are of 2 machines: the minutes are not comparable."]
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -197,8 +181,8 @@ def test_missing_results_and_more_seeds(toy: Path, copied: Path) -> None:
     (copied / "finished.jsonl").open("a").write('{"kind": "training", "sys')  # as an interruption leaves it
     scripts = Scripts()
     command = ("--cfg", RECIPE, "--systems", "network", "--seeds", 1, 2)  # settings right after the seeds
-    with mock.patch.object(subprocess, "Popen", scripts):
-        outcome = call_script(SCRIPT, *command, *options(DATASET__DATA_DIR=toy, **SETTINGS), "--out", copied)
+    settings = options(DATASET__DATA_DIR=toy, **SETTINGS)
+    outcome = call_tool(SCRIPT, *command, *settings, "--out", copied, scripts=scripts)
     evaluations = ["evaluate_identification.py", "evaluate_verification.py"]
     added = ["train.py", *evaluations, "train.py", evaluations[1]]
     assert [words[0] for words in scripts.called] == [*evaluations, *added]
@@ -226,18 +210,12 @@ def test_stopped_training_goes_on(toy: Path, tmp_path: Path) -> None:
     assert stderr.splitlines()[-1].startswith("compare_systems.py: stopped by SIGTERM in the training of AutoSpeech")
     assert "Traceback" not in stderr
     scripts = Scripts(status=3)
-    refused = compare_only_network(tmp_path / "out", long, scripts)
+    refused = call_tool(SCRIPT, *command, scripts=scripts)
     (run_dir,) = tmp_path.glob("out/runs/train/*")
     assert scripts.called[-1][0] == "train.py"
     assert scripts.called[-1][-2:] == ["--load_path", str(run_dir)]
     assert_refused(refused, "train.py ended with status 3", "--out")
     assert not (tmp_path / "out" / "finished.jsonl").exists()
-
-
-def compare_only_network(out: Path, settings: list[str], scripts: Scripts) -> Outcome:
-    """Run the tool with the network alone."""
-    with mock.patch.object(subprocess, "Popen", scripts):
-        return call_script(SCRIPT, "--cfg", RECIPE, "--systems", "network", "--out", out, *settings)
 
 
 # ------------------------------------------------------------------------------------------------------------------

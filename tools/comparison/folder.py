@@ -1,35 +1,51 @@
-"""Comparisons of many trainings, which are stopped and gone on with: their folder, its settings, what is finished."""
+"""The folder of a comparison, which is stopped and gone on with: its settings, and the records of what is finished."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 from yacs.config import CfgNode
 
 from config import default_config, flatten
+from utils.records.checkpoint import FREE_SETTINGS
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
 from utils.training.state import create_run_dir
 
-SETTINGS = "config.yaml"
+SETTINGS, RUNS = "config.yaml", "runs"
+Record = dict[str, Any]
+# Beginnings of the settings that may be others when a comparison goes on: what may in a run, and what is set for every
+# training or is of a search; but all are to be trained for as many epochs.
+FREE = {*FREE_SETTINGS, "SEED", "SEARCH", "TRAIN.DROPPATH_PROB", "TRAIN.ARCH_"} - {"TRAIN.END_EPOCH"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done once and then recorded: its fields begin the line of the record."""
+
+
+J = TypeVar("J", bound=Job)
 
 
 def open_folder(
-    cfg: "CfgNode", script: str, config_file: str, out: Path | None, begun: str, is_free: Callable[[str], bool]
+    cfg: CfgNode, script: str, config_file: str, out: Path | None, records: str, free: tuple[str, ...]
 ) -> Path:
     """The folder of a comparison, with its settings in config.yaml: `out`, or a new one where that is None.
 
     Args:
-        begun: a file or folder that is there once something is finished, or under way.
-        is_free: whether a setting may be another when a comparison goes on.
+        records: the file of what is finished.
+        free: beginnings of the settings that may be others when a comparison goes on.
 
     Raises:
         UserError: it holds results of other settings, or cannot be made.
     """
     if out is None:
         return create_run_dir(cfg, script, config_file).resolve()
-    if (out / begun).exists():
-        _check_settings(cfg, out, is_free)
+    if (out / records).exists() or (out / RUNS).exists():
+        _check_settings(cfg, out, free)
         return out.resolve()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -39,7 +55,7 @@ def open_folder(
     return out.resolve()
 
 
-def _check_settings(cfg: "CfgNode", folder: Path, is_free: Callable[[str], bool]) -> None:
+def _check_settings(cfg: CfgNode, folder: Path, free: tuple[str, ...]) -> None:
     """Refuse to go on with a comparison under other settings: its results could not be compared."""
     try:
         before = flatten(yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8")))
@@ -52,7 +68,7 @@ def _check_settings(cfg: "CfgNode", folder: Path, is_free: Callable[[str], bool]
     differing = [
         f"{key} {before.get(key)} (now {now.get(key)})"
         for key in sorted(now.keys() | before.keys())
-        if now.get(key) != before.get(key) and not is_free(key)
+        if now.get(key) != before.get(key) and not key.startswith(free)
     ]
     if differing:
         raise UserError(
@@ -61,10 +77,32 @@ def _check_settings(cfg: "CfgNode", folder: Path, is_free: Callable[[str], bool]
         )
 
 
-def read_records(path: Path) -> list[str]:
-    """The lines of what is finished; half a line, which an interruption can leave, is taken out of the file."""
+def read_records(
+    path: Path, kind: type[J], keys: Collection[str], objection: Callable[[J, Record], str]
+) -> dict[J, Record]:
+    """What is recorded of the finished jobs; half a line, which an interruption can leave, is taken out of the file.
+
+    Args:
+        keys: what a record holds besides the job.
+        objection: why a record cannot be taken over; empty where it can.
+
+    Raises:
+        UserError: a line cannot be read, or there is an objection.
+    """
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         write_atomically(path, whole)
-    return whole.splitlines()
+    finished = {}
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            job = kind(**{field.name: record.pop(field.name) for field in fields(kind)})
+            _ = [record[key] for key in keys]
+            reason = objection(job, record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}, line {number} is damaged: delete it, or give another --out") from error
+        if reason:
+            raise UserError(f"{path}, line {number}: {reason}")
+        finished[job] = record
+    return finished
