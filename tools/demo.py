@@ -36,7 +36,8 @@ def main() -> None:
     began = time.perf_counter()
     options = ["DATASET.DATA_DIR", str(prepare_corpus(args.out.resolve() / "corpus"))]
     options += ["OUT_DIR", str(args.out.resolve() / "runs"), "PRINT_FREQ", "20"]
-    text, command = search(options, args.search_epochs)
+    searching = ["--cfg", "exps/mini/search.yaml", *options, "TRAIN.END_EPOCH", str(args.search_epochs)]
+    text, command = run("search.py", *searching)[-2:]
     print(f"\n{text}\nsays how to train it:\n  {command}\n", flush=True)
     trained = {part: train(text, options, args.train_epochs, part) for part in ("merged", "dev")}
     folders = {part: results["run_dir"] for part, results in trained.items()}
@@ -67,11 +68,6 @@ def prepare_corpus(folder: Path) -> Path:
         run("tools/make_toy_corpus.py", str(folder))
     run("data_preprocess.py", str(folder), "-s")
     return folder
-
-
-def search(options: list[str], epochs: int) -> list[str]:
-    """The genotype found, and the command that trains it."""
-    return run("search.py", "--cfg", "exps/mini/search.yaml", *options, "TRAIN.END_EPOCH", str(epochs))[-2:]
 
 
 def train(genotype: str, options: list[str], epochs: int, sub_dir: str) -> dict[str, Any]:

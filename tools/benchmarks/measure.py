@@ -1,4 +1,4 @@
-"""What the benchmarks measure with: memory, time, what the machine can do."""
+"""What the benchmarks measure with: settings, noise, memory, time, what the machine can do."""
 
 import contextlib
 import resource
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
 from config import default_config
+from data_objects.frontend import BINS
 from utils.system.errors import UserError
 
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}  # large enough for the machine's full speed
@@ -29,6 +31,11 @@ def build_settings(
     cfg.DATASET.DATA_DIR, cfg.DATASET.NUM_WORKERS = data_dir or "", num_workers
     cfg.DATASET.PARTIAL_N_FRAMES = frames
     return cfg
+
+
+def draw_batch(batch_size: int, frames: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Features (B, T, 257) and labels (B,) of noise."""
+    return torch.randn(batch_size, frames, BINS).to(device), torch.randint(classes, (batch_size,)).to(device)
 
 
 # ------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from tools.corpora.sizes import SPEAKERS, UTTERANCES
 from utils.system.cli import add_count, at_least
 from utils.system.errors import UserError
 
+DEVICES = ("auto", "cpu", "cuda")
 MODES = ("dense", "dense_channels_last", "exact", "sampled")
 VARIANTS = ("channels_first", "fp32", "tf32", "bf16")
 DEFAULT_VARIANTS = {"cpu": ("channels_first", "fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16")}
@@ -109,7 +110,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "--channels", 2, 16, "of the first cell (default: 16)")
     parser.add_argument("--batch_size", nargs="+", type=batch_size, default=[2], help="utterances, or max (default: 2)")
     add_count(parser, "--frames", 32, 300, "of 10 ms (default: 300)")
-    add_device(parser)
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
     parser.add_argument("--space", choices=("s2", "s3"), default="s2")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
@@ -126,7 +127,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "--classes", 1, None, f"speakers (default: {CLASSES}, or as many as --data_dir has)")
     parser.add_argument("--genotype", help="its text, or a file that holds it (default: the paper's)")
     parser.add_argument("--drop_path", type=float, default=0.1, help="probability (default: 0.1)")
-    add_device(parser)
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     defaults = "; ".join(f"{' '.join(names)} on {device}" for device, names in DEFAULT_VARIANTS.items())
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help=f"(default: {defaults})")
     parser.add_argument("--compile", choices=tuple(COMPILE), default="off", help="torch.compile (default: off)")
@@ -148,7 +149,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "--num_workers", 0, 2, "loader processes (default: 2)")
     add_count(parser, "--batch_size", 1, 96, "crops that are loaded at a time (default: 96)")
     add_count(parser, "--frames", 32, 300, "of 10 ms (default: 300)")
-    add_device(parser)
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement (default: 5)")
     add_count(parser, "--layers", 3, 8, "cells of the network trained (default: 8)")
     add_count(parser, "--channels", 2, 64, "of its first cell (default: 64)")
@@ -175,13 +176,8 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     """The options of `benchmark.py preprocess`."""
     parser.add_argument("--data_dir", type=Path, help="a corpus (default: noise, made for this)")
     parser.add_argument("--minutes", type=float, default=300, help="of noise, 1.9 MB each (default: 300)")
-    workers = at_least("--workers", 0)
-    parser.add_argument("--workers", nargs="+", type=workers, help="processes (default: 1, 2, 4, ... and all cores)")
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where to measure."""
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    text = "processes (default: 1, 2, 4, ... and all cores)"
+    parser.add_argument("--workers", nargs="+", type=at_least("--workers", 0), help=text)
 
 
 def batch_size(text: str) -> int | str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tools.benchmarks import data, preprocess, scale, search, train, trials
+from tools.benchmarks.measure import limit_memory
 from tools.benchmarks.processes import try_case
 
 
@@ -19,7 +20,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "search": Command(search.run, search.print_report, search.measure),
-    "train": Command(train.run, train.print_report, train.measure_within_limit),
+    "train": Command(train.run, train.print_report, train.measure),
     "data": Command(data.run, data.print_report),
     "scale": Command(scale.run, scale.print_report, scale.measure),
     "trials": Command(trials.run, trials.print_report, trials.measure),
@@ -31,7 +32,10 @@ def run_benchmark(args: argparse.Namespace) -> None:
     """Measure and print; with --worker, only a case, in this process."""
     command = COMMANDS[args.command]
     if args.worker and command.measure:
-        print(json.dumps(try_case(command.measure, json.loads(args.worker))))
+        case = json.loads(args.worker)
+        if "device" in case:
+            limit_memory(case["device"])
+        print(json.dumps(try_case(command.measure, case)))
         return
     reports = []
     for report in command.run(args):

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from config import default_config
-from data_objects.frontend import BINS
 from models import build_model
 from models.supernet import Supernet
-from tools.benchmarks.measure import base_mb, clock, describe_machine, limit_memory, peak_mb
+from tools.benchmarks.measure import base_mb, clock, describe_machine, draw_batch, peak_mb
 from tools.benchmarks.options import CLASSES, LARGEST, MODES
 from tools.benchmarks.processes import is_short, run_case, run_in_turn
 from tools.benchmarks.tables import Columns, format_machine, format_settings, format_table
@@ -52,10 +51,9 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = default_config().CUDNN.BENCHMARK
     supernet, optimizers = build(case, device)
-    train, val = (draw_batch(case, device) for _ in range(2))
+    train, val = (draw_batch(case["batch_size"], case["frames"], CLASSES, device) for _ in range(2))
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     start_gradients_at_zero(supernet)
-    limit_memory(device.type)
     before = base_mb(device)
     seconds = []
     for _ in range(1 + case["iterations"]):
@@ -77,12 +75,6 @@ def build(case: dict[str, Any], device: torch.device) -> tuple[Supernet, dict[st
     cfg = default_config()
     weights = build_weight_optimizer(cfg, supernet.weight_parameters())
     return supernet, {"weights": weights, "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters())}
-
-
-def draw_batch(case: dict[str, Any], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Features (B, T, 257) and labels (B,) of noise."""
-    features = torch.randn(case["batch_size"], case["frames"], BINS).to(device)
-    return features, torch.randint(CLASSES, (case["batch_size"],)).to(device)
 
 
 # ------------------------------------------------------------------------------------------------------------------

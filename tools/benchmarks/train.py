@@ -15,7 +15,6 @@ from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from data_objects.datasets import to_device
-from data_objects.frontend import BINS
 from models import DERIVED, build_model
 from models.genotypes import PAPER_GENOTYPE, read_genotype
 from models.network import Network
@@ -24,8 +23,8 @@ from tools.benchmarks.measure import (
     build_settings,
     clock,
     describe_machine,
+    draw_batch,
     forget_peak,
-    limit_memory,
     multiply_rate,
     peak_mb,
 )
@@ -131,12 +130,6 @@ class Step(NamedTuple):
     loss: Tensor
 
 
-def measure_within_limit(case: dict[str, Any]) -> dict[str, Any]:
-    """`measure`, in a process that fails where memory is short."""
-    limit_memory(case["device"])
-    return measure(case)
-
-
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Times and losses of the steps of a row in this process, its peak memory in MB, and the machine's own rate."""
     variant = case["row"].removesuffix(NUDGED).removesuffix(COMPILED)
@@ -181,9 +174,8 @@ def batches_of(cfg: CfgNode, case: dict[str, Any], device: torch.device) -> tupl
     """Batches without end, and what makes features and labels of one: noise, or a corpus's crops."""
     if cfg.DATASET.DATA_DIR:
         return load_batches(Corpus(cfg), device)
-    features = torch.randn(case["batch_size"], case["frames"], BINS).to(device)
-    labels = torch.randint(case["classes"], (case["batch_size"],)).to(device)
-    return itertools.repeat((features, labels)), lambda batch: batch
+    batch = draw_batch(case["batch_size"], case["frames"], case["classes"], device)
+    return itertools.repeat(batch), lambda batch: batch
 
 
 def load_batches(corpus: Corpus, device: torch.device) -> tuple[Iterator[Any], MakeFeatures]:

@@ -1,7 +1,7 @@
 """What the corpora that are made have in common on disk: a folder of their own, names, lists, sounds."""
 
 import string
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +30,25 @@ def draw_videos(count: int, generator: np.random.Generator) -> list[str]:
     return ["".join(letters) for letters in generator.choice(LETTERS, (count, 11))]
 
 
-def write_lists(out: Path, meta: Iterable[tuple[str, ...]], split: dict[str, int], trials: Iterable[str]) -> None:
+def write_lists(
+    out: Path,
+    speakers: dict[str, tuple[str, str]],
+    test_speakers: Container[str],
+    split: dict[str, int],
+    trials: Iterable[str],
+) -> None:
     """vox1_meta.csv, iden_split.txt and, at last, veri_test.txt, in the official form.
 
     Args:
-        meta: the cells of META_COLUMNS, a speaker each.
+        speakers: speaker -> name and gender.
         split: utterance -> 1 (train), 2 (val) or 3 (test).
         trials: lines.
     """
-    tables = ["\t".join(cells) for cells in (META_COLUMNS, *meta)]
+    meta = ["\t".join(META_COLUMNS)]
+    for speaker, name_and_gender in speakers.items():
+        meta.append("\t".join([speaker, *name_and_gender, "UK", "test" if speaker in test_speakers else "dev"]))
     parts = [f"{part} {utterance}" for utterance, part in split.items()]
-    for file, lines in ((META, tables), (SPLIT, parts), (TRIALS, trials)):
+    for file, lines in ((META, meta), (SPLIT, parts), (TRIALS, trials)):
         (out / file).write_text("".join(f"{line}\n" for line in lines))
 
 

@@ -50,7 +50,8 @@ def make_corpus(out: Path, sizes: Sizes, files: str = "none", seed: int = 0) -> 
     except OSError as error:
         raise UserError(f"cannot make {out} ({error.strerror}): name another folder") from error
     trials = draw_trials({speaker: utterances[speaker] for speaker in test_speakers}, sizes, generator)
-    write_lists(out, describe_speakers(speakers, test_speakers), draw_parts(utterances, sizes), trials)
+    meta = {speaker: (f"simulated_{number}", "fm"[number % 2]) for number, speaker in enumerate(speakers)}
+    write_lists(out, meta, test_speakers, draw_parts(utterances, sizes), trials)
     if files != "none":
         write_wavs(out / "wav", lengths, seed if files == "full" else None)
     write_features(out, lengths)
@@ -90,14 +91,6 @@ def draw_lengths(count: int, generator: np.random.Generator) -> list[int]:
     mean = HOURS * 3600 / UTTERANCES
     seconds = np.minimum(SHORTEST + generator.exponential(mean - SHORTEST, count), LONGEST)
     return np.round(seconds * SAMPLE_RATE).astype(np.int64).tolist()
-
-
-def describe_speakers(speakers: list[str], test_speakers: list[str]) -> list[tuple[str, ...]]:
-    """The lines of vox1_meta.csv."""
-    return [
-        (speaker, f"simulated_{number}", "fm"[number % 2], "UK", "test" if speaker in test_speakers else "dev")
-        for number, speaker in enumerate(speakers)
-    ]
 
 
 def draw_parts(utterances: dict[str, list[str]], sizes: Sizes) -> dict[str, int]:

@@ -16,6 +16,12 @@ VARIANTS = {
     "f": ("f1", "f2", "f3", "f4", "Female1", "Annie"),
     "m": ("m1", "m2", "m3", "m4", "Male1", "Andy", "max"),
 }
+CHANNEL = {  # how a video sounds: between which limits it is drawn
+    "noise": (15, 35),  # dB below the speech
+    "low": (50, 250),  # Hz, lower edge of the band
+    "high": (4500, 7600),  # Hz, upper edge
+    "level": (-36, -16),  # RMS, dBFS
+}
 # A sentence has one of each.
 PHRASES = [
     ("the old farmer", "my sister", "a young doctor", "the music teacher", "our neighbour", "every student"),
@@ -34,16 +40,6 @@ class Voice:
     pitch: float  # factor
     formants: float  # factor
     words_per_minute: int
-
-
-@dataclass(frozen=True)
-class Channel:
-    """How a video sounds."""
-
-    noise: float  # dB below the speech
-    low: float  # Hz, lower edge of the band
-    high: float  # Hz, upper edge
-    level: float  # RMS, dBFS
 
 
 def make_corpus(out: Path, speakers: int, videos: int, utterances: int, seed: int, layout: str) -> int:
@@ -72,13 +68,9 @@ def make_corpus(out: Path, speakers: int, videos: int, utterances: int, seed: in
             part = {0: 3, 1: 2}.get(video, 1)  # one video to test on, one to validate on, the rest to train on
             split |= dict.fromkeys(make_video(out / top, name, voices[name], utterances, generator), part)
     trials = draw_trials([name for name in split if speaker_of(name) in test_speakers], seed)
-    write_lists(out, [describe(name, voice, name in test_speakers) for name, voice in voices.items()], split, trials)
+    meta = {name: (f"toy_{voice.variant}", voice.gender) for name, voice in voices.items()}
+    write_lists(out, meta, test_speakers, split, trials)
     return len(split)
-
-
-def describe(speaker: str, voice: Voice, is_test: bool) -> tuple[str, ...]:
-    """A speaker's line of vox1_meta.csv."""
-    return speaker, f"toy_{voice.variant}", voice.gender, "UK", "test" if is_test else "dev"
 
 
 def draw_voice(generator: np.random.Generator) -> Voice:
@@ -96,12 +88,7 @@ def draw_voice(generator: np.random.Generator) -> Voice:
 def make_video(folder: Path, speaker: str, voice: Voice, count: int, generator: np.random.Generator) -> list[str]:
     """Write one video's utterances; returns their names in the lists."""
     (video,) = draw_videos(1, generator)
-    channel = Channel(
-        noise=generator.uniform(15, 35),
-        low=generator.uniform(50, 250),
-        high=generator.uniform(4500, 7600),
-        level=generator.uniform(-36, -16),
-    )
+    channel = {name: generator.uniform(*limits) for name, limits in CHANNEL.items()}
     names = [f"{speaker}/{video}/{number:05d}.wav" for number in range(1, count + 1)]
     for name in names:
         write_wav(folder / name, apply_channel(synthesize(voice, generator), channel, generator))
@@ -122,12 +109,12 @@ def synthesize(voice: Voice, generator: np.random.Generator) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def apply_channel(samples: np.ndarray, channel: Channel, generator: np.random.Generator) -> np.ndarray:
+def apply_channel(samples: np.ndarray, channel: dict[str, float], generator: np.random.Generator) -> np.ndarray:
     """Noise, then a band-pass, then the level."""
     rms = np.sqrt(np.mean(samples**2))
-    noisy = samples + generator.standard_normal(len(samples)) * rms * 10 ** (-channel.noise / 20)
-    filtered = band_pass(noisy, channel.low, channel.high)
-    filtered *= 10 ** (channel.level / 20) / np.sqrt(np.mean(filtered**2))
+    noisy = samples + generator.standard_normal(len(samples)) * rms * 10 ** (-channel["noise"] / 20)
+    filtered = band_pass(noisy, channel["low"], channel["high"])
+    filtered *= 10 ** (channel["level"] / 20) / np.sqrt(np.mean(filtered**2))
     return np.clip(filtered, -0.999, 0.999)
 
 
