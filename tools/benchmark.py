@@ -20,33 +20,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.benchmarks import data, preprocess, scale, search, train, trials
+from tools.benchmarks.options import build_parser
 from utils.system.script import run_script
-
-COMMANDS = {
-    "search": search,
-    "train": train,
-    "data": data,
-    "scale": scale,
-    "trials": trials,
-    "preprocess": preprocess,
-}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=module.SUMMARY, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        module.add_arguments(command)
-    return parser.parse_args()
+    return build_parser(__doc__).parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    COMMANDS[args.command].run(args)
+    from tools.benchmarks.run import run_benchmark
+
+    run_benchmark(args)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
 SCRATCH = "exps/mini/scratch.yaml"
 
 
@@ -28,42 +31,54 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from models.genotypes import parse_genotype
+
     began = time.perf_counter()
-    corpus, out = (args.out / "corpus").resolve(), args.out.resolve()
-    if not (corpus / "veri_test.txt").is_file():  # the list that is written last
-        run("tools/make_toy_corpus.py", str(corpus))
-    run("data_preprocess.py", str(corpus), "-s")
-    options = ["DATASET.DATA_DIR", str(corpus), "OUT_DIR", str(out / "runs"), "PRINT_FREQ", "20"]
-
-    found = run("search.py", "--cfg", "exps/mini/search.yaml", *options, "TRAIN.END_EPOCH", str(args.search_epochs))
-    genotype, command = found[-2:]
-    print(f"\n{genotype}\nsays how to train it:\n  {command}\n", flush=True)
-
-    training = [*options, "TRAIN.END_EPOCH", str(args.train_epochs), "VAL_FREQ", "5"]
-    trained = {}
-    for sub_dir in ("merged", "dev"):
-        output = run("train.py", "--cfg", SCRATCH, "--text_arch", genotype, *training, "DATASET.SUB_DIR", sub_dir)
-        trained[sub_dir] = json.loads(output[-1])
-    evaluation = ["--cfg", SCRATCH, *options, "--load_path"]
-    identification = json.loads(run("evaluate_identification.py", *evaluation, trained["merged"]["run_dir"])[-1])
-    verification = json.loads(run("evaluate_verification.py", *evaluation, trained["dev"]["run_dir"])[-1])
-
+    options = ["DATASET.DATA_DIR", str(prepare_corpus(args.out.resolve() / "corpus"))]
+    options += ["OUT_DIR", str(args.out.resolve() / "runs"), "PRINT_FREQ", "20"]
+    searching = ["--cfg", "exps/mini/search.yaml", *options, "TRAIN.END_EPOCH", str(args.search_epochs)]
+    text, command = run("search.py", *searching)[-2:]
+    print(f"\n{text}\nsays how to train it:\n  {command}\n", flush=True)
+    trained = {part: train(text, options, args.train_epochs, part) for part in ("merged", "dev")}
+    folders = {part: results["run_dir"] for part, results in trained.items()}
+    identification = evaluate("evaluate_identification.py", options, folders["merged"])
+    verification = evaluate("evaluate_verification.py", options, folders["dev"])
+    genotype = parse_genotype(text)
     rows = {
-        "genotype, normal cell": genotype_cell(genotype, "normal"),
-        "genotype, reduction cell": genotype_cell(genotype, "reduce"),
+        "genotype, normal cell": " ".join(f"{operation}({source})" for operation, source in genotype.normal),
+        "genotype, reduction cell": " ".join(f"{operation}({source})" for operation, source in genotype.reduce),
         "parameters": f"{trained['merged']['parameters']:,}",
         "Top-1": f"{identification['top1']:.2f} % of {identification['utterances']} test utterances, "
         f"{identification['speakers']} speakers",
         "EER": f"{verification['eer']:.2f} % on {verification['trials']} trials, "
         f"{verification['speaker_overlap']} of their speakers trained or chosen on",
-        "reports with pictures": f"{trained['merged']['run_dir']}/identification/report.html",
-        "": f"{trained['dev']['run_dir']}/verification/report.html",
-        "identification model": trained["merged"]["run_dir"],
-        "verification model": trained["dev"]["run_dir"],
+        "reports with pictures": f"{folders['merged']}/identification/report.html",
+        "": f"{folders['dev']}/verification/report.html",
+        "identification model": folders["merged"],
+        "verification model": folders["dev"],
         "time": f"{time.perf_counter() - began:.0f} s",
     }
     print("\nThe toy corpus is synthetic: these figures show that everything runs, not how well it does on speech.\n")
     print("\n".join(f"{name:26}{value}" for name, value in rows.items()))
+
+
+def prepare_corpus(folder: Path) -> Path:
+    """Make the toy corpus, if it is not there, and index it."""
+    if not (folder / "veri_test.txt").is_file():  # the list that is written last
+        run("tools/make_toy_corpus.py", str(folder))
+    run("data_preprocess.py", str(folder), "-s")
+    return folder
+
+
+def train(genotype: str, options: list[str], epochs: int, sub_dir: str) -> dict[str, Any]:
+    """Train the genotype on one of the parts; returns what train.py says."""
+    settings = [*options, "TRAIN.END_EPOCH", str(epochs), "VAL_FREQ", "5", "DATASET.SUB_DIR", sub_dir]
+    return json.loads(run("train.py", "--cfg", SCRATCH, "--text_arch", genotype, *settings)[-1])
+
+
+def evaluate(script: str, options: list[str], folder: str) -> dict[str, Any]:
+    """What an evaluation says of the run in a folder."""
+    return json.loads(run(script, "--cfg", SCRATCH, *options, "--load_path", folder)[-1])
 
 
 def run(script: str, *arguments: str) -> list[str]:
@@ -75,14 +90,6 @@ def run(script: str, *arguments: str) -> list[str]:
     if done.returncode != 0:
         sys.exit(f"{script} failed with exit status {done.returncode}")
     return done.stdout.strip().splitlines()
-
-
-def genotype_cell(genotype: str, cell: str) -> str:
-    """One cell of a genotype's text, shortened to operation(source)."""
-    sys.path.insert(0, str(ROOT))
-    from models.genotypes import parse_genotype
-
-    return " ".join(f"{operation}({source})" for operation, source in getattr(parse_genotype(genotype), cell))
 
 
 if __name__ == "__main__":

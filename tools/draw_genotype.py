@@ -34,22 +34,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from models.genotypes import PAPER_GENOTYPE, read_genotype
-    from utils.pictures.figure import save_figure
-    from utils.pictures.genotype import draw_genotype
-    from utils.system.errors import UserError
+    from tools.networks.drawing import draw_cells
 
-    genotype = PAPER_GENOTYPE if args.genotype == "paper" else read_genotype(args.genotype)
-    out = Path(args.out)
-    if not out.name:
-        raise UserError(f"--out must be the name of a picture, not {args.out!r}")
-    formats = (out.suffix.removeprefix("."),) if out.suffix else ("png", "pdf")
-    try:
-        paths = save_figure(draw_genotype(genotype), out.with_suffix(""), formats)
-    except OSError as error:
-        raise UserError(f"--out: cannot write {out} ({error.strerror}); the folder must exist and be yours") from error
-    for path in paths:
-        print(path)
+    print(*draw_cells(args.genotype, args.out), sep="\n")
 
 
 if __name__ == "__main__":

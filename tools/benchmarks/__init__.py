@@ -1,1 +1,1 @@
-"""The subcommands of tools/benchmark.py, one a module: SUMMARY, add_arguments(parser) and run(args)."""
+"""tools/benchmark.py: `options` reads its command line, `run` does what it says, by a module a command."""

@@ -1,68 +1,41 @@
-"""What the benchmarks share: a process of its own for a case, time, memory, what the machine can do, tables."""
+"""What the benchmarks measure with: settings, noise, memory, time, what the machine can do."""
 
 import contextlib
-import json
-import os
-import subprocess
-import sys
+import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from config import default_config
+from data_objects.frontend import BINS
 from utils.system.errors import UserError
 
-if TYPE_CHECKING:
-    import torch
-    from yacs.config import CfgNode
-
-ROOT = Path(__file__).resolve().parents[2]
-VOXCELEB1_TRAIN = 138_361  # utterances of the train part (iden_split.txt)
-OUT_OF_MEMORY = "out of memory"
-NO_MEMORY = (OUT_OF_MEMORY, "not enough memory", "allocate memory")  # how PyTorch says so
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}  # large enough for the machine's full speed
 MULTIPLICATIONS = 5
+CPU = torch.device("cpu")
 
-
-# ------------------------------------------------------------------------------------------------------------------
-# Processes
-# ------------------------------------------------------------------------------------------------------------------
-def run_case(command: str, case: dict, name: str, environment: dict[str, str] | None = None) -> dict:
-    """What `tools/benchmark.py COMMAND --worker CASE` prints, run in a process of its own.
-
-    Args:
-        name: what to call the case where it fails.
-        environment: variables on top of this process's.
-
-    Raises:
-        UserError: it failed, for another reason than memory: of that, its `error` tells.
-    """
-    line = [sys.executable, str(ROOT / "tools" / "benchmark.py"), command, "--worker", json.dumps(case)]
-    done = subprocess.run(line, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True)
-    if done.returncode == -9:  # the system's way to say so
-        return {"error": OUT_OF_MEMORY}
-    if done.returncode:
-        message = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise UserError(f"{name} failed: {message.removeprefix('benchmark.py: error: ')}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory was short; CUDA's OutOfMemoryError is a RuntimeError."""
-    return isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
+Result = TypeVar("Result")
 
 
 def build_settings(
     device: str, batch_size: int, frames: int, data_dir: str | None = None, num_workers: int = 0
-) -> "CfgNode":
+) -> CfgNode:
     """The default settings but for what options say; free to change."""
-    from config import default_config
-
     cfg = default_config()
     cfg.DEVICE, cfg.TRAIN.BATCH_SIZE = device, batch_size
     cfg.DATASET.DATA_DIR, cfg.DATASET.NUM_WORKERS = data_dir or "", num_workers
     cfg.DATASET.PARTIAL_N_FRAMES = frames
     return cfg
+
+
+def draw_batch(batch_size: int, frames: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Features (B, T, 257) and labels (B,) of noise."""
+    return torch.randn(batch_size, frames, BINS).to(device), torch.randint(classes, (batch_size,)).to(device)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -76,20 +49,20 @@ def memory_mb(field: str, file: str = "/proc/self/status") -> float:
     raise UserError(f"{file} has no {field}: memory is measured on Linux only")
 
 
-def limit_memory(on_cuda: bool) -> None:
+def limit_memory(device_type: str) -> None:
     """Let this process fail, not the machine, where a case needs more main memory than is free."""
-    if on_cuda:
-        return
-    import resource
-
-    limit = 1e6 * (memory_mb("VmData") + 0.9 * memory_mb("MemAvailable", "/proc/meminfo"))
-    resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.RLIM_INFINITY))
+    if device_type != "cuda":
+        limit = 1e6 * (memory_mb("VmData") + 0.9 * memory_mb("MemAvailable", "/proc/meminfo"))
+        resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.RLIM_INFINITY))
 
 
-def forget_peak(device: "torch.device") -> None:
+def base_mb(device: torch.device) -> float:
+    """Memory in MB beyond which a peak counts: what this process has now; on CUDA, tensors count from 0."""
+    return 0 if device.type == "cuda" else memory_mb("VmRSS")
+
+
+def forget_peak(device: torch.device) -> None:
     """Let the peak that `peak_mb` tells begin here."""
-    import torch
-
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -97,10 +70,8 @@ def forget_peak(device: "torch.device") -> None:
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is in memory now
 
 
-def peak_mb(device: "torch.device") -> float:
+def peak_mb(device: torch.device) -> float:
     """Memory in MB that tensors took at most on a CUDA device, or that this process took at most on a CPU."""
-    import torch
-
     return torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else memory_mb("VmHWM")
 
 
@@ -117,13 +88,12 @@ class Steps:
         self.imports_mb = memory_mb("VmRSS")
         self.taken: dict[str, dict[str, float]] = {}
 
-    def __call__(self, step: str, work: Callable[[], object]) -> object:
-        import torch
-
-        forget_peak(torch.device("cpu"))
+    def __call__(self, step: str, work: Callable[[], Result]) -> Result:
+        """Take a step; returns what it does."""
+        forget_peak(CPU)
         before, began = memory_mb("VmRSS"), time.perf_counter()
         result = work()
-        seconds, most = time.perf_counter() - began, memory_mb("VmHWM")
+        seconds, most = time.perf_counter() - began, peak_mb(CPU)
         self.taken[step] = {
             "seconds": seconds,
             "peak_mb": most - self.imports_mb,
@@ -137,22 +107,18 @@ class Steps:
 # ------------------------------------------------------------------------------------------------------------------
 # Time
 # ------------------------------------------------------------------------------------------------------------------
-def clock(device: "torch.device") -> float:
+def clock(device: torch.device) -> float:
     """Seconds, read when the device has done all that it was asked to."""
-    import torch
-
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def multiply_rate(device: "torch.device", dtype: "torch.dtype") -> float:
+def multiply_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of the fastest of several multiplications of square matrices.
 
     This is what the machine can do at best with numbers of this type, against which a network's rate is to be held.
     """
-    import torch
-
     size = MATRIX_SIZE[device.type]
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []
@@ -163,21 +129,7 @@ def multiply_rate(device: "torch.device", dtype: "torch.dtype") -> float:
     return 2 * size**3 / min(seconds[1:])  # the first one also sets up the library
 
 
-def describe_machine(device: "torch.device") -> str:
-    """The GPU's name, or the number of threads on a CPU."""
-    import torch
-
-    return torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Tables
-# ------------------------------------------------------------------------------------------------------------------
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be, the first one to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for row in (header, *rows):
-        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([f"{row[0]:{widths[0]}}", *cells]))
-    return "\n".join(lines)
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """The GPU's name, or the number of threads on a CPU; and the version of PyTorch."""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return {"machine": name, "torch": torch.__version__}

@@ -1,48 +1,47 @@
-"""How fast data_preprocess.py is over 1, 2, ... processes, and in how much memory.
-
-On the corpus of --data_dir, or on noise of --minutes minutes in VoxCeleb1's layout, and on every second speaker of it,
-which shows how memory grows with the corpus. Hours of audio a minute count from the end of start-up (Python, PyTorch,
-lists, finding files), whose seconds stand beside them. Memory is the sum of each process's highest (VmHWM); pages that
-processes share count in each. A corpus that was just made lies in the page cache; a disk may be slower: VoxCeleb1 is
-40 GB. Each run writes its index to a temporary folder.
-"""
+"""benchmark.py preprocess: how fast data_preprocess.py is over 1, 2, ... processes, and in how much memory."""
 
 import argparse
 import contextlib
-import csv
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tools.benchmarks.measure import ROOT, format_table, memory_mb
+from data_objects.audio import SAMPLE_RATE
+from data_objects.index import load_index
+from data_objects.lists import META, SPLIT, TRIALS
+from data_objects.voxceleb import LAYOUTS
+from tools.benchmarks.measure import memory_mb
+from tools.benchmarks.tables import Columns, format_table
+from tools.corpora.simulated import make_corpus
+from tools.corpora.sizes import HOURS, scale_sizes
 from utils.system.errors import UserError
+from utils.system.files import ROOT
 
-SUMMARY = "hours of audio a minute, and memory, of data_preprocess.py"
-VOXCELEB1_HOURS = 352
 SECONDS = 8.25  # an utterance, on average
 INTERVAL = 0.03  # seconds between two looks at the processes
+COLUMNS: Columns = {
+    "hours_a_minute": ("hours/minute", "{:.1f}".format),
+    "speedup": ("speed-up", "{:.2f}x".format),
+    "startup_seconds": ("start-up s", "{:.1f}".format),
+    "peak_mb": ("peak MB", "{:.0f}".format),
+    "half": ("of the half", lambda half: f"{half['peak_mb']:.0f}"),
+    "voxceleb1_hours": ("hours for VoxCeleb1", "{:.2f}".format),
+}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `benchmark.py preprocess`."""
-    parser.add_argument("--data_dir", type=Path, help="a corpus (default: noise, made for this)")
-    parser.add_argument("--minutes", type=float, default=300, help="of noise, 1.9 MB each (default: 300)")
-    parser.add_argument("--workers", nargs="+", type=int, help="processes (default: 1, 2, 4, ... and all cores)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, no table")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure and print."""
+def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure."""
     utterances = round(args.minutes * 60 / SECONDS)
-    if utterances < 40 or min(args.workers or [1]) < 0:
-        raise UserError("needed are --minutes 5.5 and --workers 0, or more")
-    cores = os.cpu_count()
-    runs = []
+    if utterances < 40:
+        raise UserError(f"--minutes must be at least 5.5, not {args.minutes}")
+    cores = os.cpu_count() or 1
+    runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         whole, half = corpora(Path(folder), args.data_dir, utterances)
         for workers in args.workers or numbers_of_workers(cores):
@@ -50,12 +49,8 @@ def run(args: argparse.Namespace) -> None:
             of_half = preprocess(half, Path(folder) / "feature", workers)
             runs.append({"workers": workers, **taken, "half": of_half})
             runs[-1]["speedup"] = taken["hours_a_minute"] / runs[0]["hours_a_minute"]
-            runs[-1]["voxceleb1_hours"] = VOXCELEB1_HOURS / taken["hours_a_minute"] / 60
-    report = {"runs": runs, "cores": cores}
-    if args.json:
-        print(json.dumps(report))
-    else:
-        print_table(report)
+            runs[-1]["voxceleb1_hours"] = HOURS / taken["hours_a_minute"] / 60
+    yield {"runs": runs, "cores": cores}
 
 
 def numbers_of_workers(cores: int) -> list[int]:
@@ -69,8 +64,6 @@ def numbers_of_workers(cores: int) -> list[int]:
 def corpora(folder: Path, data_dir: Path | None, utterances: int) -> tuple[Path, Path]:
     """A corpus, the one given or noise, and one of every second speaker of it; what is made is below the folder."""
     if data_dir is None:
-        from tools.make_simulated_corpus import make_corpus, scale_sizes
-
         data_dir = folder / "corpus"
         # A process takes a speaker at a time. Ten utterances each let all end together, as 123 do of 1,251 speakers.
         make_corpus(data_dir, scale_sizes(utterances, utterances // 10), files="full")
@@ -79,9 +72,6 @@ def corpora(folder: Path, data_dir: Path | None, utterances: int) -> tuple[Path,
 
 def take_half(data_dir: Path, folder: Path) -> Path:
     """Links to every second speaker of a corpus, with its lists."""
-    from data_objects.lists import META, SPLIT, TRIALS
-    from data_objects.voxceleb import LAYOUTS
-
     folder.mkdir()
     for file in (META, SPLIT, TRIALS):
         if not (data_dir / file).is_file():
@@ -98,15 +88,16 @@ def take_half(data_dir: Path, folder: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------------
 # One run
 # ------------------------------------------------------------------------------------------------------------------
-def preprocess(data_dir: Path, out_dir: Path, workers: int) -> dict:
+def preprocess(data_dir: Path, out_dir: Path, workers: int) -> dict[str, Any]:
     """Index a corpus as a user does: its hours, seconds, hours a minute, and the most memory of all processes."""
     shutil.rmtree(out_dir, ignore_errors=True)
-    command = [sys.executable, "data_preprocess.py", data_dir.resolve(), "--out_dir", out_dir]
-    command += ["--num_workers", str(workers)]
+    options = ("--out_dir", out_dir, "--num_workers", str(workers))
     began, began_reading = time.perf_counter(), None
     highest: dict[int, float] = {}  # of each process
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "data_preprocess.py", data_dir.resolve(), *options], cwd=ROOT, stdout=output, stderr=output
+        )
         while process.poll() is None:
             if began_reading is None and (out_dir / "parts").exists():  # what it does first after starting up
                 began_reading = time.perf_counter()
@@ -119,7 +110,8 @@ def preprocess(data_dir: Path, out_dir: Path, workers: int) -> dict:
         message = output.read().strip()
     if process.returncode or began_reading is None:
         raise UserError(f"data_preprocess.py {data_dir} failed: {(message or 'no message').splitlines()[-1]}")
-    hours, seconds = count_hours(out_dir), ended - began_reading
+    seconds = ended - began_reading
+    hours = load_index(data_dir, out_dir).samples.sum().item() / SAMPLE_RATE / 3600
     return {
         "hours": hours,
         "startup_seconds": began_reading - began,
@@ -140,30 +132,8 @@ def family_of(pid: int) -> list[int]:
     return family
 
 
-def count_hours(out_dir: Path) -> float:
-    """Hours of speech in an index."""
-    from data_objects.audio import SAMPLE_RATE
-    from data_objects.index import UTTERANCES
-
-    with open(out_dir / UTTERANCES, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return sum(int(row["samples"]) for row in csv.DictReader(file)) / SAMPLE_RATE / 3600
-
-
-def print_table(report: dict) -> None:
+def print_report(report: dict[str, Any]) -> None:
     """A report, for people."""
-    first = report["runs"][0]
-    print(f"{first['hours']:.2f} hours, and {first['half']['hours']:.2f} of them; {report['cores']} cores")
-    header = ("processes", "hours/minute", "speed-up", "start-up s", "peak MB", "of the half", "hours for VoxCeleb1")
-    rows = [
-        (
-            str(taken["workers"]),
-            f"{taken['hours_a_minute']:.1f}",
-            f"{taken['speedup']:.2f}x",
-            f"{taken['startup_seconds']:.1f}",
-            f"{taken['peak_mb']:.0f}",
-            f"{taken['half']['peak_mb']:.0f}",
-            f"{taken['voxceleb1_hours']:.2f}",
-        )
-        for taken in report["runs"]
-    ]
-    print(format_table(header, rows))
+    runs = report["runs"]
+    print(f"{runs[0]['hours']:.2f} hours, and {runs[0]['half']['hours']:.2f} of them; {report['cores']} cores")
+    print(format_table({str(taken["workers"]): taken for taken in runs}, COLUMNS, "processes"))

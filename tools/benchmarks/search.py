@@ -1,209 +1,123 @@
-"""Iterations of a search: an alpha step and a weight step, with each SEARCH.GRADIENT.
-
-`dense` is run as the original runs it: every operation with its graph in both steps, channels-first;
-`dense_channels_last` is the same in the memory layout of `exact` and `sampled`. Every one runs in a process of its own,
-in turn, --rounds times; seconds are the median over all iterations but each process's first. Memory is what the process
-took at most beyond what it had before its first iteration (on CUDA: the allocator's peak, with the weights). `max` is
-the largest power of two for which an exact iteration fits into the device's memory.
-"""
+"""benchmark.py search: iterations of a search, with each SEARCH.GRADIENT."""
 
 import argparse
-import json
+import itertools
 import statistics
-import time
+from collections.abc import Iterator
+from typing import Any
 
-from tools.benchmarks.measure import (
-    OUT_OF_MEMORY,
-    VOXCELEB1_TRAIN,
-    describe_machine,
-    is_out_of_memory,
-    limit_memory,
-    memory_mb,
-    run_case,
-)
-from utils.system.errors import UserError
+import torch
+from torch import nn
 
-SUMMARY = "iterations of a search"
-MODES = ("dense", "dense_channels_last", "exact", "sampled")
+from config import default_config
+from models import build_model
+from models.supernet import Supernet
+from tools.benchmarks.measure import base_mb, clock, describe_machine, draw_batch, peak_mb
+from tools.benchmarks.options import CLASSES, LARGEST, MODES
+from tools.benchmarks.processes import is_short, run_case, run_in_turn
+from tools.benchmarks.tables import Columns, format_machine, format_settings, format_table
+from tools.corpora.sizes import PARTS
+from utils.search.loop import search_iteration, start_gradients_at_zero
+from utils.system.device import select_device
+from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
+
 EPOCHS = 50  # of the paper's search
+SETTINGS = ("layers", "channels", "batch_size", "frames", "space", "precision")
+COLUMNS: Columns = {
+    "seconds": ("s/iteration", "{:.3f}".format),
+    "peak_mb": ("peak MB", "{:.0f}".format),
+    "time": ("time", "{:.2f}x".format),
+    "memory": ("memory", "{:.2f}x".format),
+    "voxceleb1_hours": (f"hours for {EPOCHS} epochs of VoxCeleb1", "{:.1f}".format),
+}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `benchmark.py search`."""
-    parser.add_argument("--layers", type=int, default=8, help="cells (default: 8)")
-    parser.add_argument("--channels", type=int, default=16, help="of the first cell (default: 16)")
-    parser.add_argument("--batch_size", nargs="+", default=["2"], help="utterances, or max (default: 2)")
-    parser.add_argument("--frames", type=int, default=300, help="of 10 ms (default: 300)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
-    parser.add_argument("--space", choices=("s2", "s3"), default="s2")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
-    parser.add_argument("--iterations", type=int, default=3, help="measured in every process (default: 3)")
-    parser.add_argument("--rounds", type=int, default=2, help="processes for each mode, in turn (default: 2)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, no table")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)  # a case to measure in this process, as JSON
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure and print."""
-    if args.worker:
-        print(json.dumps(measure(json.loads(args.worker))))
-        return
-    import torch
-
-    from utils.system.device import select_device
-
-    if min(args.layers - 2, args.channels - 1, args.frames - 31, args.iterations, args.rounds) < 1:
-        raise UserError("needed are --layers 3, --channels 2, --frames 32, --iterations 1 and --rounds 1, or more")
+def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure: a report for every precision and batch size."""
     device = select_device(args.device)
-    sizes = [size if size == "max" else parse_batch_size(size) for size in args.batch_size]
-    reports = []
-    for precision in args.precision:
-        for size in sizes:
-            case = {key: getattr(args, key) for key in ("layers", "channels", "frames", "space", "iterations")}
-            case |= {"device": device.type, "precision": precision}
-            case["batch_size"] = largest_batch_size(case) if size == "max" else size
-            report = compare(case, args.modes, args.rounds) | {
-                "machine": describe_machine(device),
-                "torch": torch.__version__,
-            }
-            reports.append(report)
-            if not args.json:
-                print_table(report)
-    if args.json:
-        print(json.dumps(reports[0] if len(reports) == 1 else {"reports": reports}))
-
-
-def parse_batch_size(text: str) -> int:
-    """A batch size given as text."""
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--batch_size must be whole numbers of 1 or more, or max, not {text!r}")
-    return int(text)
+    for precision, size in itertools.product(args.precision, args.batch_size):
+        case = {key: getattr(args, key) for key in ("layers", "channels", "frames", "space", "iterations")}
+        case |= {"device": device.type, "precision": precision}
+        case["batch_size"] = largest_batch_size(case) if size == LARGEST else size
+        yield compare(case, args.modes, args.rounds) | describe_machine(device)
 
 
 # ------------------------------------------------------------------------------------------------------------------
 # One process
 # ------------------------------------------------------------------------------------------------------------------
-def measure(case: dict) -> dict:
+def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Seconds of every iteration, and peak memory in MB, of a search's iterations in this process."""
-    import torch
-
-    from utils.search.loop import search_iteration, start_gradients_at_zero
-
-    supernet, optimizers, criterion, train, val = build(case)
-    start_gradients_at_zero(supernet)
-    on_cuda = case["device"] == "cuda"
-    limit_memory(on_cuda)
-    before = 0 if on_cuda else memory_mb("VmRSS")
-    seconds = []
-    try:
-        for _ in range(1 + case["iterations"]):
-            began = time.perf_counter()
-            search_iteration(supernet, optimizers, criterion, train, val, case["precision"])
-            if on_cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-    except (RuntimeError, MemoryError) as error:  # of which CUDA's OutOfMemoryError is one
-        if not is_out_of_memory(error):
-            raise
-        return {"error": OUT_OF_MEMORY}
-    peak = torch.cuda.max_memory_allocated() / 1e6 if on_cuda else memory_mb("VmHWM")
-    return {"seconds": seconds[1:], "peak_mb": peak - before}
-
-
-def build(case: dict):
-    """A supernet, its optimizers, the loss, and a batch for either step."""
-    import torch
-    from torch import nn
-
-    from config import default_config
-    from data_objects.frontend import BINS
-    from models import build_model
-    from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
-
+    device = torch.device(case["device"])
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = default_config().CUDNN.BENCHMARK
-    cfg, classes = default_config(), 1251
+    supernet, optimizers = build(case, device)
+    train, val = (draw_batch(case["batch_size"], case["frames"], CLASSES, device) for _ in range(2))
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+    start_gradients_at_zero(supernet)
+    before = base_mb(device)
+    seconds = []
+    for _ in range(1 + case["iterations"]):
+        began = clock(device)
+        search_iteration(supernet, optimizers, criterion, train, val, case["precision"])
+        seconds.append(clock(device) - began)
+    return {"seconds": seconds[1:], "peak_mb": peak_mb(device) - before}
+
+
+def build(case: dict[str, Any], device: torch.device) -> tuple[Supernet, dict[str, torch.optim.Optimizer]]:
+    """A supernet and its optimizers."""
     size = {key: case[key] for key in ("layers", "channels", "space")}
-    supernet = build_model(size | {"kind": "supernet", "num_classes": classes})
+    supernet = build_model(size | {"kind": "supernet", "num_classes": CLASSES})
+    assert isinstance(supernet, Supernet)
     supernet.gradient = case["mode"].removesuffix("_channels_last")
     if case["mode"] == "dense":
-        supernet = supernet.to(memory_format=torch.contiguous_format)
-    supernet = supernet.to(case["device"]).train()
-    optimizers = {
-        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
-        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
-    }
-    shape = (case["batch_size"], case["frames"], BINS)
-    batches = [
-        (torch.randn(shape).to(case["device"]), torch.randint(classes, shape[:1]).to(case["device"])) for _ in range(2)
-    ]
-    return supernet, optimizers, nn.CrossEntropyLoss(label_smoothing=0.1), *batches
+        supernet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    supernet.to(device).train()
+    cfg = default_config()
+    weights = build_weight_optimizer(cfg, supernet.weight_parameters())
+    return supernet, {"weights": weights, "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters())}
 
 
 # ------------------------------------------------------------------------------------------------------------------
 # All of them
 # ------------------------------------------------------------------------------------------------------------------
-def run_mode(case: dict) -> dict:
-    """Measure a case in a process of its own."""
-    return run_case("search", case, case["mode"])
-
-
-def compare(case: dict, modes: list[str], rounds: int) -> dict:
+def compare(case: dict[str, Any], modes: list[str], rounds: int) -> dict[str, Any]:
     """Median seconds and peak memory of each mode, and the ratios dense over exact."""
-    measured: dict[str, list[dict]] = {mode: [] for mode in modes}
-    for _ in range(rounds):
-        for mode in modes:
-            if not any("error" in outcome for outcome in measured[mode]):
-                measured[mode].append(run_mode(case | {"mode": mode}))
-    report: dict = {}
-    for mode, outcomes in measured.items():
-        report[mode] = {"seconds": None, "peak_mb": None}
-        if not any("error" in outcome for outcome in outcomes):
-            seconds = [value for outcome in outcomes for value in outcome["seconds"]]
-            peak = max(outcome["peak_mb"] for outcome in outcomes)
-            report[mode] = {"seconds": statistics.median(seconds), "peak_mb": peak}
-            report[mode]["voxceleb1_hours"] = report[mode]["seconds"] * steps_of_a_search(case["batch_size"]) / 3600
-    dense, exact = report.get("dense", {}), report.get("exact", {})
-    if dense.get("seconds") and exact.get("seconds"):
-        ratio = {name: dense[key] / exact[key] for name, key in (("time", "seconds"), ("memory", "peak_mb"))}
-    else:
-        ratio = {"time": None, "memory": None}
-    return report | {"ratio": ratio} | {key: value for key, value in case.items() if key != "iterations"}
+    outcomes = run_in_turn("search", {mode: case | {"mode": mode} for mode in modes}, rounds)
+    report: dict[str, Any] = {mode: summarise(of_mode, case["batch_size"]) for mode, of_mode in outcomes.items()}
+    report["ratio"] = compare_modes(report.get("dense", {}), report.get("exact", {}))
+    return report | {key: value for key, value in case.items() if key != "iterations"}
 
 
-def steps_of_a_search(batch_size: int) -> int:
-    """Iterations of the paper's search on VoxCeleb1."""
-    return EPOCHS * (VOXCELEB1_TRAIN // batch_size)
+def summarise(outcomes: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
+    """A mode's figures; None where memory was short."""
+    if is_short(outcomes):
+        return {"seconds": None, "peak_mb": None}
+    seconds = statistics.median(value for outcome in outcomes for value in outcome["seconds"])
+    iterations = EPOCHS * (PARTS[0] // batch_size)  # of the paper's search on VoxCeleb1
+    peak = max(outcome["peak_mb"] for outcome in outcomes)
+    return {"seconds": seconds, "peak_mb": peak, "voxceleb1_hours": seconds * iterations / 3600}
 
 
-def largest_batch_size(case: dict) -> int:
+def compare_modes(mode: dict[str, Any], exact: dict[str, Any]) -> dict[str, float | None]:
+    """How many times the seconds and the memory of `exact` a mode takes, where both are known."""
+    are_known = mode.get("seconds") and exact.get("seconds")
+    keys = {"time": "seconds", "memory": "peak_mb"}
+    return {name: mode[key] / exact[key] if are_known else None for name, key in keys.items()}
+
+
+def largest_batch_size(case: dict[str, Any]) -> int:
     """The largest power of two for which an exact iteration fits."""
     size = 2
-    while "error" not in run_mode(case | {"mode": "exact", "batch_size": 2 * size, "iterations": 1}):
+    while not is_short(
+        [run_case("search", case | {"mode": "exact", "batch_size": 2 * size, "iterations": 1}, "exact")]
+    ):
         size *= 2
     return size
 
 
-def print_table(report: dict) -> None:
+def print_report(report: dict[str, Any]) -> None:
     """A report, for people."""
-    settings = ", ".join(
-        f"{key} {report[key]}" for key in ("layers", "channels", "batch_size", "frames", "space", "precision")
-    )
-    print(f"\n{settings}; {report['machine']}, torch {report['torch']}")
-    print(
-        f"{'':20} {'s/iteration':>12} {'peak MB':>9} {'time':>7} {'memory':>7}   hours for {EPOCHS} epochs of VoxCeleb1"
-    )
+    print(f"\n{format_settings(report, SETTINGS)}; {format_machine(report)}")
     exact = report.get("exact", {})
-    for mode in MODES:
-        row = report.get(mode)
-        if row is None:
-            continue
-        if row["seconds"] is None:
-            print(f"{mode:20} {OUT_OF_MEMORY:>22}")
-            continue
-        ratios = [f"{row[key] / exact[key]:.2f}x" if exact.get(key) else "" for key in ("seconds", "peak_mb")]
-        print(
-            f"{mode:20} {row['seconds']:12.3f} {row['peak_mb']:9.0f} {ratios[0]:>7} {ratios[1]:>7}   "
-            f"{row['voxceleb1_hours']:.1f}"
-        )
+    rows = {mode: report[mode] | compare_modes(report[mode], exact) for mode in MODES if mode in report}
+    print(format_table(rows, COLUMNS))

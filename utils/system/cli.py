@@ -1,7 +1,10 @@
-"""The command line that the scripts with a config share. Read it with `parse_intermixed_args`."""
+"""The command line that the scripts with a config share, to be read with `parse_intermixed_args`; kinds of options."""
 
 import argparse
 import re
+from collections.abc import Callable
+
+from utils.system.errors import UserError
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")  # how a setting is called
 
@@ -27,3 +30,25 @@ def take_options(words: list[str], args: argparse.Namespace) -> list[str]:
     end = next((place for place, word in enumerate(words) if KEY.fullmatch(word)), len(words))
     args.opts = words[end:] + args.opts
     return words[:end]
+
+
+def at_least(option: str, least: int) -> Callable[[str], int]:
+    """A type for argparse: whole numbers from `least` on.
+
+    Raises:
+        UserError: of what it returns, for a smaller number; argparse itself would print the usage before that line.
+    """
+
+    def integer(text: str) -> int:
+        if int(text) < least:
+            raise UserError(f"{option} must be at least {least}, not {int(text)}")
+        return int(text)
+
+    return integer
+
+
+def add_count(
+    parser: argparse.ArgumentParser, option: str, least: int, default: int | None, description: str | None = None
+) -> None:
+    """An option that is a whole number of at least `least`."""
+    parser.add_argument(option, type=at_least(option, least), default=default, help=description)

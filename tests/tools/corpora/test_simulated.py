@@ -1,8 +1,6 @@
-"""VoxCeleb1's size without VoxCeleb1: the simulated corpus, the index at that size, and what measures both."""
+"""VoxCeleb1's size without VoxCeleb1: the simulated corpus, and the index at that size."""
 
-import argparse
 import csv
-import json
 import shutil
 import subprocess
 import sys
@@ -22,9 +20,8 @@ from data_objects.index import Index, load_index, load_statistics
 from data_objects.lists import Lists, read_lists, speaker_of
 from data_objects.voxceleb import find_utterances, parts_of
 from tests.helpers import ROOT, call_script, environment, preprocess, snapshot
-from tools.benchmarks import preprocess as preprocess_benchmark
-from tools.benchmarks import scale as scale_benchmark
-from tools.make_simulated_corpus import make_corpus, scale_sizes
+from tools.corpora.simulated import make_corpus
+from tools.corpora.sizes import scale_sizes
 from utils.system.errors import UserError
 
 SCRIPT = "tools/make_simulated_corpus.py"
@@ -263,105 +260,9 @@ def test_memory_of_the_index(full: Path) -> None:
     assert float(done.stdout) < 80
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# What measures them
-# ------------------------------------------------------------------------------------------------------------------
 def test_help_imports_nothing_slow() -> None:
     """Neither NumPy nor PyTorch."""
-    modules = "tools.make_simulated_corpus, tools.benchmarks.scale, tools.benchmarks.preprocess"
+    modules = "tools.make_simulated_corpus, tools.make_toy_corpus, tools.make_toy_noise"
     program = f"import sys, {modules}; sys.exit(str({{'numpy', 'torch'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == "set()"
-
-
-def parse(module, *options: object) -> argparse.Namespace:
-    """A benchmark's options."""
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return parser.parse_args([*map(str, options)])
-
-
-def measure_here(command: str, case: dict, name: str) -> dict:
-    """A case of `scale`, measured in this process."""
-    assert command == "scale"
-    return scale_benchmark.measure(case)
-
-
-@on_linux
-@pytest.mark.parametrize("is_given", [False, True])
-def test_benchmark_of_scale(small: Path, capsys, monkeypatch: pytest.MonkeyPatch, is_given: bool) -> None:
-    """The steps in order, on a corpus that is given or made; what it counts is what there is."""
-    monkeypatch.setattr(scale_benchmark, "run_case", measure_here)
-    before = snapshot(small)
-    options = ("--data_dir", small) if is_given else ("--utterances", 600, "--speakers", 30)
-    scale_benchmark.run(parse(scale_benchmark, *options, "--rounds", 2, "--json"))
-    report = json.loads(capsys.readouterr().out)
-    counts = [report[key] for key in ("utterances", "speakers", "batch", "trials", "trial_utterances")]
-    assert counts == [600, 30, 96, 152, 19]
-    assert list(report["steps"]) == list(scale_benchmark.STEPS)
-    for taken in report["steps"].values():
-        assert taken["seconds"] > 0
-        assert taken["peak_mb"] >= taken["kept_mb"] - 1  # the system counts pages by the batch
-    assert 0 < report["eer"] < 1
-    assert 0 < report["min_dcf"] <= 1
-    assert snapshot(small) == before
-    scale_benchmark.print_table(report)
-    assert "600 utterances of 30 speakers, 152 trials of 19 utterances" in capsys.readouterr().out
-
-
-def test_scores_of_the_benchmark(small: Path) -> None:
-    """Embeddings that tell the speakers apart have no errors: names are mapped to rows as they should be."""
-    trials = read_lists(small).trials
-    speakers = [speaker_of(name) for name in sorted({name for trial in trials for name in trial[1:]})]
-    embeddings = np.eye(2, dtype=np.float32)[[int(speaker == speakers[0]) for speaker in speakers]]
-    assert scale_benchmark.score(trials, embeddings) == (0, 0)
-    assert scale_benchmark.score(trials, embeddings[::-1].copy())[0] > 0
-
-
-@on_linux
-def test_benchmark_of_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """Hours and processes are counted, and the report's ratios are those of its figures."""
-    corpus = tmp_path / "corpus"
-    make_corpus(corpus, scale_sizes(40, 4), "sparse")
-    shutil.rmtree(corpus / "feature")
-    taken = preprocess_benchmark.preprocess(corpus, tmp_path / "out", workers=1)
-    hours = sum(path.stat().st_size - 44 for path in find_utterances(corpus).files.values()) / 32_000 / 3600
-    assert taken["hours"] == pytest.approx(hours)
-    assert taken["hours_a_minute"] == pytest.approx(hours / taken["seconds"] * 60)
-    assert taken["processes"] >= 2
-    assert taken["peak_mb"] > 100
-    assert not (corpus / "feature").exists()
-
-    folders = []
-
-    def pretend(data_dir: Path, out_dir: Path, workers: int) -> dict:
-        folders.append(sorted(path.name for path in (data_dir / "wav").iterdir()))
-        return taken | {"hours_a_minute": 30.0 * workers}
-
-    monkeypatch.setattr(preprocess_benchmark, "preprocess", pretend)
-    preprocess_benchmark.run(parse(preprocess_benchmark, "--data_dir", corpus, "--workers", 1, 4, "--json"))
-    report = json.loads(capsys.readouterr().out)
-    assert folders == [["id10001", "id10002", "id10003", "id10004"], ["id10001", "id10003"]] * 2
-    assert [run["speedup"] for run in report["runs"]] == [1, 4]
-    assert [run["voxceleb1_hours"] for run in report["runs"]] == pytest.approx([352 / 1800, 352 / 7200])
-    preprocess_benchmark.print_table(report)
-    assert "hours/minute" in capsys.readouterr().out
-
-
-def test_benchmarks_refuse_what_cannot_be(tmp_path: Path) -> None:
-    """In one line."""
-    with pytest.raises(UserError, match="--rounds must be at least 1, not 0"):
-        scale_benchmark.run(parse(scale_benchmark, "--rounds", 0))
-    with pytest.raises(UserError, match="--utterances 10 a speaker, not 1251 and 400"):
-        scale_benchmark.run(parse(scale_benchmark, "--utterances", 400))
-    with pytest.raises(UserError, match="--workers 0"):
-        preprocess_benchmark.run(parse(preprocess_benchmark, "--workers", -1))
-    with pytest.raises(UserError, match=r"has no vox1_meta\.csv"):
-        preprocess_benchmark.run(parse(preprocess_benchmark, "--data_dir", tmp_path))
-
-
-def test_numbers_of_workers() -> None:
-    """Powers of two, and all cores."""
-    assert preprocess_benchmark.numbers_of_workers(1) == [1]
-    assert preprocess_benchmark.numbers_of_workers(6) == [1, 2, 4, 6]
-    assert preprocess_benchmark.numbers_of_workers(8) == [1, 2, 4, 8]

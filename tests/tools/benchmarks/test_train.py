@@ -1,80 +1,32 @@
-"""tools/benchmark.py: what it computes of what it measures, how it measures it, and what it refuses."""
+"""tools/benchmark.py train: what it computes of what it measures, how it measures it, and what it refuses."""
 
 import json
-import math
-import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
 
-from data_objects.frontend import span
 from models.genotypes import PAPER_GENOTYPE
 from models.network import Network
-from tests.helpers import Outcome, call_script, run_script
-from tools.benchmarks import measure, train
+from tests.helpers import call_script
+from tests.tools.benchmarks.cases import SMALL, on_linux, refusal
+from tools.benchmarks import measure, processes, train
 
-SMALL = ("--layers", 3, "--channels", 4, "--frames", 64, "--device", "cpu", "--iterations", 1, "--rounds", 1)
-DATA = ("--layers", 3, "--channels", 4, "--frames", 64, "--device", "cpu", "--seconds", 0.05, "--num_workers", 0)
 CASE = {"layers": 3, "channels": 4, "batch_size": 4, "frames": 64, "classes": 6, "genotype": str(PAPER_GENOTYPE)}
 CASE |= {"device": "cpu", "drop_path": 0.1, "data_dir": None, "num_workers": 0, "steps": 12}
-
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     """Cases of `train` are measured within this process, held against small matrices; the function that does it."""
     run_here = mock.Mock(side_effect=lambda command, case, name, environment: train.measure(case))
-    monkeypatch.setattr(train, "run_case", run_here)
+    monkeypatch.setattr(processes, "run_case", run_here)
     monkeypatch.setitem(measure.MATRIX_SIZE, "cpu", 64)
     return run_here
 
 
-def refusal(outcome: Outcome) -> str:
-    """The line that tells why nothing was done."""
-    assert outcome.status == 2
-    (line,) = outcome.stderr.strip().splitlines()
-    return line
-
-
-@pytest.mark.parametrize("command", ["search", "train", "data", "scale", "preprocess"])
-def test_help_of_a_command_answers_without_torch(command: str) -> None:
-    """It says what is measured; nothing slow is imported for it."""
-    outcome = run_script("-X", "importtime", "tools/benchmark.py", command, "--help", check=True)
-    imported = {line.rpartition("|")[2].strip() for line in outcome.stderr.splitlines()}
-    assert "argparse" in imported
-    assert not {"torch", "numpy"} & imported
-    assert "--json" in outcome.stdout
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Search
-# ------------------------------------------------------------------------------------------------------------------
-@on_linux
-def test_benchmark_of_a_search() -> None:
-    """One JSON object; the ratios are those of its own figures."""
-    report = json.loads(run_script("tools/benchmark.py", "search", *SMALL, "--json", check=True).stdout)
-    for mode in ("dense", "dense_channels_last", "exact", "sampled"):
-        assert report[mode]["seconds"] > 0
-        assert report[mode]["peak_mb"] > 0
-    assert report["ratio"]["time"] == report["dense"]["seconds"] / report["exact"]["seconds"]
-    assert report["ratio"]["memory"] == report["dense"]["peak_mb"] / report["exact"]["peak_mb"]
-    assert (report["layers"], report["batch_size"], report["frames"], report["precision"]) == (3, 2, 64, "fp32")
-    iterations = 50 * (138_361 // 2)
-    assert report["exact"]["voxceleb1_hours"] == pytest.approx(report["exact"]["seconds"] * iterations / 3600)
-
-
-@pytest.mark.parametrize("option", [("--batch_size", "some"), ("--layers", 2), ("--rounds", 0)])
-def test_benchmark_of_a_search_refuses_what_cannot_be(option: tuple) -> None:
-    """In one line, with exit status 2."""
-    assert str(option[0]) in refusal(call_script("tools/benchmark.py", "search", *SMALL, *option))
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Train
-# ------------------------------------------------------------------------------------------------------------------
 def test_figures_of_rows() -> None:
     """By hand: of two rounds, the median without the first three steps, and what follows from it."""
     first = {"seconds": [9, 9, 9, 2.5, 2], "waiting": [9, 0, 0, 0.1, 0.2], "front_end": [0, 0, 0, 0.2, 0.7]}
@@ -163,14 +115,14 @@ def test_curves_are_compared_by_tenths() -> None:
 
 def test_rows_are_as_they_are_called() -> None:
     """channels_first is so in memory, and never compiled; compiled rows are, the others are not."""
-    assert train.list_rows(["channels_first", "fp32", "fp32"], "off") == ["channels_first", "fp32"]
-    rows = train.list_rows(["channels_first", "fp32"], "both")
+    assert train.list_rows(["channels_first", "fp32", "fp32"], "off", CPU) == ["channels_first", "fp32"]
+    rows = train.list_rows(["channels_first", "fp32"], "both", CPU)
     assert rows == ["channels_first", "fp32", "fp32_compiled"]
-    assert train.list_rows(["channels_first", "bf16"], "on") == ["channels_first", "bf16_compiled"]
+    assert train.list_rows(["channels_first", "bf16"], "on", CPU) == ["channels_first", "bf16_compiled"]
     layouts, compiled = [], []
     for row in rows:
         with mock.patch.object(Network, "compile_for_training") as compile_for_training:
-            network, macs = train.build_network(CASE | {"row": row}, torch.device("cpu"))
+            network, macs = train.build_network(CASE | {"row": row}, CPU)
         states = []
         hook = network.cells[0].register_forward_hook(lambda cell, inputs, output, states=states: states.append(output))
         network(torch.randn(2, 64, 257))
@@ -208,86 +160,3 @@ def test_corpus_that_does_not_fit(toy: Path) -> None:
     arguments = ("tools/benchmark.py", "train", *SMALL, "--data_dir", toy)
     assert "--classes 2 is less than the 6 speakers" in refusal(call_script(*arguments, "--classes", 2))
     assert "BATCH_SIZE 1000 is more than the" in refusal(call_script(*arguments, "--batch_size", 1000))
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Data
-# ------------------------------------------------------------------------------------------------------------------
-@on_linux
-def test_benchmark_of_loading(toy: Path) -> None:
-    """One JSON object: a crop costs the bytes of its samples and their context, and hardly more, in a read or so."""
-    options = ("--data_dir", toy, "--batch_size", 6, "--train_batch_size", 4, "--num_workers", 1, "--json")
-    outcome = call_script("tools/benchmark.py", "data", *DATA, *options)
-    assert outcome.status == 0, outcome.stderr
-    report = json.loads(outcome.stdout)
-    assert 2 * 63 * 160 <= report["bytes_per_crop"] <= 1.05 * 2 * span(64)
-    assert 1 <= report["reads_per_crop"] < 2
-    names = ("loader", "front_end", "original")
-    rates = [report[f"{name}_crops_per_second"] for name in names]
-    rates.append(report["loader_crops_per_second_without_workers"])
-    assert all(math.isfinite(rate) and rate > 0 for rate in rates)
-    training = report["training"]
-    assert training["steps"] >= 5
-    shares = [training[name] for name in ("waiting_share", "mean_waiting_share", "front_end_share")]
-    assert all(0 < share < 1 for share in shares)
-
-
-@on_linux
-def test_table_of_loading(toy: Path) -> None:
-    """What people read of it; where the system does not count reads, the rest is told."""
-    with mock.patch("tools.benchmarks.data.count_reads", dict):
-        outcome = call_script("tools/benchmark.py", "data", *DATA, "--data_dir", toy, "--batch_size", 6)
-    assert outcome.status == 0, outcome.stderr
-    assert "read for a crop" not in outcome.stdout
-    for text in ("loader, 0 workers", "loader and front end", "waiting for data", "1650"):
-        assert text in outcome.stdout
-
-
-@pytest.mark.parametrize(
-    ("option", "reason"),
-    [
-        (("--seconds", 0), "--seconds must be more than 0"),
-        (("--num_workers", -1), "--num_workers must be at least 0"),
-        (("--layers", 2), "--layers must be at least 3"),
-        (("--train_batch_size", 1000), "BATCH_SIZE 1000 is more than the"),
-        (("--batch_size", 1000), "BATCH_SIZE 1000 is more than the"),
-    ],
-    ids=str,
-)
-def test_benchmark_of_loading_refuses_what_cannot_be(toy: Path, option: tuple, reason: str) -> None:
-    """In one line, with exit status 2."""
-    arguments = ("--data_dir", toy, "--batch_size", 6)
-    assert reason in refusal(call_script("tools/benchmark.py", "data", *DATA, *arguments, *option))
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Measuring
-# ------------------------------------------------------------------------------------------------------------------
-def test_rate_of_multiplications(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2 n³ operations over the shortest of several times, the first of which does not count."""
-    monkeypatch.setitem(measure.MATRIX_SIZE, "cpu", 10)
-    times = iter([0, 0.001, 1, 5, 6, 8, 9, 12, 13, 17, 18, 23])
-    monkeypatch.setattr(measure, "clock", lambda device: next(times))
-    assert measure.multiply_rate(torch.device("cpu"), torch.float32) == 2 * 10**3 / 2
-
-
-@on_linux
-def test_peak_of_memory_begins_anew() -> None:
-    """What was freed before is forgotten, what is taken after counts."""
-    cpu = torch.device("cpu")
-    torch.ones(50_000_000)  # 200 MB, freed at once
-    measure.forget_peak(cpu)
-    before = measure.peak_mb(cpu)
-    torch.ones(25_000_000)
-    assert 80 < measure.peak_mb(cpu) - before < 180
-
-
-def test_table_is_aligned() -> None:
-    """The first column to the left, the others to the right, each as wide as its widest cell."""
-    assert measure.format_table(["", "s"], [["long", "1.5"], ["b", "10.25"]]) == "          s\nlong    1.5\nb     10.25"
-
-
-def test_failed_case_is_told_in_one_line() -> None:
-    """With the last line of what its process said."""
-    with pytest.raises(measure.UserError, match=r"^bf16 failed: KeyError: 'layers'$"):
-        measure.run_case("search", {}, "bf16")

@@ -1,24 +1,15 @@
 """tools/benchmark.py trials: its simulated embeddings and trials, what it reports, and what it refuses."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from tests.helpers import call_script, run_script
+from tests.tools.benchmarks.cases import on_linux, refusal
 from tools.benchmarks import trials
 
 SMALL = ("--trials", 400, "--utterances", 120, "--speakers", 10, "--dimensions", 64)
-
-
-def test_help_answers_without_torch() -> None:
-    """It says what is measured; nothing slow is imported for it."""
-    outcome = run_script("-X", "importtime", "tools/benchmark.py", "trials", "--help", check=True)
-    imported = {line.rpartition("|")[2].strip() for line in outcome.stderr.splitlines()}
-    assert "argparse" in imported
-    assert not {"torch", "numpy"} & imported
-    assert "--utterances" in outcome.stdout
 
 
 def test_embeddings_have_their_speakers_means(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +35,7 @@ def test_trials_are_of_their_speakers(count: int, utterances: int, speakers: int
     assert 0 <= min(enrolment.min(), test.min()) <= max(enrolment.max(), test.max()) < utterances
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
+@on_linux
 def test_benchmark_of_trials(capsys: pytest.CaptureFixture) -> None:
     """In a process of its own: every step in order, and figures that their intervals surround."""
     report = json.loads(run_script("tools/benchmark.py", "trials", *SMALL, "--json", check=True).stdout)
@@ -59,7 +50,7 @@ def test_benchmark_of_trials(capsys: pytest.CaptureFixture) -> None:
     assert low <= report["figures"]["eer"] <= high < 0.5
     assert "cllr" in report["intervals"]
     assert 0 < report["snorm_eer"] < 0.5
-    trials.print_table(report)
+    trials.print_report(report)
     printed = capsys.readouterr().out
     assert "400 trials of 120 utterances of 10 speakers, 64 numbers each" in printed
     assert f"EER {100 * report['figures']['eer']:.2f} %, 95 % interval {100 * low:.2f} to" in printed
@@ -68,7 +59,5 @@ def test_benchmark_of_trials(capsys: pytest.CaptureFixture) -> None:
 @pytest.mark.parametrize("option", [("--trials", 1), ("--dimensions", 0), ("--utterances", 19), ("--speakers", 1)])
 def test_benchmark_of_trials_refuses_what_cannot_be(option: tuple) -> None:
     """In one line, with exit status 2."""
-    outcome = call_script("tools/benchmark.py", "trials", *SMALL, *option)
-    (line,) = outcome.stderr.strip().splitlines()
-    assert outcome.status == 2
-    assert f"{option[0]} must be at least" in line or option[0] in line
+    line = refusal(call_script("tools/benchmark.py", "trials", *SMALL, *option))
+    assert f"{option[0]} must be at least" in line
