@@ -24,9 +24,6 @@ from utils.pictures.figure import (
     settle,
 )
 
-# ------------------------------------------------------------------------------------------------------------------
-# Confusions
-# ------------------------------------------------------------------------------------------------------------------
 OTHERS = "all others"
 SHADES = "Blues"  # from light to dark, in grey too
 DIAGONAL = "#e9e9e9"
@@ -225,7 +222,7 @@ def _draw_matrix(
         if text:
             dark = shares[row, column] > 0.6
             axes.text(column, row, text, color="white" if dark else INK, gid=f"cell-{row}-{column}", **style)
-    dress(axes, xlabel, ylabel, grid="")
+    dress(axes, xlabel, ylabel, grid=None)
     shown = [legible(name, LONGEST_NAME) for name in names]
     axes.set_xticks(range(size), shown, rotation=90)
     axes.set_yticks(range(size), shown)
