@@ -10,12 +10,11 @@ from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from utils.pictures.figure import FONT
-from utils.pictures.genotype import TITLE_SIZE
 
 PANEL_WIDTH, ROW_HEIGHT = 1.25, 0.125  # inches; a row is an operation's
 LEFT, RIGHT, TOP, BOTTOM = 0.95, 0.15, 0.52, 0.45  # margins, inches
 BETWEEN_COLUMNS, BETWEEN_ROWS = 0.12, 0.30
-TEXT_SIZE = 7.0
+TEXT_SIZE, TITLE_SIZE = 7.0, 10.5  # points
 COLOURS = "viridis"  # perceptually uniform
 
 
