@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -45,11 +46,14 @@ def plot_intervals(
         style = {"color": INK, "style": "italic", "transform": axes.get_yaxis_transform(), "va": "center", **font()}
         axes.text(0.02, float(row), "not defined", **style)
     if overall is not None:
-        x = scale * overall
-        axes.axvline(x, color=INK, linewidth=0.8, linestyle=(0, (5, 2)), gid="overall", zorder=1)
-        style = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", **font()}
-        axes.text(x, 1.02, f"all: {x:.3g}", **style)
+        _draw_overall(axes, scale * overall)
     axes.set_yticks(rows, [legible(name, 36) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     return settle(figure)
+
+
+def _draw_overall(axes: Axes, x: float) -> None:
+    axes.axvline(x, color=INK, linewidth=0.8, linestyle=(0, (5, 2)), gid="overall", zorder=1)
+    place = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", **font()}
+    axes.text(x, 1.02, f"all: {x:.3g}", **place)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -138,20 +139,14 @@ def protocol_section(protocol: Mapping[str, Any]) -> Section:
 def provenance_section(provenance: Provenance) -> Section:
     """Everything that it takes to get the figures again."""
     fields = asdict(provenance)
-    trials = [
-        pair
-        for entry in fields["trials"].values()
-        for pair in (("trials", entry["file"]), ("their sha256", entry["sha256"]))
-    ]
+    checkpoint, index = fields["checkpoint"], fields["index"]
+    trials = [(("trials", entry["file"]), ("their sha256", entry["sha256"])) for entry in fields["trials"].values()]
     files = [
         ("command", fields["command"]),
-        ("checkpoint", fields["checkpoint"]["file"]),
-        ("its sha256", fields["checkpoint"]["sha256"]),
-        ("its epoch", fields["checkpoint"]["epoch"]),
-        ("index", fields["index"]["folder"]),
-        ("its sha256", fields["index"]["sha256"]),
-        ("its sha256 at the training", fields["index"]["sha256_at_training"]),
-        *trials,
+        *(("checkpoint", checkpoint["file"]), ("its sha256", checkpoint["sha256"]), ("its epoch", checkpoint["epoch"])),
+        *(("index", index["folder"]), ("its sha256", index["sha256"])),
+        ("its sha256 at the training", index["sha256_at_training"]),
+        *chain.from_iterable(trials),
         ("trials skipped", fields["skipped_trials"]),
         *((f"package {name}", number) for name, number in fields["packages"].items()),
         *((f"machine: {name}", value) for name, value in fields["machine"].items()),

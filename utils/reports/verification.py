@@ -116,12 +116,9 @@ def write_scores(folder: Path, verification: Verification) -> list[Path]:
     files = []
     for place, entry in enumerate(verification.lists):
         for system in verification.systems:
-            scores = verification.scores[system][place].tolist()
-            lines = (
-                f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, entry.trials, strict=True)
-            )
+            pairs = zip(verification.scores[system][place].tolist(), entry.trials, strict=True)
             files.append(folder / score_file(verification, entry, system))
-            write_atomically(files[-1], "".join(lines))
+            write_atomically(files[-1], "".join(f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in pairs))
     return files
 
 
@@ -141,14 +138,13 @@ def write_calibrations(folder: Path, verification: Verification, provenance: Pro
         Its path; nothing where there is no calibration.
     """
     systems = {
-        system: calibration.as_dict()
-        | {"thresholds": {str(prior): calibration.threshold(prior) for prior in (EVEN, *PRIORS)}}
-        for system, calibration in verification.calibrations.items()
-        if calibration is not None
+        system: own.as_dict() | {"thresholds": {str(prior): own.threshold(prior) for prior in (EVEN, *PRIORS)}}
+        for system, own in verification.calibrations.items()
+        if own is not None
     }
-    content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
     if not systems:
         return []
+    content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
     write_atomically(folder / CALIBRATION, json.dumps(content, indent=2) + "\n")
     return [folder / CALIBRATION]
 
@@ -181,9 +177,6 @@ def format_table(verification: Verification) -> str:
     return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# The report
-# ------------------------------------------------------------------------------------------------------------------
 def make_sections(
     folder: Path, verification: Verification, results: Mapping[str, Any]
 ) -> tuple[list[Section], list[Path]]:
@@ -246,17 +239,13 @@ def _sections_of_list(
 
 
 def _calibration_section(verification: Verification) -> Section:
+    priors = (EVEN, *PRIORS)
     rows = [
-        (
-            SYSTEMS[system],
-            f"{own.scale:.4f}",
-            f"{own.offset:.4f}",
-            *(f"{own.threshold(p):.4f}" for p in (EVEN, *PRIORS)),
-        )
+        (SYSTEMS[system], *(f"{value:.4f}" for value in (own.scale, own.offset, *map(own.threshold, priors))))
         for system, own in verification.calibrations.items()
         if own is not None
     ]
-    header = ("system", "scale", "offset", *(f"threshold at prior {prior}" for prior in (EVEN, *PRIORS)))
+    header = ("system", "scale", "offset", *(f"threshold at prior {prior}" for prior in priors))
     text = (
         "Logistic regression on the validation trials of the speakers held out: log likelihood ratio = scale · score + "
         "offset (natural logarithm). Decide 'same' where the score is at or above the threshold of the prior "
