@@ -71,18 +71,10 @@ class Identification:
         rows = decided.groupby("label")["correct"].agg(utterances="size", top1="mean")
         taken_for = decided[~decided["correct"]].groupby("label")["decision"].agg(lambda classes: classes.mode()[0])
         names = pd.Series(self.speakers)
-        return (
-            pd.DataFrame(
-                {
-                    "speaker": names[rows.index],
-                    "utterances": rows["utterances"],
-                    "top1": 100 * rows["top1"],
-                    "most_often_taken_for": taken_for.map(names),
-                }
-            )
-            .fillna({"most_often_taken_for": ""})
-            .sort_values("top1", kind="stable")
-        )
+        rows.insert(0, "speaker", names[rows.index])
+        rows["top1"] *= 100
+        rows["most_often_taken_for"] = taken_for.map(names)
+        return rows.fillna({"most_often_taken_for": ""}).sort_values("top1", kind="stable")
 
     def confusion(self) -> np.ndarray:
         """Counts (K, K): of the utterances of a class (row), how many were taken for which (column)."""
