@@ -1,54 +1,66 @@
-"""Groups of trials and utterances, for breakdowns: by gender, nationality and length."""
+"""Groups of trials and utterances, for breakdowns: by gender, nationality and length.
 
-from collections.abc import Mapping, Sequence
+A table of groups has a row an item and a categorical column a kind, whose categories are the groups.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from data_objects.audio import SAMPLE_RATE
 from data_objects.index import Index
 from data_objects.lists import Speaker, TrialList
 
 LENGTHS = (4.0, 6.0, 10.0)  # seconds, borders of the groups by the shorter utterance of a trial
+Breakdowns = dict[str, list[dict[str, Any]]]  # of every kind, a row a group
 
 
-def group_trials(trials: TrialList, index: Index, speakers: Mapping[str, Speaker]) -> dict[str, dict[str, np.ndarray]]:
-    """Which trials (N,) bool belong to which group: by gender, nationality and length.
+def group_trials(trials: TrialList, index: Index, speakers: Mapping[str, Speaker]) -> pd.DataFrame:
+    """The groups of trials (N rows): by gender, nationality and length.
 
     By gender and nationality, a group has the trials both of whose speakers are of it; by length, those whose shorter
-    utterance is. A speaker of whom vox1_meta.csv does not tell is `unknown`.
+    utterance is.
     """
-    unknown = Speaker("unknown", "unknown", "")
-    meta = [speakers.get(speaker, unknown) for speaker in trials.speakers]
-    by_gender = _by_speaker(trials, [known(entry.gender) for entry in meta])
-    by_nationality = _by_speaker(trials, [known(entry.nationality) for entry in meta])
+    kinds = group_speakers(trials.speakers, speakers)
+    groups = {name: _group_pairs(column, trials.speaker_pairs) for name, column in kinds.items()}
     seconds = index.samples[index.rows_of(trials.utterances)] / SAMPLE_RATE
-    shorter = np.minimum(seconds[trials.enrolment], seconds[trials.test])
-    return {"gender": by_gender, "nationality": by_nationality, "length": group_lengths(shorter)}
+    groups["length"] = group_lengths(np.minimum(seconds[trials.enrolment], seconds[trials.test]))
+    return pd.DataFrame(groups)
 
 
-def known(text: str) -> str:
-    """What vox1_meta.csv says, or `unknown` for a dash."""
-    return text if text.strip("-") else "unknown"
+def group_speakers(names: Iterable[str], speakers: Mapping[str, Speaker]) -> pd.DataFrame:
+    """Gender and nationality of speakers: `unknown` where vox1_meta.csv has a dash, or not the speaker."""
+    known = (speakers.get(name, Speaker("", "", "")) for name in names)
+    texts = [[text if text.strip("-") else "unknown" for text in (one.gender, one.nationality)] for one in known]
+    return pd.DataFrame(texts, columns=["gender", "nationality"], dtype="category")
 
 
-def _by_speaker(trials: TrialList, kinds: Sequence[str]) -> dict[str, np.ndarray]:
-    names, codes = np.unique(kinds, return_inverse=True)
-    pairs = codes[trials.speaker_pairs]
-    groups = {f"both {name}": (pairs == code).all(axis=1) for code, name in enumerate(names)}
-    mixed = pairs[:, 0] != pairs[:, 1]
-    return groups | ({"of two": mixed} if mixed.any() else {})
+def _group_pairs(kinds: pd.Series, pairs: np.ndarray) -> pd.Categorical:
+    """The groups of pairs (N, 2) of speakers: those both of one kind, and those of two kinds, if there are any."""
+    first, second = kinds.cat.codes.to_numpy()[pairs].T
+    names = [f"both {kind}" for kind in kinds.cat.categories] + ["of two"] * bool((first != second).any())
+    return pd.Categorical.from_codes(np.where(first == second, first, len(names) - 1), names)
 
 
-def group_lengths(seconds: np.ndarray) -> dict[str, np.ndarray]:
-    """By name, which of the lengths (N,) are in a group: those groups that have something in them."""
-    borders = (0.0, *LENGTHS, np.inf)
-    groups = {}
-    for low, high in pairwise(borders):
-        name = (
-            f"{low:g} s and more" if np.isinf(high) else f"under {high:g} s" if low == 0 else f"{low:g} to {high:g} s"
-        )
-        chosen = (seconds >= low) & (seconds < high)
-        if chosen.any():
-            groups[name] = chosen
-    return groups
+def group_lengths(seconds: np.ndarray) -> pd.Categorical:
+    """The groups of lengths (N,): those that have something in them. A border belongs to the longer group."""
+    first, last = LENGTHS[0], LENGTHS[-1]
+    between = [f"{low:g} to {high:g} s" for low, high in pairwise(LENGTHS)]
+    names = [f"under {first:g} s", *between, f"{last:g} s and more"]
+    return pd.cut(seconds, [0, *LENGTHS, np.inf], right=False, labels=names).remove_unused_categories()
+
+
+def break_down(groups: pd.DataFrame, measure: Callable[[np.ndarray], dict[str, Any]]) -> Breakdowns:
+    """What `measure` says of the items (N,) bool of every group, by kind."""
+    return {
+        kind: [{"group": name} | measure((column == name).to_numpy()) for name in column.cat.categories]
+        for kind, column in groups.items()
+    }
+
+
+def in_per_cent(interval: tuple[float, float] | None) -> list[float] | None:
+    """An interval of a rate, for the results."""
+    return None if interval is None else [100 * end for end in interval]

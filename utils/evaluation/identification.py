@@ -1,15 +1,15 @@
 """Evaluating a network by identification: accuracies with intervals, of every speaker and of groups of utterances."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from sklearn.metrics import confusion_matrix
 from torch import nn
 from yacs.config import CfgNode
 
@@ -17,9 +17,9 @@ from data_objects.audio import SAMPLE_RATE
 from data_objects.corpus import Corpus
 from data_objects.index import Index
 from data_objects.lists import Speaker
-from utils.evaluation.groups import group_lengths, known
+from utils.evaluation.groups import Breakdowns, break_down, group_lengths, group_speakers, in_per_cent
 from utils.metrics.bootstrap import identification_intervals
-from utils.metrics.rates import accuracy_by_group, top_k_hits
+from utils.metrics.rates import top_k_hits
 from utils.recognition.embeddings import embed_kept
 from utils.recognition.network import TrainedNetwork
 from utils.records.checkpoint import Checkpoint
@@ -62,64 +62,39 @@ class Identification:
         figures["loss"] = loss
         if replicates:
             intervals = identification_intervals(self.correct, self.labels, replicates=replicates)
-            figures["intervals"] = {name: _in_per_cent(interval) for name, interval in intervals.items()}
+            figures["intervals"] = {name: in_per_cent(interval) for name, interval in intervals.items()}
         return figures
 
-    def per_speaker(self) -> list[dict[str, Any]]:
+    def per_speaker(self) -> pd.DataFrame:
         """Of every speaker: utterances, top1 in per cent, and whom it was most often taken for; the worst first."""
-        accuracy = accuracy_by_group(self.correct["top1"], self.labels)
-        rows = []
-        for label, top1 in sorted(accuracy.items(), key=lambda item: (item[1], item[0])):
-            own = self.labels == label
-            taken_for = self.decisions[own & ~self.correct["top1"]]
-            rows.append(
-                {
-                    "speaker": self.speakers[int(label)],
-                    "utterances": int(own.sum()),
-                    "top1": 100 * float(top1),
-                    "most_often_taken_for": self.speakers[np.bincount(taken_for).argmax()] if len(taken_for) else "",
-                }
-            )
-        return rows
+        decided = pd.DataFrame({"label": self.labels, "correct": self.correct["top1"], "decision": self.decisions})
+        rows = decided.groupby("label")["correct"].agg(utterances="size", top1="mean")
+        taken_for = decided[~decided["correct"]].groupby("label")["decision"].agg(lambda classes: classes.mode()[0])
+        names = pd.Series(self.speakers)
+        rows.insert(0, "speaker", names[rows.index])
+        rows["top1"] *= 100
+        rows["most_often_taken_for"] = taken_for.map(names)
+        return rows.fillna({"most_often_taken_for": ""}).sort_values("top1", kind="stable")
 
     def confusion(self) -> np.ndarray:
         """Counts (K, K): of the utterances of a class (row), how many were taken for which (column)."""
-        counts = np.zeros((len(self.speakers), len(self.speakers)), dtype=np.int64)
-        np.add.at(counts, (self.labels, self.decisions), 1)
-        return counts
+        return confusion_matrix(self.labels, self.decisions, labels=np.arange(len(self.speakers)))
 
-    def break_down(self, index: Index, meta: Mapping[str, Speaker], replicates: int) -> dict[str, list[dict[str, Any]]]:
+    def break_down(self, index: Index, meta: Mapping[str, Speaker], replicates: int) -> Breakdowns:
         """top1 in per cent, with its interval, of groups of utterances: by gender, nationality and length."""
-        unknown = Speaker("unknown", "unknown", "")
-        of_speaker = [meta.get(self.speakers[int(label)], unknown) for label in self.labels]
-        groups = {
-            "gender": _by_name([known(entry.gender) for entry in of_speaker]),
-            "nationality": _by_name([known(entry.nationality) for entry in of_speaker]),
-            "length": group_lengths(index.samples[self.rows] / SAMPLE_RATE),
-        }
-        return {
-            kind: [self._row(name, chosen, replicates) for name, chosen in of_kind.items()]
-            for kind, of_kind in groups.items()
-        }
+        groups = group_speakers((self.speakers[label] for label in self.labels), meta)
+        groups = groups.assign(length=group_lengths(index.samples[self.rows] / SAMPLE_RATE))
+        return break_down(groups, partial(self._measure, replicates))
 
-    def _row(self, name: str, chosen: np.ndarray, replicates: int) -> dict[str, Any]:
-        correct = {"top1": self.correct["top1"][chosen]}
-        intervals = identification_intervals(correct, self.labels[chosen], replicates=replicates) if replicates else {}
+    def _measure(self, replicates: int, chosen: np.ndarray) -> dict[str, Any]:
+        correct, labels = {"top1": self.correct["top1"][chosen]}, self.labels[chosen]
+        intervals = identification_intervals(correct, labels, replicates=replicates) if replicates else {}
         return {
-            "group": name,
-            "utterances": int(chosen.sum()),
-            "speakers": len(np.unique(self.labels[chosen])),
+            "utterances": len(labels),
+            "speakers": len(np.unique(labels)),
             "top1": 100 * float(correct["top1"].mean()),
-            "top1_interval": _in_per_cent(intervals.get("top1")),
+            "top1_interval": in_per_cent(intervals.get("top1")),
         }
-
-
-def _by_name(names: Sequence[str]) -> dict[str, np.ndarray]:
-    return {name: np.array(names) == name for name in sorted(set(names))}
-
-
-def _in_per_cent(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else [100 * end for end in interval]
 
 
 def check_class_list(checkpoint: Checkpoint, index: Index, path: Path) -> None:
@@ -164,11 +139,7 @@ def identify_test_part(trained: TrainedNetwork, corpus: Corpus, cfg: CfgNode) ->
     return Identification(utterances, rows, speakers, corpus.index.labels(speakers)[rows], logits)
 
 
-def write_per_speaker(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_per_speaker(folder: Path, rows: pd.DataFrame) -> Path:
     """accuracy_per_speaker.csv, the worst speaker first; returns its path."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / PER_SPEAKER, text.getvalue())
+    write_atomically(folder / PER_SPEAKER, rows.to_csv(index=False, lineterminator="\n"))
     return folder / PER_SPEAKER

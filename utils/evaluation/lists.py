@@ -15,9 +15,6 @@ from utils.system.files import hash_file
 from utils.system.logger import get_logger
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Lists of trials
-# ------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class ListOfTrials:
     """A list as it is evaluated.
@@ -58,7 +55,7 @@ def _open_list(file: Path, index: Index, allow_missing: bool) -> ListOfTrials:
     _check_labels(file, trials)
     title, warning = identify_list(file.name, len(trials))
     if warning:
-        get_logger().warning(f"{warning}")
+        get_logger().warning(warning)
     is_there = index.rows_of(trials.utterances) >= 0
     usable = is_there[trials.enrolment] & is_there[trials.test]
     if not usable.all():

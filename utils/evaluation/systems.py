@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from data_objects.index import Index
@@ -28,9 +29,6 @@ from utils.system.logger import get_logger
 EVEN = 0.5  # the prior at which calibration is fitted and decisions are shown
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# What scores are normalised and calibrated by
-# ------------------------------------------------------------------------------------------------------------------
 def validation_trials(checkpoint: Checkpoint, index: Index) -> TrialList | None:
     """The trials that a network's best epoch was chosen on, made again; None where it has none."""
     speakers = checkpoint.protocol.get("validation_speakers", [])
@@ -63,10 +61,7 @@ def choose_cohort(checkpoint: Checkpoint, index: Index, most: int, lists: Sequen
                 "EVAL.BACKENDS cosine"
             )
     order = np.random.default_rng(0).permutation(len(rows))
-    rows, classes = rows[order], classes[order]
-    by_class = np.argsort(classes, kind="stable")
-    first = np.searchsorted(classes[by_class], classes[by_class], side="left")
-    chosen = rows[by_class[np.arange(len(rows)) - first < most]]
+    chosen = pd.Series(rows[order]).groupby(classes[order]).head(most)
     return sorted(index.utterances[row] for row in chosen)
 
 
@@ -96,9 +91,6 @@ class Cohort:
         return cls(mean, speakers, top_n)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Scoring
-# ------------------------------------------------------------------------------------------------------------------
 Scores = dict[str, list[np.ndarray]]  # of every system, those of each list
 
 

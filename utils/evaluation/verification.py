@@ -5,6 +5,7 @@ What a figure is of: the scores of a *system*, a way of scoring (cosine, centred
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from config import backends
 from data_objects.corpus import Corpus
 from data_objects.index import Index
 from data_objects.lists import META, Speaker, TrialList
-from utils.evaluation.groups import group_trials
+from utils.evaluation.groups import Breakdowns, break_down, group_trials, in_per_cent
 from utils.evaluation.lists import ListOfTrials
 from utils.evaluation.systems import Scores, choose_cohort, score_systems, validation_trials
 from utils.metrics.bootstrap import verification_intervals
@@ -39,16 +40,8 @@ PRIORS = (0.01, 0.05)  # of target trials, for detection costs
 ALL = ""  # among protocols: of all lists together
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Figures
-# ------------------------------------------------------------------------------------------------------------------
 def measure(
-    scores: np.ndarray,
-    trials: TrialList,
-    calibration: Calibration | None,
-    *,
-    replicates: int,
-    priors: Sequence[float] = PRIORS,
+    scores: np.ndarray, trials: TrialList, calibration: Calibration | None, *, replicates: int
 ) -> dict[str, Any]:
     """The figures of a system on a list: rates in per cent, costs normalised, Cllr in bits.
 
@@ -58,63 +51,42 @@ def measure(
         replicates: of the bootstrap over speakers that the 95 % intervals come from; 0: no intervals.
     """
     labels = trials.labels
+    llrs = None if calibration is None else calibration.llrs(scores)
     figures: dict[str, Any] = {
         "eer": 100 * equal_error_rate(scores, labels),
         "eer_threshold": error_threshold(scores, labels),
     }
-    figures |= {f"min_dcf_{prior}": min_dcf(scores, labels, prior) for prior in priors}
-    figures |= {"min_cllr": min_cllr(scores, labels)}
-    llrs = None if calibration is None else calibration.llrs(scores)
-    for prior in priors:
-        figures[f"act_dcf_{prior}"] = None if llrs is None else act_dcf(llrs, labels, prior)
+    figures |= {f"min_dcf_{prior}": min_dcf(scores, labels, prior) for prior in PRIORS}
+    figures["min_cllr"] = min_cllr(scores, labels)
+    figures |= {f"act_dcf_{prior}": None if llrs is None else act_dcf(llrs, labels, prior) for prior in PRIORS}
     figures["cllr"] = None if llrs is None else cllr(llrs, labels)
     if replicates:
         intervals = verification_intervals(
-            scores, labels, trials.speaker_pairs, llrs=llrs, target_priors=priors, replicates=replicates
+            scores, labels, trials.speaker_pairs, llrs=llrs, target_priors=PRIORS, replicates=replicates
         )
-        figures["intervals"] = {name: _in_per_cent(name, interval) for name, interval in intervals.items()}
+        listed = {name: None if interval is None else list(interval) for name, interval in intervals.items()}
+        figures["intervals"] = listed | {"eer": in_per_cent(intervals["eer"])}
     return figures
 
 
-def _in_per_cent(name: str, interval: tuple[float, float] | None) -> list[float] | None:
-    if interval is None:
-        return None
-    return [100 * end for end in interval] if name == "eer" else list(interval)
+def measure_part(scores: np.ndarray, trials: TrialList, replicates: int, chosen: np.ndarray) -> dict[str, Any]:
+    """Numbers of the trials that chosen (N,) bool says, their EER and its interval; none without both kinds."""
+    labels, pairs = trials.labels[chosen], trials.speaker_pairs[chosen]
+    eer, interval = None, None
+    if len(np.unique(labels)) == 2:
+        eer = 100 * equal_error_rate(scores[chosen], labels)
+        if replicates:
+            intervals = verification_intervals(scores[chosen], labels, pairs, target_priors=(), replicates=replicates)
+            interval = intervals["eer"]
+    return {
+        "trials": len(labels),
+        "targets": int((labels == 1).sum()),
+        "speakers": len(np.unique(pairs)),
+        "eer": eer,
+        "eer_interval": in_per_cent(interval),
+    }
 
 
-def break_down(
-    scores: np.ndarray, trials: TrialList, groups: Mapping[str, np.ndarray], replicates: int
-) -> list[dict[str, Any]]:
-    """Figures of parts of a list: of every group (name -> (N,) bool) its numbers of trials, its EER and interval.
-
-    A group without trials of both kinds has no EER; it is listed all the same.
-    """
-    rows = []
-    for name, chosen in groups.items():
-        labels = trials.labels[chosen]
-        row: dict[str, Any] = {
-            "group": name,
-            "trials": len(labels),
-            "targets": int((labels == 1).sum()),
-            "speakers": len(np.unique(trials.speaker_pairs[chosen])),
-            "eer": None,
-            "eer_interval": None,
-        }
-        if len(np.unique(labels)) == 2:
-            row["eer"] = 100 * equal_error_rate(scores[chosen], labels)
-            if replicates:
-                pairs = trials.speaker_pairs[chosen]
-                intervals = verification_intervals(
-                    scores[chosen], labels, pairs, target_priors=(), replicates=replicates
-                )
-                row["eer_interval"] = _in_per_cent("eer", intervals["eer"])
-        rows.append(row)
-    return rows
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# All of it
-# ------------------------------------------------------------------------------------------------------------------
 @dataclass
 class Verification:
     """An evaluation: lists, scores, figures.
@@ -132,7 +104,7 @@ class Verification:
     calibrations: dict[str, Calibration | None]
     protocols: dict[str, Protocol]
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    breakdowns: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    breakdowns: dict[str, Breakdowns] = field(default_factory=dict)
 
 
 def protocols_of(checkpoint: Checkpoint, index: Index, lists: Sequence[ListOfTrials]) -> dict[str, Protocol]:
@@ -160,26 +132,21 @@ def measure_all(evaluation: Verification, index: Index, speakers: Mapping[str, S
         }
         head = evaluation.scores[evaluation.systems[0]][place]
         groups = group_trials(entry.trials, index, speakers)
-        evaluation.breakdowns[entry.name] = {
-            kind: break_down(head, entry.trials, groups[kind], replicates) for kind in groups
-        }
+        evaluation.breakdowns[entry.name] = break_down(groups, partial(measure_part, head, entry.trials, replicates))
 
 
 def results_of(evaluation: Verification) -> dict[str, Any]:
     """Plain values, headed by the first system on the first list."""
-    first = evaluation.lists[0]
-    head = evaluation.figures[first.name][evaluation.systems[0]]
-    protocol = evaluation.protocols[first.name]
+    lists = {entry.name: _results_of_list(evaluation, entry) for entry in evaluation.lists}
+    first = lists[evaluation.lists[0].name]
+    head = first["systems"][evaluation.systems[0]]
+    counts = ("trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
     return {
         "eer": head["eer"],
         "min_dcf": head["min_dcf_0.01"],
-        "trials": len(first.trials),
-        "skipped_trials": len(first.skipped),
-        "utterances": len(first.trials.utterances),
-        "speaker_overlap": len(protocol.seen_speakers),
-        "speaker_disjoint": protocol.is_speaker_disjoint,
+        **{name: first[name] for name in counts},
         "system": evaluation.systems[0],
-        "lists": {entry.name: _results_of_list(evaluation, entry) for entry in evaluation.lists},
+        "lists": lists,
         "calibration": {
             system: None if calibration is None else calibration.as_dict()
             for system, calibration in evaluation.calibrations.items()
@@ -207,7 +174,7 @@ def _results_of_list(evaluation: Verification, entry: ListOfTrials) -> dict[str,
 def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], protocols: Mapping[str, Protocol]) -> None:
     """Say who is trained on and tested on, and what keeps the figures from being what they seem."""
     if not is_pretraining_known(checkpoint):
-        get_logger().warning(f"{UNKNOWN_PRETRAINING}")
+        get_logger().warning(UNKNOWN_PRETRAINING)
     if not is_training_known(checkpoint, protocols[ALL]):
         get_logger().warning(
             "the index has not the utterances that the network was trained on, or the network is of before "

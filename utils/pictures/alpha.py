@@ -10,15 +10,11 @@ from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from utils.pictures.figure import FONT
-from utils.pictures.genotype import TITLE_SIZE
 
-# ------------------------------------------------------------------------------------------------------------------
-# Architecture parameters
-# ------------------------------------------------------------------------------------------------------------------
 PANEL_WIDTH, ROW_HEIGHT = 1.25, 0.125  # inches; a row is an operation's
 LEFT, RIGHT, TOP, BOTTOM = 0.95, 0.15, 0.52, 0.45  # margins, inches
 BETWEEN_COLUMNS, BETWEEN_ROWS = 0.12, 0.30
-TEXT_SIZE = 7.0
+TEXT_SIZE, TITLE_SIZE = 7.0, 10.5  # points
 COLOURS = "viridis"  # perceptually uniform
 
 
@@ -40,8 +36,7 @@ def draw_alpha_history(history: np.ndarray, operations: Sequence[str], title: st
     for (source, node), panel in zip(edges, weights.swapaxes(0, 1), strict=True):
         axes = figure.add_subplot(grid[node - 2, source])
         extent = (0.5, len(panel) + 0.5, len(operations) - 0.5, -0.5)
-        style = {"cmap": COLOURS, "norm": norm, "aspect": "auto", "interpolation": "nearest"}
-        axes.imshow(panel.T, extent=extent, **style)
+        axes.imshow(panel.T, extent=extent, cmap=COLOURS, norm=norm, aspect="auto", interpolation="nearest")
         axes.set_title(f"{source} \N{RIGHTWARDS ARROW} {node}", size=TEXT_SIZE + 1, pad=3, family=FONT)
         axes.tick_params(labelsize=TEXT_SIZE, length=2, labelbottom=node == 5, labelleft=source == 0)
         axes.tick_params(labelfontfamily=FONT)

@@ -1,5 +1,7 @@
 """Reliability of calibrated scores: what they promise against what is true."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,12 +9,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from utils.pictures.figure import BLUE, GREY, VERMILION, WIDTH, check_trials, dress, font, new_figure, settle
+from utils.pictures.figure import BLUE, DASHES, GREY, VERMILION, WIDTH, check_trials, dress, font, new_figure, settle
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Calibration
-# ------------------------------------------------------------------------------------------------------------------
 def plot_reliability(llrs: np.ndarray, labels: np.ndarray, bins: int = 15) -> Figure:
     """Whether log-likelihood ratios mean what they say: posteriors predicted from them against shares of targets.
 
@@ -44,31 +43,21 @@ def _draw_reliability(axes: Axes, predicted: np.ndarray, targets: np.ndarray, we
     dress(axes, "", "share of targets at even priors")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.plot((0, 1), (0, 1), color=GREY, linewidth=0.8, label="perfectly calibrated", gid="diagonal")
-    xs, ys = _isotonic(predicted, targets, weights)
-    axes.plot(xs, ys, color=VERMILION, linewidth=0.8, label="isotonic regression", gid="isotonic")
+    isotonic = IsotonicRegression(y_min=0, y_max=1).fit(predicted, targets, weights)
+    corners = isotonic.X_thresholds_, isotonic.y_thresholds_
+    axes.plot(*corners, color=VERMILION, linewidth=0.8, label="isotonic regression", gid="isotonic")
     which = _bin_of(predicted, bins)
     mass = np.bincount(which, weights, bins)
     used = mass > 0
     means = np.bincount(which, weights * predicted, bins)[used] / mass[used]
     shares = np.bincount(which, weights * targets, bins)[used] / mass[used]
-    style = {"color": BLUE, "linewidth": 1.0, "markersize": 5, "marker": "o"}
-    axes.plot(means, shares, label="bins of trials", gid="bins", clip_on=False, zorder=4, **style)
+    style: dict[str, Any] = {"color": BLUE, "linewidth": 1.0, "markersize": 5, "clip_on": False, "zorder": 4}
+    axes.plot(means, shares, marker="o", label="bins of trials", gid="bins", **style)
 
 
 def _bin_of(predicted: np.ndarray, bins: int) -> np.ndarray:
     """The bin (N,) of every posterior; 1 is in the last."""
     return np.minimum((predicted * bins).astype(int), bins - 1)
-
-
-def _isotonic(predicted: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of the non-decreasing curve that fits best."""
-    places, place = np.unique(predicted, return_inverse=True)
-    mass = np.bincount(place, weights)
-    shares = np.bincount(place, weights * targets) / mass
-    fitted = IsotonicRegression(y_min=0, y_max=1).fit(places, shares, mass).predict(places)
-    corner = np.ones(len(places), dtype=bool)
-    corner[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
-    return places[corner], fitted[corner]
 
 
 def _draw_counts(axes: Axes, predicted: np.ndarray, targets: np.ndarray, bins: int) -> None:
@@ -77,17 +66,14 @@ def _draw_counts(axes: Axes, predicted: np.ndarray, targets: np.ndarray, bins: i
     edges = np.linspace(0, 1, bins + 1)
     axes.set_yscale("log")
     most = 1
-    for name, kind, colour, dashes in (
-        ("non-targets", ~targets, VERMILION, "-"),
-        ("targets", targets, BLUE, (0, (5, 1.5))),
-    ):
+    kinds = (("non-targets", ~targets, VERMILION), ("targets", targets, BLUE))
+    for (name, kind, colour), dashes in zip(kinds, DASHES, strict=False):
         counts = np.bincount(_bin_of(predicted[kind], bins), minlength=bins)
         most = max(most, counts.max())
         # A logarithmic axis has no 0: empty bins reach down to the axis.
-        style = {"baseline": 0.5, "color": colour}
-        axes.stairs(np.maximum(counts, 0.5), edges, fill=True, alpha=0.22, **style)
-        label = f"{name} ({kind.sum():,})"
-        axes.stairs(np.maximum(counts, 0.5), edges, linewidth=1.2, linestyle=dashes, label=label, gid=name, **style)
+        stairs: dict[str, Any] = {"values": np.maximum(counts, 0.5), "edges": edges, "baseline": 0.5, "color": colour}
+        axes.stairs(**stairs, fill=True, alpha=0.22)
+        axes.stairs(**stairs, linewidth=1.2, linestyle=dashes, label=f"{name} ({kind.sum():,})", gid=name)
     axes.set_ylim(0.5, 2 * most)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))

@@ -24,9 +24,6 @@ from utils.pictures.figure import (
     settle,
 )
 
-# ------------------------------------------------------------------------------------------------------------------
-# Confusions
-# ------------------------------------------------------------------------------------------------------------------
 OTHERS = "all others"
 SHADES = "Blues"  # from light to dark, in grey too
 DIAGONAL = "#e9e9e9"
@@ -162,36 +159,38 @@ def plot_confusion(
         ValueError: counts that are not square, negative or not finite; another number of names; a `most` below 1.
     """
     counts = np.asarray(counts)
-    if counts.ndim != 2 or counts.shape != (len(names), len(names)):
-        raise ValueError(f"counts must be ({len(names)}, {len(names)}), one row and column a name, not {counts.shape}")
-    if not (np.isfinite(counts).all() and (counts >= 0).all()):
-        raise ValueError("counts must be finite and not negative")
+    _check_counts(counts, len(names))
     whole = bool((counts == np.rint(counts)).all())
     errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    total = errors.sum()
-    if not total:
+    if not errors.any():
         decisions = f" among {int(counts.sum()):,} decisions" if whole else ""
         return say(f"No errors{decisions}: each of the {len(names):,} classes is always recognised.")
     chosen = _most_confused(errors.sum(axis=0) + errors.sum(axis=1), most)
-    cells = counts[np.ix_(chosen, chosen)]
-    shown = [names[position] for position in chosen]
-    rest = _collapse(errors, chosen) if whole else None
-    if rest is not None:
-        cells = np.block([[cells, rest[0][:, None]], [rest[1][None], np.zeros((1, 1))]])
-        shown.append(OTHERS)
-    inside = cells.sum() - np.trace(cells)
+    cells = _collapse(errors, chosen)
+    if not (whole and cells[-1].any() | cells[:, -1].any()):
+        cells = cells[:-1, :-1]
+    inside, total = cells.sum(), errors.sum()
     share = _share(int(inside), int(total), "errors") if whole else f"{100 * inside / total:.3g} % of the errors"
+    cells[range(len(chosen)), range(len(chosen))] = counts[chosen, chosen]
+    shown = [*(names[position] for position in chosen), OTHERS][: len(cells)]
     title = f"{len(chosen):,} of {len(names):,} classes: {share}"
     texts = np.vectorize(_short_number, otypes=[object])(cells if whole else 100 * cells)
     return _draw_matrix(cells, texts, shown, title, xlabel, ylabel if whole else f"{ylabel} (cells: %)")
 
 
-def _collapse(errors: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The errors between the chosen classes and all others: to them, and from them; None where there are none."""
+def _check_counts(counts: np.ndarray, classes: int) -> None:
+    if counts.shape != (classes, classes):
+        raise ValueError(f"counts must be ({classes}, {classes}), one row and column a name, not {counts.shape}")
+    if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        raise ValueError("counts must be finite and not negative")
+
+
+def _collapse(errors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The errors between the chosen classes, and between them and all others, the last row and column."""
     others = np.ones(len(errors), dtype=bool)
     others[chosen] = False
     to, away = errors[np.ix_(chosen, others)].sum(axis=1), errors[np.ix_(others, chosen)].sum(axis=0)
-    return (to, away) if to.any() or away.any() else None
+    return np.block([[errors[np.ix_(chosen, chosen)], to[:, None]], [away, np.zeros((1, 1))]])
 
 
 def _share(part: int, total: int, what: str) -> str:
@@ -225,7 +224,7 @@ def _draw_matrix(
         if text:
             dark = shares[row, column] > 0.6
             axes.text(column, row, text, color="white" if dark else INK, gid=f"cell-{row}-{column}", **style)
-    dress(axes, xlabel, ylabel, grid="")
+    dress(axes, xlabel, ylabel, grid=None)
     shown = [legible(name, LONGEST_NAME) for name in names]
     axes.set_xticks(range(size), shown, rotation=90)
     axes.set_yticks(range(size), shown)

@@ -22,7 +22,6 @@ from utils.pictures.figure import (
     LINE_LETTERS,
     TICK_SIZE,
     WIDTH,
-    check_finite,
     check_trials,
     dress,
     font,
@@ -31,9 +30,6 @@ from utils.pictures.figure import (
     settle,
 )
 
-# ------------------------------------------------------------------------------------------------------------------
-# DET curves
-# ------------------------------------------------------------------------------------------------------------------
 LOWEST = (1e-3, 1e-4)  # where the axes may begin: at the first that is below what is marked
 HIGHEST = (0.5, 0.95, 0.9995)  # and end
 # Ticks, the most important first; of two that would touch, the first stays.
@@ -70,7 +66,7 @@ def plot_det(
 
     Args:
         systems: by name, scores (N,) and labels (N,).
-        target_priors: of the costs (`utils.metrics.min_dcf`), six at most.
+        target_priors: of the costs (`min_dcf`), six at most.
 
     Raises:
         ValueError: no systems, too many priors, or trials that are not finite, of one kind only, or of other shapes.
@@ -89,8 +85,8 @@ def plot_det(
     handles = [_draw_det(axes, curve, number, low, high) for number, curve in enumerate(curves.values())]
     if all(curve.equal == 0 for curve in curves.values()):
         text = "no errors at the best threshold:\nthe curve lies outside these axes"
-        place = {"transform": axes.transAxes, "ha": "center", "va": "center", "backgroundcolor": "white"}
-        axes.text(0.5, 0.5, text, color=INK, **place, **font(LABEL_SIZE))
+        style = {"color": INK, "backgroundcolor": "white", "ha": "center", "va": "center", **font(LABEL_SIZE)}
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, **style)
     handles += markers.values()
     figure.legend(handles, texts, loc="outside lower center", prop=font(), frameon=False, handlelength=3.2)
     return settle(figure)
@@ -98,8 +94,7 @@ def plot_det(
 
 def _det(scores: np.ndarray, labels: np.ndarray, target_priors: Sequence[float]) -> _Det:
     """The curve through the rates at all thresholds, and through the EER point, which may lie between two of them."""
-    scores, targets = check_trials(scores, labels)
-    check_finite(scores)
+    scores, targets = check_trials(scores, labels, finite=True)
     false_acceptance, false_rejection, _ = error_rates(scores, targets)
     costs = []
     for prior in target_priors:
@@ -149,7 +144,7 @@ def _draw_det(axes: Axes, curve: _Det, number: int, low: float, high: float) -> 
     below, above = ndtr(ndtri(low) - 0.5), ndtr(ndtri(high) + 0.5)
     points = np.clip(np.stack([curve.false_acceptance, curve.false_rejection]), below, above)
     points = points[:, _worth_drawing(ndtri(points), curve.marked, points)]
-    style = {"color": COLOURS[number % len(COLOURS)], "zorder": 3 + number}
+    style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 3 + number}
     dashes = DASHES[number % len(DASHES)]
     (line,) = axes.plot(*points, linewidth=1.3, linestyle=dashes, gid=f"curve-{number}", **style)
     markers = ("o", *COST_MARKERS)

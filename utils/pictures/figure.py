@@ -1,29 +1,40 @@
-"""Pictures of an evaluation: DET curves, histograms, calibration, confusions, and estimates with their intervals.
+"""What all pictures share: files, colours, fonts, layout.
 
-Every function takes arrays and returns a figure, made without pyplot as in `utils.plots`. Trials are given by scores
-(N,), larger for the same speaker, and labels (N,), 1 for the same speaker (targets) and 0 for different ones
-(non-targets). Colours are those of Okabe and Ito, which colour-blind people tell apart; lines differ in their dashes
-too, so that they survive a black-and-white printer. Names may be any text.
+Figures are made without pyplot: no display is needed, and nothing global is kept. Trials are given by scores (N,),
+larger for the same speaker, and labels (N,), 1 for the same speaker (targets) and 0 for different ones (non-targets).
+Colours are those of Okabe and Ito, which colour-blind people tell apart; lines differ in their dashes too, so that they
+survive a black-and-white printer. Names may be any text.
 """
 
 import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
 
-FORMATS = ("png", "pdf", "svg")
 PNG_DPI = 200
-UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same figure gives the same bytes
+# By format; undated, so that the same figure gives the same bytes.
+METADATA: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+INK, GREY, GRID = "#222222", "#9a9a9a", "#e3e3e3"
+FONT = "DejaVu Sans"  # comes with matplotlib
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 1.5)))  # 5 and 6: 30 pairs
+LABEL_SIZE, TICK_SIZE, TITLE_SIZE = 9.0, 8.0, 9.5  # points
+WIDTH = 4.9  # inches, of most pictures: two stand beside each other in a report
+RIM = 0.08  # inches around everything
+LINE_LETTERS = 60  # how many go beside a handle of a legend
 
 
 def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -36,34 +47,18 @@ def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequen
         OSError: a file cannot be written.
     """
     for name in formats:
-        if name not in FORMATS:
-            raise UserError(f"no pictures of the format {name!r}; valid are {', '.join(FORMATS)}")
+        if name not in METADATA:
+            raise UserError(f"no pictures of the format {name!r}; valid are {', '.join(METADATA)}")
     paths = []
     for name in formats:
         content = io.BytesIO()
         with matplotlib.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "autospeech"}):
-            figure.savefig(content, format=name, dpi=PNG_DPI, metadata=UNDATED[name])
-        path = Path(f"{path_without_suffix}.{name}")
-        write_atomically(path, content.getvalue())
-        paths.append(path)
+            figure.savefig(content, format=name, dpi=PNG_DPI, metadata=METADATA[name])
+        paths.append(Path(f"{path_without_suffix}.{name}"))
+        write_atomically(paths[-1], content.getvalue())
     return paths
 
 
-INK, GREY = "#222222", "#9a9a9a"
-FONT = "DejaVu Sans"  # comes with matplotlib
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 1.5)))  # 5 and 6: 30 pairs
-LABEL_SIZE, TICK_SIZE, TITLE_SIZE = 9.0, 8.0, 9.5  # points
-GRID = "#e3e3e3"
-WIDTH = 4.9  # inches, of most pictures: two stand beside each other in a report
-RIM = 0.08  # inches around everything
-LINE_LETTERS = 60  # how many go beside a handle of a legend
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# What all have in common
-# ------------------------------------------------------------------------------------------------------------------
 def legible(text: str, most: int = 60) -> str:
     """A name as matplotlib can draw it: one line, not too long, every character itself.
 
@@ -79,7 +74,7 @@ def legible(text: str, most: int = 60) -> str:
     return shown.replace("$", r"\$")
 
 
-def check_trials(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_trials(scores: np.ndarray, labels: np.ndarray, *, finite: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The scores as float64 and which trials are targets; raises ValueError where they are no trials of both kinds."""
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
@@ -88,19 +83,14 @@ def check_trials(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
         raise ValueError(f"{int(np.isnan(scores).sum()):,} of {len(scores):,} scores are not numbers")
     if set(np.unique(labels).tolist()) != {0, 1}:
         raise ValueError("labels must be 0 and 1, and both must occur")
-    return scores, labels == 1
-
-
-def check_finite(scores: np.ndarray) -> None:
-    if not np.isfinite(scores).all():
+    if finite and not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
+    return scores, labels == 1
 
 
 def new_figure(width: float, height: float) -> Figure:
     """A white figure, sizes in inches, that makes room for labels and legends by itself."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(w_pad=RIM, h_pad=RIM)
-    return figure
+    return Figure(figsize=(width, height), facecolor="white", layout=ConstrainedLayoutEngine(w_pad=RIM, h_pad=RIM))
 
 
 def settle(figure: Figure) -> Figure:
@@ -110,7 +100,7 @@ def settle(figure: Figure) -> Figure:
     return figure
 
 
-def dress(axes: Axes, xlabel: str = "", ylabel: str = "", grid: str = "both") -> None:
+def dress(axes: Axes, xlabel: str = "", ylabel: str = "", grid: Literal["both", "x", "y"] | None = "both") -> None:
     """Labels, ticks and grid as in every picture; explicitly, so that nobody's matplotlibrc changes them."""
     axes.set_facecolor("white")
     axes.set_xlabel(xlabel, size=LABEL_SIZE, family=FONT, color=INK)

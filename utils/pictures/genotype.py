@@ -1,7 +1,4 @@
-"""Pictures: the cells of a genotype as graphs, and the architecture parameters over a search.
-
-Figures are made without pyplot: no display is needed, and nothing global is kept.
-"""
+"""The cells of a genotype as graphs."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,6 +12,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from models.genotypes import Gene, Genotype
 from utils.pictures.figure import FONT, GREY, INK
@@ -120,7 +118,7 @@ def draw_genotype(genotype: Genotype) -> Figure:
     axes.set(xlim=(0, width), ylim=(-len(cells) * height - BORDER, 0))
     axes.set_axis_off()
     for row, (name, genes) in enumerate(cells.items()):
-        style = {"family": FONT, "size": TITLE_SIZE, "weight": "bold", "color": INK}
+        style: dict[str, Any] = {"family": FONT, "size": TITLE_SIZE, "weight": "bold", "color": INK}
         axes.text(BORDER, -row * height - TITLE_HEIGHT / 2, f"{name} cell", va="center", gid=f"{name}-title", **style)
         middle = -row * height - TITLE_HEIGHT - lanes * LANE / 2
         _draw_cell(axes, name, genes, layouts[name], middle)
@@ -190,7 +188,7 @@ def _operation_edges(
 
 def _ports(genes: Sequence[Gene], vertices: Sequence[_Box], pills: Sequence[_Box]) -> dict[int, float]:
     """The heights at which the operations' edges leave their sources: those that rise above those that fall."""
-    ports = {}
+    ports: dict[int, float] = {}
     for source, box in enumerate(vertices[:-1]):
         leaving = [position for position, gene in enumerate(genes) if gene[1] == source]
         for side in (1, -1):
@@ -240,11 +238,14 @@ def _cost(layout: _Layout) -> float:
 
 def _draw_cell(axes: Axes, name: str, genes: Sequence[Gene], layout: _Layout, middle: float) -> None:
     """Draw a cell around the height `middle`; its artists' ids (gid) tell what they are."""
-    arrow = {"arrowstyle": "-|>,head_length=0.42,head_width=0.2", "mutation_scale": 10, "capstyle": "butt"}
+    arrow: dict[str, Any] = {
+        "arrowstyle": "-|>,head_length=0.42,head_width=0.2",
+        "mutation_scale": 10,
+        "capstyle": "butt",
+    }
     for position, edge in enumerate(layout.edges):
-        curve = edge.curve()
-        curve.vertices[:, 1] += middle
-        style = {"color": GREY, "linewidth": 0.7, "zorder": 1}
+        curve = edge.curve().transformed(Affine2D().translate(0, middle))
+        style: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 1}
         if position < len(genes):
             style = {"color": _colour(genes[position][0]), "linewidth": 1.2, "zorder": 2}
         axes.add_patch(FancyArrowPatch(path=curve, gid=f"{name}-edge-{position}", joinstyle="miter", **arrow, **style))

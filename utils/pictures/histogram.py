@@ -4,22 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.pictures.figure import (
-    BLUE,
-    INK,
-    VERMILION,
-    WIDTH,
-    check_finite,
-    check_trials,
-    dress,
-    font,
-    new_figure,
-    settle,
-)
+from utils.pictures.figure import BLUE, DASHES, INK, VERMILION, WIDTH, check_trials, dress, font, new_figure, settle
 
-# ------------------------------------------------------------------------------------------------------------------
-# Histograms
-# ------------------------------------------------------------------------------------------------------------------
 FEWEST_BINS, MOST_BINS = 12, 80
 
 
@@ -34,14 +20,13 @@ def plot_histograms(
     Raises:
         ValueError: trials that are not finite, of one kind only, or of other shapes.
     """
-    scores, targets = check_trials(scores, labels)
-    check_finite(scores)
+    scores, targets = check_trials(scores, labels, finite=True)
     edges = _bin_edges(scores, targets)
     figure = new_figure(WIDTH, 3.8)
     axes = figure.add_subplot()
     dress(axes, xlabel, "density", grid="y")
-    kinds = (("non-targets", ~targets, VERMILION, "-"), ("targets", targets, BLUE, (0, (5, 1.5))))
-    for name, kind, colour, dashes in kinds:
+    kinds = (("non-targets", ~targets, VERMILION), ("targets", targets, BLUE))
+    for (name, kind, colour), dashes in zip(kinds, DASHES, strict=False):
         heights, _ = np.histogram(scores[kind], edges, density=True)
         axes.stairs(heights, edges, fill=True, color=colour, alpha=0.22)
         label = f"{name} ({kind.sum():,})"
@@ -50,7 +35,7 @@ def plot_histograms(
         accepted = scores >= threshold
         rates = (100 * np.mean(accepted[~targets]), 100 * np.mean(~accepted[targets]))
         label = f"threshold {threshold:.4g}: {rates[0]:.2f} % false acceptances, {rates[1]:.2f} % false rejections"
-        axes.axvline(threshold, color=INK, linewidth=1.1, linestyle=(0, (1.2, 1.2)), label=label, gid="threshold")
+        axes.axvline(threshold, color=INK, linewidth=1.1, linestyle=DASHES[2], label=label, gid="threshold")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(7))
     figure.legend(loc="outside lower center", ncols=2 if threshold is None else 1, prop=font(), frameon=False)

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from utils.pictures.figure import BLUE, INK, WIDTH, dress, font, legible, new_figure, settle
 
-# ------------------------------------------------------------------------------------------------------------------
-# Intervals
-# ------------------------------------------------------------------------------------------------------------------
 ROW = 0.24  # inches
 
 
@@ -45,14 +43,17 @@ def plot_intervals(
     axes.hlines(rows, intervals[:, 0], intervals[:, 1], color=BLUE, linewidth=1.6, gid="intervals")
     axes.plot(estimates, rows, "o", color=BLUE, markersize=5, gid="estimates")
     for row in np.flatnonzero(np.isnan(estimates)):
-        text = "not defined"
-        place = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": "center"}
-        axes.text(0.02, row, text, color=INK, style="italic", **place, **font())
+        style = {"color": INK, "style": "italic", "transform": axes.get_yaxis_transform(), "va": "center", **font()}
+        axes.text(0.02, float(row), "not defined", **style)
     if overall is not None:
-        axes.axvline(scale * overall, color=INK, linewidth=0.8, linestyle=(0, (5, 2)), gid="overall", zorder=1)
-        text = f"all: {scale * overall:.3g}"
-        axes.text(scale * overall, 1.02, text, transform=axes.get_xaxis_transform(), ha="center", va="bottom", **font())
+        _draw_overall(axes, scale * overall)
     axes.set_yticks(rows, [legible(name, 36) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     return settle(figure)
+
+
+def _draw_overall(axes: Axes, x: float) -> None:
+    axes.axvline(x, color=INK, linewidth=0.8, linestyle=(0, (5, 2)), gid="overall", zorder=1)
+    place = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", **font()}
+    axes.text(x, 1.02, f"all: {x:.3g}", **place)

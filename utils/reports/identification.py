@@ -1,18 +1,18 @@
 """What evaluate_identification.py does and leaves: accuracies of all speakers, a report with pictures."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from data_objects.index import Index
 from utils.evaluation.identification import Identification, check_class_list, identify_test_part, write_per_speaker
 from utils.pictures.confusion import plot_confusion
-from utils.recognition.network import TrainedNetwork, check_genotype, load_trained
+from utils.recognition.network import check_genotype, load_trained
 from utils.records.checkpoint import Checkpoint
 from utils.records.guard import (
     IDENTIFICATION,
@@ -26,16 +26,8 @@ from utils.records.guard import (
     role_of_rows,
     roles_of_checkpoint,
 )
-from utils.records.provenance import Provenance, build_provenance, prepare_folder, remove_earlier, write_results
-from utils.reports.html import Section, Table, write_report
-from utils.reports.provenance import (
-    REPORT,
-    Pictures,
-    breakdown_section,
-    format_estimate,
-    protocol_section,
-    provenance_section,
-)
+from utils.reports.html import DASH, Section, Table
+from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
 from utils.system.device import prepare
 from utils.system.logger import WarningCollector, get_logger
 
@@ -65,46 +57,43 @@ def report_identification(
     corpus = Corpus(cfg)
     check_class_list(trained.checkpoint, corpus.index, trained.path)
     check_index(trained.checkpoint, corpus.index, trained.path, allow_index_change)
-    folder = prepare_folder(out_dir or trained.path.parent)
-    prepare_folder(folder / "identification")
+    evaluation = Evaluation("identification", cfg, trained, corpus, out_dir or trained.path.parent, warned.messages)
+    evaluation.prepare()
     identification = identify_test_part(trained, corpus, cfg)
     if identification is not None:  # the main process goes on alone
-        write(cfg, identification, trained, corpus, folder, warned.messages)
+        write(evaluation, identification)
 
 
-def write(
-    cfg: CfgNode,
-    identification: Identification,
-    trained: TrainedNetwork,
-    corpus: Corpus,
-    folder: Path,
-    warnings: Sequence[str],
-) -> None:
+def write(evaluation: Evaluation, identification: Identification) -> None:
     """Everything that an evaluation leaves."""
-    checkpoint = trained.checkpoint
+    checkpoint, corpus = evaluation.trained.checkpoint, evaluation.corpus
+    replicates = evaluation.cfg.EVAL.BOOTSTRAP
     protocol = check_overlap(checkpoint, corpus.index, identification.rows)
+    provenance = evaluation.provenance(protocol)
     per_speaker = identification.per_speaker()
-    results = identification.figures(cfg.EVAL.BOOTSTRAP) | {
+    results = {
+        **identification.figures(replicates),
         "utterances": len(identification.rows),
         "speakers": len(per_speaker),
         "classes": len(checkpoint.speakers),
         "test_utterances_trained_on": count_common(protocol, "utterances", TRAIN, TEST),
-        "checkpoint": str(trained.path),
-        "epoch": checkpoint.epoch,
-        "window_frames": corpus.window_frames,
-        "warnings": warnings,
-        "worst_speakers": per_speaker[:5],
-        "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), cfg.EVAL.BOOTSTRAP),
+        **evaluation.subject(),
+        "worst_speakers": per_speaker.head(5).to_dict("records"),
+        "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), replicates),
     }
-    source = checkpoint, trained.path, corpus.index, protocol, trained.device
-    provenance = build_provenance(cfg, *source, script="evaluate_identification.py")
-    page, *pictures = write_report_page(folder / "identification", identification, results, provenance)
-    files = [page, *pictures, write_per_speaker(folder, per_speaker)]
-    intervals = results.get("intervals", {})
-    shown = (f"{title} {format_estimate(results[key], intervals.get(key))} %" for key, title in TITLES.items())
-    get_logger().info(f"{', '.join(shown)}; pictures and all tables: {page}")
-    path = folder / "results-identification.json"
-    write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
+    picture = Pictures(evaluation.folder / "identification")
+    breakdowns = breakdown_section(results["breakdowns"], "top1", "Top-1", results["top1"], picture)
+    sections = [_summary_section(results), _speakers_section(identification, per_speaker, picture), breakdowns]
+    shown = ", ".join(f"{title} {format_figure(results, key)} %" for key, title in TITLES.items())
+    evaluation.write(
+        results,
+        provenance,
+        SUMMARY,
+        title=f"Identification of {len(per_speaker):,} speakers",
+        summary=f"{shown}; ",
+        sections=sections,
+        files=[*picture.files, write_per_speaker(evaluation.folder, per_speaker)],
+    )
 
 
 def check_overlap(checkpoint: Checkpoint, index: Index, rows: np.ndarray) -> Protocol:
@@ -119,42 +108,22 @@ def check_overlap(checkpoint: Checkpoint, index: Index, rows: np.ndarray) -> Pro
     return protocol
 
 
-def write_report_page(
-    folder: Path, identification: Identification, results: Mapping[str, Any], provenance: Provenance
-) -> list[Path]:
-    """report.html with every table and picture, and the pictures as files beside it; returns their paths, its first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = Pictures(folder)
-    protocol = asdict(provenance)["protocol"]
-    breakdowns = breakdown_section(results["breakdowns"], "top1", "Top-1", results["top1"], picture)
-    sections = [
-        _summary_section(results),
-        _speakers_section(identification, picture),
-        breakdowns,
-        protocol_section(protocol),
-        provenance_section(provenance),
-    ]
-    title = f"Identification of {results['speakers']:,} speakers"
-    write_report(folder / REPORT, title, warnings=results["warnings"], sections=sections)
-    return [folder / REPORT, *picture.files]
-
-
 def _summary_section(results: Mapping[str, Any]) -> Section:
-    intervals = results.get("intervals", {})
     rows = [
-        (title, format_estimate(results[key], intervals.get(key)))
-        for key, title in (("top1", "Top-1 %"), ("top5", "Top-5 %"))
+        *((f"{title} %", format_figure(results, key)) for key, title in TITLES.items()),
+        ("cross-entropy", results["loss"]),
+        ("utterances", results["utterances"]),
+        ("speakers among them", results["speakers"]),
+        ("classes", results["classes"]),
     ]
-    rows += [("cross-entropy", results["loss"]), ("utterances", results["utterances"])]
-    rows += [("speakers among them", results["speakers"]), ("classes", results["classes"])]
     note = "In brackets: 95 % intervals by bootstrap over speakers; none where there are fewer than five."
     return Section("Figures", "", [Table("On the test part", ("figure", "value"), rows, note)])
 
 
-def _speakers_section(identification: Identification, picture: Pictures) -> Section:
+def _speakers_section(identification: Identification, per_speaker: pd.DataFrame, picture: Pictures) -> Section:
     worst = [
-        (row["speaker"], row["utterances"], f"{row['top1']:.1f}", row["most_often_taken_for"] or "–")
-        for row in identification.per_speaker()[:WORST]
+        (row.speaker, row.utterances, f"{row.top1:.1f}", row.most_often_taken_for or DASH)
+        for row in per_speaker.head(WORST).itertuples()
     ]
     table = Table(
         f"The {len(worst)} speakers recognised worst",

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
@@ -17,26 +18,33 @@ from utils.pictures.calibration import plot_reliability
 from utils.pictures.confusion import confused_pairs, plot_confused_pairs
 from utils.pictures.det import plot_det
 from utils.pictures.histogram import plot_histograms
-from utils.recognition.network import TrainedNetwork, check_genotype, load_trained
+from utils.recognition.network import check_genotype, load_trained
 from utils.records.guard import check_index
-from utils.records.provenance import Provenance, build_provenance, prepare_folder, remove_earlier, write_results
-from utils.reports.html import Section, Table, write_report
-from utils.reports.provenance import (
-    REPORT,
-    Pictures,
-    breakdown_section,
-    format_estimate,
-    protocol_section,
-    provenance_section,
-)
+from utils.records.provenance import Provenance
+from utils.reports.html import Section, Table
+from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
 from utils.system.device import prepare
 from utils.system.files import write_atomically
-from utils.system.logger import WarningCollector, get_logger
+from utils.system.logger import WarningCollector
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
 SKIPPED, CALIBRATION = "skipped_trials.txt", "calibration.json"
 SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
-TABLE = ("eer", "min_dcf_0.01", "min_dcf_0.05", "act_dcf_0.01", "cllr", "min_cllr")  # figures of the console's table
+FIGURES = {
+    "eer": "EER %",
+    "min_dcf_0.01": "minDCF 0.01",
+    "min_dcf_0.05": "minDCF 0.05",
+    "act_dcf_0.01": "actDCF 0.01",
+    "act_dcf_0.05": "actDCF 0.05",
+    "cllr": "Cllr",
+    "min_cllr": "min Cllr",
+}
+APART = "speakers apart from training's"
+# Columns of the tables, on the console and in the report.
+DISCRIMINATION = ["list", "system", "speaker-disjoint", "trials", "speakers", "EER %", "minDCF 0.01", "minDCF 0.05"]
+CALIBRATED = ["list", "system", "actDCF 0.01", "actDCF 0.05", "Cllr", "min Cllr"]
+RATES = ["EER %", "minDCF 0.01", "minDCF 0.05", "actDCF 0.01", "Cllr", "min Cllr"]
+CONSOLE = ["list", "system", "trials", *RATES, APART]
 
 
 def report_verification(
@@ -68,175 +76,147 @@ def report_verification(
     corpus = Corpus(cfg)
     check_index(trained.checkpoint, corpus.index, trained.path, allow_index_change)
     lists = open_lists([Path(file) for file in files] or [corpus.data_dir / TRIALS], corpus.index, allow_missing)
-    folder = prepare_folder(out_dir or trained.path.parent)
-    prepare_folder(folder / "verification")
-    evaluation = evaluate_lists(cfg, trained, corpus, lists)
-    if evaluation is not None:  # the main process goes on alone
-        write(cfg, evaluation, trained, corpus, folder, warned.messages)
+    evaluation = Evaluation("verification", cfg, trained, corpus, out_dir or trained.path.parent, warned.messages)
+    evaluation.prepare()
+    verification = evaluate_lists(cfg, trained, corpus, lists)
+    if verification is not None:  # the main process goes on alone
+        write(evaluation, verification)
 
 
-def write(
-    cfg: CfgNode,
-    evaluation: Verification,
-    trained: TrainedNetwork,
-    corpus: Corpus,
-    folder: Path,
-    warnings: Sequence[str],
-) -> None:
+def write(evaluation: Evaluation, verification: Verification) -> None:
     """Everything that an evaluation leaves, and a table of it on standard error."""
-    provenance = build_provenance(
-        cfg,
-        trained.checkpoint,
-        trained.path,
-        corpus.index,
-        evaluation.protocols[ALL],
-        trained.device,
-        script="evaluate_verification.py",
-        trials={entry.name: entry.source() for entry in evaluation.lists},
-        skipped_trials=sum(len(entry.skipped) for entry in evaluation.lists),
+    provenance = evaluation.provenance(
+        verification.protocols[ALL],
+        trials={entry.name: entry.source() for entry in verification.lists},
+        skipped_trials=sum(len(entry.skipped) for entry in verification.lists),
     )
-    results = results_of(evaluation) | {
-        "checkpoint": str(trained.path),
-        "epoch": trained.checkpoint.epoch,
-        "window_frames": corpus.window_frames,
-        "warnings": warnings,
-    }
-    page, *pictures = write_report_page(folder / "verification", evaluation, results, provenance)
-    files = [page, *pictures, *write_scores(folder, evaluation), *write_skipped(folder, evaluation)]
-    files += write_calibrations(folder, evaluation, provenance)
-    get_logger().info(f"\n{format_table(evaluation)}\npictures and all tables: {page}")
-    path = folder / "results-verification.json"
-    write_results(path, results | {"files": remove_earlier(path, files)}, provenance, keys=SUMMARY)
+    results = results_of(verification) | evaluation.subject()
+    sections, files = make_sections(evaluation.folder / "verification", verification, results)
+    files += write_scores(evaluation.folder, verification) + write_skipped(evaluation.folder, verification)
+    files += write_calibrations(evaluation.folder, verification, provenance)
+    evaluation.write(
+        results,
+        provenance,
+        SUMMARY,
+        title=f"Verification on {', '.join(entry.title for entry in verification.lists)}",
+        summary=f"\n{format_table(verification)}\n",
+        sections=sections,
+        files=files,
+    )
 
 
-def score_file(evaluation: Verification, entry: ListOfTrials, system: str) -> str:
+def score_file(verification: Verification, entry: ListOfTrials, system: str) -> str:
     """The name of a file of scores: scores.txt, and where there are several lists or systems, theirs in it."""
-    of_list = f"-{entry.name}" if len(evaluation.lists) > 1 else ""
-    return f"scores{of_list}{'' if system == evaluation.systems[0] else f'--{system}'}.txt"
+    of_list = f"-{entry.name}" if len(verification.lists) > 1 else ""
+    return f"scores{of_list}{'' if system == verification.systems[0] else f'--{system}'}.txt"
 
 
-def write_scores(folder: Path, evaluation: Verification) -> list[Path]:
+def write_scores(folder: Path, verification: Verification) -> list[Path]:
     """A file for every list and system: score, label, enrolment, test; returns their paths."""
     files = []
-    for place, entry in enumerate(evaluation.lists):
-        for system in evaluation.systems:
-            scores = evaluation.scores[system][place].tolist()
-            lines = (
-                f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in zip(scores, entry.trials, strict=True)
-            )
-            files.append(folder / score_file(evaluation, entry, system))
-            write_atomically(files[-1], "".join(lines))
+    for place, entry in enumerate(verification.lists):
+        for system in verification.systems:
+            pairs = zip(verification.scores[system][place].tolist(), entry.trials, strict=True)
+            files.append(folder / score_file(verification, entry, system))
+            write_atomically(files[-1], "".join(f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in pairs))
     return files
 
 
-def write_skipped(folder: Path, evaluation: Verification) -> list[Path]:
+def write_skipped(folder: Path, verification: Verification) -> list[Path]:
     """skipped_trials.txt, where there are any; returns its path, if so."""
-    text = "".join(entry.skipped.text() for entry in evaluation.lists)
+    text = "".join(entry.skipped.text() for entry in verification.lists)
     if not text:
         return []
     write_atomically(folder / SKIPPED, text)
     return [folder / SKIPPED]
 
 
-def write_calibrations(folder: Path, evaluation: Verification, provenance: Provenance) -> list[Path]:
+def write_calibrations(folder: Path, verification: Verification, provenance: Provenance) -> list[Path]:
     """calibration.json: what turns scores into log likelihood ratios and decisions, for others to use.
 
     Returns:
         Its path; nothing where there is no calibration.
     """
     systems = {
-        system: calibration.as_dict()
-        | {"thresholds": {str(prior): calibration.threshold(prior) for prior in (EVEN, *PRIORS)}}
-        for system, calibration in evaluation.calibrations.items()
-        if calibration is not None
+        system: own.as_dict() | {"thresholds": {str(prior): own.threshold(prior) for prior in (EVEN, *PRIORS)}}
+        for system, own in verification.calibrations.items()
+        if own is not None
     }
-    content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
     if not systems:
         return []
+    content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
     write_atomically(folder / CALIBRATION, json.dumps(content, indent=2) + "\n")
     return [folder / CALIBRATION]
 
 
-def format_table(evaluation: Verification) -> str:
-    """The figures of every list and system, for the console; an interval behind what it is of."""
-    header = ("list", "system", "trials", "EER %", "minDCF 0.01", "minDCF 0.05", "actDCF 0.01", "Cllr", "min Cllr")
-    rows = [[*header, "speakers apart from training's"]]
-    for entry in evaluation.lists:
-        overlap, speakers = len(evaluation.protocols[entry.name].seen_speakers), len(entry.trials.speakers)
-        apart = (
-            "yes" if evaluation.protocols[entry.name].is_speaker_disjoint else f"NO: {overlap} of {speakers} are not"
-        )
-        for system, figures in evaluation.figures[entry.name].items():
-            cells = [format_figure(figures, name) for name in TABLE]
-            rows.append([entry.title, system, f"{len(entry.trials):,}", *cells, apart])
+def tabulate(verification: Verification) -> pd.DataFrame:
+    """The figures of every list and system, a row each, as texts; an interval behind what it is of."""
+    rows = []
+    for entry in verification.lists:
+        protocol, speakers = verification.protocols[entry.name], len(entry.trials.speakers)
+        disjoint, overlap = protocol.is_speaker_disjoint, len(protocol.seen_speakers)
+        of_list = {
+            "list": entry.title,
+            "speaker-disjoint": "yes" if disjoint else "NO",
+            APART: "yes" if disjoint else f"NO: {overlap} of {speakers} are not",
+            "trials": f"{len(entry.trials):,}",
+            "speakers": f"{speakers:,}",
+        }
+        for system, figures in verification.figures[entry.name].items():
+            shown = {title: format_figure(figures, key, 2 if key == "eer" else 3) for key, title in FIGURES.items()}
+            rows.append(of_list | {"key": system, "system": SYSTEMS[system]} | shown)
+    return pd.DataFrame(rows)
+
+
+def format_table(verification: Verification) -> str:
+    """The figures of every list and system, for the console."""
+    table = tabulate(verification).drop(columns="system").rename(columns={"key": "system"})
+    rows = [CONSOLE, *table[CONSOLE].values.tolist()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(lines)
 
 
-def format_figure(figures: Mapping[str, Any], name: str) -> str:
-    """A figure with its interval; a dash where there is none."""
-    return format_estimate(figures[name], figures.get("intervals", {}).get(name), 2 if name == "eer" else 3)
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# The report
-# ------------------------------------------------------------------------------------------------------------------
-def write_report_page(
-    folder: Path, evaluation: Verification, results: Mapping[str, Any], provenance: Provenance
-) -> list[Path]:
-    """report.html with every table and picture, and the pictures as files beside it; returns their paths, its first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sections, files = [_summary_section(evaluation)], [folder / REPORT]
-    for place, entry in enumerate(evaluation.lists):
-        picture = Pictures(folder if len(evaluation.lists) == 1 else folder / entry.name)
-        sections += _sections_of_list(picture, evaluation, place, results["lists"][entry.name])
+def make_sections(
+    folder: Path, verification: Verification, results: Mapping[str, Any]
+) -> tuple[list[Section], list[Path]]:
+    """The report's parts, and the files of their pictures, which are written."""
+    sections, files = [_summary_section(verification)], []
+    for place, entry in enumerate(verification.lists):
+        picture = Pictures(folder if len(verification.lists) == 1 else folder / entry.name)
+        sections += _sections_of_list(picture, verification, place, results["lists"][entry.name])
         files += picture.files
-    protocol = asdict(provenance)["protocol"]
-    sections += [_calibration_section(evaluation), protocol_section(protocol), provenance_section(provenance)]
-    names = ", ".join(entry.title for entry in evaluation.lists)
-    title = f"Verification on {names}"
-    write_report(folder / REPORT, title, warnings=results["warnings"], sections=sections)
-    return files
+    return [*sections, _calibration_section(verification)], files
 
 
-def _summary_section(evaluation: Verification) -> Section:
-    header = ("list", "system", "speaker-disjoint", "trials", "speakers", "EER %", "minDCF 0.01", "minDCF 0.05")
-    more = ("list", "system", "actDCF 0.01", "actDCF 0.05", "Cllr", "min Cllr")
-    rows, calibrated = [], []
-    for entry in evaluation.lists:
-        disjoint = "yes" if evaluation.protocols[entry.name].is_speaker_disjoint else "NO"
-        for system, figures in evaluation.figures[entry.name].items():
-            cells = [format_figure(figures, name) for name in ("eer", "min_dcf_0.01", "min_dcf_0.05")]
-            counts = len(entry.trials), len(entry.trials.speakers)
-            rows.append((entry.title, SYSTEMS[system], disjoint, *counts, *cells))
-            names = ("act_dcf_0.01", "act_dcf_0.05", "cllr", "min_cllr")
-            calibrated.append((entry.title, SYSTEMS[system], *(format_figure(figures, name) for name in names)))
-    note = (
+def _summary_section(verification: Verification) -> Section:
+    figures = tabulate(verification)
+    bracketed = (
         "In brackets: 95 % intervals by bootstrap over speakers; none where a list has fewer than five. The EER is "
         "interpolated linearly on the ROC."
     )
-    without = "A dash: the scores are not calibrated, and a cosine is no likelihood ratio."
+    uncalibrated = "A dash: the scores are not calibrated, and a cosine is no likelihood ratio."
     tables = [
-        Table("How well the scores tell speakers apart", header, rows, note),
-        Table("How well they are calibrated", more, calibrated, without),
+        Table(caption, columns, figures[columns].values.tolist(), note)
+        for caption, columns, note in (
+            ("How well the scores tell speakers apart", DISCRIMINATION, bracketed),
+            ("How well they are calibrated", CALIBRATED, uncalibrated),
+        )
     ]
-    return Section(
-        "Figures", "Detection costs are normalised, with costs of 1 for either error; Cllr is in bits.", tables
-    )
+    text = "Detection costs are normalised, with costs of 1 for either error; Cllr is in bits."
+    return Section("Figures", text, tables)
 
 
 def _sections_of_list(
-    picture: Pictures, evaluation: Verification, place: int, results: Mapping[str, Any]
+    picture: Pictures, verification: Verification, place: int, results: Mapping[str, Any]
 ) -> list[Section]:
     """Pictures and breakdowns of one list."""
-    entry = evaluation.lists[place]
+    entry = verification.lists[place]
     trials, labels = entry.trials, entry.trials.labels
-    systems = {SYSTEMS[system]: (evaluation.scores[system][place], labels) for system in evaluation.systems}
+    systems = {SYSTEMS[system]: (verification.scores[system][place], labels) for system in verification.systems}
     pictures = [picture("det", plot_det(systems, PRIORS), f"DET curves on {entry.title}.")]
-    head = evaluation.systems[0]
-    scores, calibration = evaluation.scores[head][place], evaluation.calibrations[head]
+    head = verification.systems[0]
+    scores, calibration = verification.scores[head][place], verification.calibrations[head]
     threshold = results["systems"][head]["eer_threshold"] if calibration is None else calibration.threshold(EVEN)
     meaning = "the threshold of the EER" if calibration is None else "where same and different are as likely"
     histogram = plot_histograms(scores, labels, threshold, f"score ({SYSTEMS[head]})")
@@ -258,18 +238,14 @@ def _sections_of_list(
     return [Section(f"{entry.title}: pictures", "", [], pictures), named]
 
 
-def _calibration_section(evaluation: Verification) -> Section:
+def _calibration_section(verification: Verification) -> Section:
+    priors = (EVEN, *PRIORS)
     rows = [
-        (
-            SYSTEMS[system],
-            f"{own.scale:.4f}",
-            f"{own.offset:.4f}",
-            *(f"{own.threshold(p):.4f}" for p in (EVEN, *PRIORS)),
-        )
-        for system, own in evaluation.calibrations.items()
+        (SYSTEMS[system], *(f"{value:.4f}" for value in (own.scale, own.offset, *map(own.threshold, priors))))
+        for system, own in verification.calibrations.items()
         if own is not None
     ]
-    header = ("system", "scale", "offset", *(f"threshold at prior {prior}" for prior in (EVEN, *PRIORS)))
+    header = ("system", "scale", "offset", *(f"threshold at prior {prior}" for prior in priors))
     text = (
         "Logistic regression on the validation trials of the speakers held out: log likelihood ratio = scale · score + "
         "offset (natural logarithm). Decide 'same' where the score is at or above the threshold of the prior "

@@ -1,26 +1,20 @@
-"""Pictures: what is drawn is complete, legible and the same every time."""
+"""Genotypes as graphs: what is drawn is complete and legible. And the tool that draws them."""
 
 import functools
 import itertools
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from models.genotypes import EDGES, INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, Gene, Genotype
-from tests.helpers import ROOT, call_script
-from utils.pictures.alpha import draw_alpha_history
-from utils.pictures.figure import save_figure
+from models.genotypes import INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, Gene, Genotype
+from tests.helpers import call_script
+from tests.utils.pictures.drawn import MAGIC, contains, modules_loaded
 from utils.pictures.genotype import draw_genotype
-from utils.system.errors import UserError
 
 CONCAT = range(INPUTS, INPUTS + NODES)
 CHAIN = tuple((name, INPUTS + node - 1) for node in range(NODES) for name in ("sep_conv_3x3", "skip_connect"))
@@ -54,11 +48,6 @@ GENOTYPES = {
     "detour": Genotype(DETOUR, CONCAT, CHAIN, CONCAT),
 } | {f"{space}-{seed}": random_genotype(space, seed) for space in SEARCH_SPACES for seed in range(6)}
 every_genotype = pytest.mark.parametrize("genotype", GENOTYPES.values(), ids=GENOTYPES)
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Genotypes
-# ------------------------------------------------------------------------------------------------------------------
 draw_once = functools.cache(draw_genotype)  # the tests only look at it
 
 
@@ -144,10 +133,6 @@ def edge_points(figure: Figure) -> dict[str, np.ndarray]:
     return points
 
 
-def contains(outer: Bbox, inner: Bbox) -> bool:
-    return outer.x0 <= inner.x0 and inner.x1 <= outer.x1 and outer.y0 <= inner.y0 and inner.y1 <= outer.y1
-
-
 @every_genotype
 def test_edges_into_a_node_do_not_cross(genotype: Genotype) -> None:
     """Of a node's two operations, the upper one is that whose source is higher."""
@@ -178,101 +163,6 @@ def test_families_have_colours() -> None:
         families.setdefault(family, set()).add(text.get_color())
     assert set(map(len, families.values())) == {1}
     assert len(set.union(*families.values())) == len(families) == 4
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Architecture parameters
-# ------------------------------------------------------------------------------------------------------------------
-def alpha_history(epochs: int, space: str) -> np.ndarray:
-    return np.random.default_rng(epochs).standard_normal((epochs, EDGES, len(SEARCH_SPACES[space]))).cumsum(axis=0)
-
-
-def visible(texts: list[Text]) -> list[str]:
-    return [text.get_text() for text in texts if text.get_visible()]
-
-
-def panels_of(figure: Figure) -> list[Axes]:
-    """The heat maps, without the colour bar."""
-    return [axes for axes in figure.axes if axes.images]
-
-
-@pytest.mark.parametrize("space", SEARCH_SPACES)
-@pytest.mark.parametrize("epochs", [1, 2, 50])
-def test_alpha_history(epochs: int, space: str) -> None:
-    """A panel an edge holds the softmax of its row of alpha, operations downwards and epochs from 1 to the right."""
-    history, operations = alpha_history(epochs, space), SEARCH_SPACES[space]
-    figure = draw_alpha_history(history, operations, "normal cell")
-    panels = panels_of(figure)
-    edges = [(source, node) for node in CONCAT for source in range(node)]
-    expected = np.exp(history) / np.exp(history).sum(axis=-1, keepdims=True)
-    assert figure.get_suptitle() == "normal cell"
-    assert [axes.get_title() for axes in panels] == [f"{source} → {node}" for source, node in edges]
-    for axes, (source, _), row in zip(panels, edges, expected.swapaxes(0, 1), strict=True):
-        (image,) = axes.images
-        np.testing.assert_allclose(image.get_array(), row.T, rtol=1e-12)
-        assert image.get_extent() == [0.5, epochs + 0.5, len(operations) - 0.5, -0.5]
-        assert image.norm.vmin == 0
-        assert image.norm.vmax == pytest.approx(expected.max())
-        assert list(axes.get_yticks()) == list(range(len(operations)))
-        assert visible(axes.get_yticklabels()) == (list(operations) if source == 0 else [])
-        ticks = [tick for tick in axes.get_xticks() if 0.5 <= tick <= epochs + 0.5]
-        assert ticks
-        assert all(tick == round(tick) for tick in ticks)
-
-
-def test_alpha_panels_form_a_grid() -> None:
-    """A row of panels for every node, a column for every source; all labels within the picture."""
-    figure = draw_alpha_history(alpha_history(3, "s3"), SEARCH_SPACES["s3"], "reduction cell")
-    panels = {axes.get_title(): axes for axes in panels_of(figure)}
-    for (first, a), (second, b) in itertools.combinations(panels.items(), 2):
-        same_column, same_row = (first[position] == second[position] for position in (0, -1))
-        assert (round(a.get_position().x0, 6) == round(b.get_position().x0, 6)) == same_column
-        assert (round(a.get_position().y0, 6) == round(b.get_position().y0, 6)) == same_row
-    assert len(figure.axes) == EDGES + 1
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    assert all(contains(figure.bbox, axes.get_tightbbox(renderer)) for axes in figure.axes)
-    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-
-
-@pytest.mark.parametrize("shape", [(0, EDGES, 8), (3, EDGES - 1, 8), (3, EDGES, 7), (EDGES, 8)])
-def test_alpha_of_another_shape(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="history must be"):
-        draw_alpha_history(np.zeros(shape), SEARCH_SPACES["s2"], "normal cell")
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Files
-# ------------------------------------------------------------------------------------------------------------------
-MAGIC = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
-
-
-def make_figures() -> list[Figure]:
-    return [draw_genotype(PAPER_GENOTYPE), draw_alpha_history(alpha_history(2, "s2"), SEARCH_SPACES["s2"], "cell")]
-
-
-def test_same_bytes_twice(tmp_path: Path) -> None:
-    """In every format, of both kinds of pictures, with the fonts embedded as TrueType."""
-    contents = []
-    for attempt in "ab":
-        for number, figure in enumerate(make_figures()):
-            paths = save_figure(figure, tmp_path / f"{attempt}{number}", tuple(MAGIC))
-            assert paths == [tmp_path / f"{attempt}{number}.{name}" for name in MAGIC]
-            contents.append([path.read_bytes() for path in paths])
-    assert contents[:2] == contents[2:]
-    assert all(content.startswith(magic) for content, magic in zip(contents[0], MAGIC.values(), strict=True))
-    assert b"/Subtype /Type0" in contents[0][1] or b"/CIDFontType2" in contents[0][1]
-    assert b"/Type3" not in contents[0][1]
-    assert b"CreationDate" not in contents[0][1]
-    assert b"dc:date" not in contents[0][2]
-    assert len(list(tmp_path.iterdir())) == 2 * 2 * len(MAGIC)  # nothing partial
-
-
-def test_other_formats_are_refused(tmp_path: Path) -> None:
-    """Before anything is written."""
-    with pytest.raises(UserError, match="'bmp'; valid are png, pdf, svg"):
-        save_figure(Figure(), tmp_path / "picture", ("png", "bmp"))
-    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -325,18 +215,6 @@ def test_tool_says_what_is_wrong(tmp_path: Path, genotype: str, out: str, messag
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("statements", "heavy"),
-    [
-        ("import utils.plots", {"torch"}),
-        (f"runpy.run_path('{TOOL}', run_name='__main__')", {"torch", "matplotlib"}),
-    ],
-)
-def test_imports(statements: str, heavy: set[str]) -> None:
-    """--help answers at once, and pictures do without torch."""
-    code = (
-        f"import runpy, sys\nsys.argv = ['tool', '--help']\ntry:\n    {statements}\nexcept SystemExit:\n    pass\n"
-        f"print(sorted(sys.modules.keys() & {heavy!r}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr
+def test_help_answers_at_once() -> None:
+    """Without torch and matplotlib."""
+    assert modules_loaded(f"runpy.run_path('{TOOL}', run_name='__main__')") & {"torch", "matplotlib"} == set()
