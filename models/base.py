@@ -1,6 +1,6 @@
 """What all networks have in common."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -25,3 +25,32 @@ class SpeakerNetwork(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K) of features (B, T, F)."""
         return self.classifier(self.embed(features))
+
+
+class CellPlan(NamedTuple):
+    """A cell's place in a stack.
+
+    Attributes:
+        older, newer: channels of its two inputs.
+        channels: C, of its nodes; it gives 4 C.
+        reduction: whether it halves time and frequency; previous_reduction: whether the cell before does, so that the
+            older input is twice as large as the newer one.
+    """
+
+    older: int
+    newer: int
+    channels: int
+    reduction: bool
+    previous_reduction: bool
+
+
+def plan_cells(layers: int, channels: int, stem_channels: int, previous_reduction: bool) -> list[CellPlan]:
+    """A stack of cells: numbers layers//3 and 2*layers//3 are reductions, and double the channels."""
+    plans: list[CellPlan] = []
+    older, newer = stem_channels, stem_channels
+    for layer in range(layers):
+        reduction = layer in (layers // 3, 2 * layers // 3)
+        channels = 2 * channels if reduction else channels
+        plans.append(CellPlan(older, newer, channels, reduction, previous_reduction))
+        older, newer, previous_reduction = newer, 4 * channels, reduction
+    return plans

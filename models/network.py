@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn, relu
 
-from models.base import SpeakerNetwork
+from models.base import CellPlan, SpeakerNetwork, plan_cells
 from models.genotypes import INPUTS, NODES, Gene, Genotype
 from models.heads import build_classifier
 from models.operations import (
@@ -27,23 +27,14 @@ class Cell(nn.Module):
     reads a cell's output begins with a ReLU, as all convolutions within a cell do: every state is rectified once.
     """
 
-    def __init__(
-        self,
-        genes: tuple[Gene, ...],
-        channels_older: int,
-        channels_newer: int,
-        channels: int,
-        reduction: bool,
-        previous_reduction: bool,
-    ) -> None:
+    def __init__(self, genes: tuple[Gene, ...], plan: CellPlan) -> None:
         super().__init__()
-        # After a reduction cell the older input is twice as large as the newer one.
-        preprocess = FactorizedReduce if previous_reduction else ReLUConvNorm
-        self.preprocess_older = preprocess(channels_older, channels)
-        self.preprocess_newer = ReLUConvNorm(channels_newer, channels)
+        preprocess = FactorizedReduce if plan.previous_reduction else ReLUConvNorm
+        self.preprocess_older = preprocess(plan.older, plan.channels)
+        self.preprocess_newer = ReLUConvNorm(plan.newer, plan.channels)
         self.sources = [source for _, source in genes]
         self.operations = nn.ModuleList(
-            build_operation(name, channels, 2 if reduction and source < INPUTS else 1, affine=True)
+            build_operation(name, plan.channels, 2 if plan.reduction and source < INPUTS else 1, affine=True)
             for name, source in genes
         )
 
@@ -107,23 +98,16 @@ class Network(SpeakerNetwork):
             nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
-        self.cells = nn.ModuleList()
-        read: list[list[int]] = []
-        older, newer, previous_reduction = channels, channels, True  # stem_1 halves stem_0's output
-        for layer in range(layers):
-            reduction = layer in reduction_layers(layers)
-            channels = 2 * channels if reduction else channels
-            genes = genotype.reduce if reduction else genotype.normal
-            read.append([source for _, source in genes])
-            self.cells.append(Cell(genes, older, newer, channels, reduction, previous_reduction))
-            older, newer, previous_reduction = newer, 4 * channels, reduction
-        self.pooling = POOLINGS[pooling](newer)
+        plans = plan_cells(layers, channels, channels, previous_reduction=True)  # stem_1 halves stem_0's output
+        kinds = [genotype.reduce if plan.reduction else genotype.normal for plan in plans]
+        self.cells = nn.ModuleList(Cell(genes, plan) for genes, plan in zip(kinds, plans, strict=True))
+        self.pooling = POOLINGS[pooling](4 * plans[-1].channels)
         self.embedding_dim = self.pooling.embedding_dim
         self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
         # Where no operation of a kind of cell reads one of its inputs, what prepares that input learns nothing.
-        self.uses_all = all({0, 1} <= set(sources) for sources in read)
+        self.uses_all = all({0, 1} <= {source for _, source in genes} for genes in kinds)
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def compile_for_training(self) -> None:
@@ -156,8 +140,3 @@ class Network(SpeakerNetwork):
             output = cell(older, newer, row)
             older = newer
         return self.pooling(output)
-
-
-def reduction_layers(layers: int) -> tuple[int, int]:
-    """The positions of the two reduction cells among `layers` cells."""
-    return layers // 3, 2 * layers // 3

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.base import SpeakerNetwork
+from models.base import CellPlan, SpeakerNetwork, plan_cells
 from models.genotypes import EDGES, INPUTS, NODES, Genotype, derive_genotype
-from models.network import reduction_layers
 from models.operations import (
     FactorizedReduce,
     GraphlessSource,
@@ -106,23 +105,14 @@ def _inner_product(a: Tensor, b: Tensor) -> Tensor:
 class SearchCell(nn.Module):
     """A cell of the supernet: 4 nodes, each the sum of one mixed operation from every earlier node."""
 
-    def __init__(
-        self,
-        operations: Sequence[str],
-        channels_older: int,
-        channels_newer: int,
-        channels: int,
-        reduction: bool,
-        previous_reduction: bool,
-    ) -> None:
+    def __init__(self, operations: Sequence[str], plan: CellPlan) -> None:
         super().__init__()
-        self.reduction = reduction
-        # After a reduction cell the older input is twice as large as the newer one.
-        preprocess = FactorizedReduce if previous_reduction else ReLUConvNorm
-        self.preprocess_older = preprocess(channels_older, channels, affine=False)
-        self.preprocess_newer = ReLUConvNorm(channels_newer, channels, affine=False)
+        self.reduction = plan.reduction
+        preprocess = FactorizedReduce if plan.previous_reduction else ReLUConvNorm
+        self.preprocess_older = preprocess(plan.older, plan.channels, affine=False)
+        self.preprocess_newer = ReLUConvNorm(plan.newer, plan.channels, affine=False)
         self.edges = nn.ModuleList(
-            MixedOperation(operations, channels, 2 if reduction and source < INPUTS else 1)
+            MixedOperation(operations, plan.channels, 2 if plan.reduction and source < INPUTS else 1)
             for node in range(NODES)
             for source in range(INPUTS + node)
         )
@@ -191,15 +181,10 @@ class Supernet(SpeakerNetwork):
             nn.BatchNorm2d(3 * channels),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
-        self.cells = nn.ModuleList()
-        older, newer, previous_reduction = 3 * channels, 3 * channels, False
-        for layer in range(layers):
-            reduction = layer in reduction_layers(layers)
-            channels = 2 * channels if reduction else channels
-            self.cells.append(SearchCell(operations, older, newer, channels, reduction, previous_reduction))
-            older, newer, previous_reduction = newer, 4 * channels, reduction
-        self.embedding_dim = newer
-        self.classifier = nn.Linear(newer, num_classes)
+        plans = plan_cells(layers, channels, 3 * channels, previous_reduction=False)
+        self.cells = nn.ModuleList(SearchCell(operations, plan) for plan in plans)
+        self.embedding_dim = 4 * plans[-1].channels
+        self.classifier = nn.Linear(self.embedding_dim, num_classes)
         self.alpha_normal = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
         self.alpha_reduce = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
         self.gradient = "exact"

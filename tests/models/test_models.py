@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from config import default_config
 from models import BASELINES, build_baseline, build_model, count_parameters
+from models.base import CellPlan
 from models.folding import fold_norms
 from models.genotypes import EDGES, INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, derive_genotype, random_genotype
 from models.network import Cell, Network
@@ -231,7 +232,7 @@ def test_drop_path_of_several_processes_is_that_of_one() -> None:
 @pytest.mark.parametrize(("operation", "is_dropped"), [("skip_connect", False), ("max_pool_3x3", True)])
 def test_drop_path_never_drops_the_identity(operation: str, is_dropped: bool) -> None:
     """A cell of identities computes the same with any factors; one of anything else does not."""
-    cell = Cell(((operation, 0), (operation, 1)) * NODES, 4, 4, 4, reduction=False, previous_reduction=False)
+    cell = Cell(((operation, 0), (operation, 1)) * NODES, CellPlan(4, 4, 4, reduction=False, previous_reduction=False))
     x = torch.randn(8, 4, 6, 5).relu()
     (masks,) = draw_drop_path(1, 2 * NODES, 8, 0.9)
     assert torch.equal(cell(x, x, masks), cell(x, x, [None] * 2 * NODES)) is not is_dropped

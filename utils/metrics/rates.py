@@ -24,13 +24,6 @@ def top_k_hits(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     return (best == labels[:, None]).any(axis=1)
 
 
-def accuracy_by_group(correct: np.ndarray, groups: np.ndarray) -> dict[str | int, float]:
-    """Share of the items that are correct (N,) bool, by group; groups (N,) are names or numbers, here sorted."""
-    names, places = np.unique(np.asarray(groups), return_inverse=True)
-    shares = np.bincount(places, weights=correct) / np.bincount(places)
-    return dict(zip(names.tolist(), shares.tolist(), strict=True))
-
-
 def error_rates(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """False-acceptance and false-rejection rates at every threshold, from the strictest on, and the thresholds.
 

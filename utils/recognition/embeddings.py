@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from data_objects.frontend import FrontEnd
+from data_objects.index import Names
 from models.base import SpeakerNetwork
 from utils.recognition.network import TrainedNetwork, embed_utterances
 from utils.records.code import code_fingerprints
@@ -86,7 +87,7 @@ def get_embeddings(
     """
     wanted = np.unique(_encode(utterances))
     kept = read_embeddings(path, key) if path is not None and is_main() else None
-    missing = broadcast(_names(wanted if kept is None else np.setdiff1d(wanted, kept.utterances)))
+    missing = broadcast(list(Names(wanted if kept is None else np.setdiff1d(wanted, kept.utterances))))
     if not missing:
         get_logger().info(f"all {len(wanted):,} embeddings are taken from {path}")
         return kept
@@ -97,10 +98,6 @@ def get_embeddings(
     if path is not None:
         write_embeddings(path, key, embeddings)
     return embeddings
-
-
-def _names(encoded: np.ndarray) -> list[str]:
-    return [name.decode(errors="surrogateescape") for name in encoded]
 
 
 def _merge(kept: Embeddings | None, new: Embeddings) -> Embeddings:

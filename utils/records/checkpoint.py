@@ -84,7 +84,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = N
         UserError: it cannot be written: the disk is full, say. What was there is left as it was.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "version": VERSION, **_shallow(checkpoint)}, buffer)
+    torch.save({"format": FORMAT, "version": VERSION, **vars(checkpoint)}, buffer)
     try:
         write_atomically(path, buffer.getvalue(), keep_as)
     except OSError as error:
@@ -94,10 +94,6 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = N
             f"cannot write the checkpoint {path} of {len(buffer.getvalue()) / 1e6:.1f} MB ({error.strerror or error}); "
             f"{there if is_there else 'there is none before it: make room and begin anew'}"
         ) from error
-
-
-def _shallow(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
 
 
 def find_checkpoint(path: str | Path, which: str, option: str = "--load_path") -> Path:

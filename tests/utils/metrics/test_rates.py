@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from utils.metrics.rates import (
-    accuracy_by_group,
     act_dcf,
     cllr,
     equal_error_rate,
@@ -317,11 +316,3 @@ def test_scores_are_made_without_a_copy() -> None:
 def test_row_norms() -> None:
     """Lengths, but never 0."""
     assert row_norms(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [5, 1e-12]
-
-
-@pytest.mark.parametrize("names", [["b", "a", "b", "c", "b"], [7, -1, 7, 20, 7]])
-def test_accuracy_by_group(names: list) -> None:
-    """Each group's own share, in the groups' order, under names that JSON takes."""
-    shares = accuracy_by_group(np.array([True, False, True, True, False]), np.array(names))
-    assert list(shares.items()) == [(names[1], 0), (names[0], pytest.approx(2 / 3)), (names[3], 1)]
-    assert all(type(name) is type(names[0]) for name in shares)
