@@ -11,21 +11,14 @@ identification/report.html with pictures. The last line printed is {"top1", "top
 """
 
 import argparse
-from pathlib import Path
 
 from config import load_config
-from utils.system.cli import config_parser
+from utils.system.cli import evaluation_parser
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, load_path="trained model: a run folder or a checkpoint", load_path_required=True)
-    parser.add_argument("--text_arch", metavar="GENOTYPE", help="make sure that the network is this genotype's")
-    parser.add_argument(
-        "--allow_index_change", action="store_true", help="evaluate on another index than that of the training"
-    )
-    parser.add_argument("--out_dir", type=Path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
-    return parser.parse_intermixed_args()
+    return evaluation_parser(__doc__).parse_intermixed_args()
 
 
 def main() -> None:

@@ -14,26 +14,20 @@ they come from (results-verification.json), scores.txt (score label enrolment te
 """
 
 import argparse
-from pathlib import Path
 
 from config import load_config
-from utils.system.cli import config_parser, take_options
+from utils.system.cli import evaluation_parser, take_options
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, load_path="trained model: a run folder or a checkpoint", load_path_required=True)
+    parser = evaluation_parser(__doc__)
     parser.add_argument(
         "--trials", nargs="+", default=[], metavar="LIST", help="lists of trials (default: veri_test.txt of DATA_DIR)"
     )
-    parser.add_argument("--text_arch", metavar="GENOTYPE", help="make sure that the network is this genotype's")
     parser.add_argument(
         "--allow_missing", action="store_true", help="skip trials without utterances, instead of refusing the list"
     )
-    parser.add_argument(
-        "--allow_index_change", action="store_true", help="evaluate on another index than that of the training"
-    )
-    parser.add_argument("--out_dir", type=Path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
     args = parser.parse_intermixed_args()
     args.trials = take_options(args.trials, args)
     return args

@@ -11,13 +11,12 @@ epoch's figures on the val and the test part, as JSON.
 import argparse
 
 from config import load_config
-from utils.system.cli import config_parser
+from utils.system.cli import training_parser
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, load_path="folder of a run to go on with")
-    return parser.parse_intermixed_args()
+    return training_parser(__doc__).parse_intermixed_args()
 
 
 def main() -> None:

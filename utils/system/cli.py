@@ -3,21 +3,38 @@
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from utils.system.errors import UserError
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")  # how a setting is called
 
 
-def config_parser(
-    description: str, *, load_path: str = "", load_path_required: bool = False
-) -> argparse.ArgumentParser:
-    """A parser of `--cfg FILE [KEY VALUE ...]`, and of `--load_path PATH` where `load_path` gives its help."""
+def config_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of `--cfg FILE [KEY VALUE ...]`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cfg", required=True, metavar="YAML", help="settings over the defaults in config.py")
-    if load_path:
-        parser.add_argument("--load_path", required=load_path_required, metavar="PATH", help=load_path)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings over those, such as TRAIN.LR 0.001")
+    return parser
+
+
+def training_parser(description: str | None) -> argparse.ArgumentParser:
+    """The same for a script whose runs can be gone on with."""
+    parser = config_parser(description)
+    parser.add_argument("--load_path", metavar="PATH", help="folder of a run to go on with")
+    return parser
+
+
+def evaluation_parser(description: str | None) -> argparse.ArgumentParser:
+    """The same for a script that evaluates a trained network."""
+    parser = config_parser(description)
+    model = "trained model: a run folder or a checkpoint"
+    parser.add_argument("--load_path", required=True, metavar="PATH", help=model)
+    parser.add_argument("--text_arch", metavar="GENOTYPE", help="make sure that the network is this genotype's")
+    parser.add_argument(
+        "--allow_index_change", action="store_true", help="evaluate on another index than that of the training"
+    )
+    parser.add_argument("--out_dir", type=Path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
     return parser
 
 
