@@ -1,4 +1,4 @@
-"""Runs that an earlier version wrote go on, and are evaluated, as they were then: see tests/before_the_move/README.md."""
+"""Runs that an earlier version wrote go on, and are evaluated, as then: see tests/before_the_move/README.md."""
 
 import json
 import shutil
