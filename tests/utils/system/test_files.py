@@ -1,11 +1,13 @@
 """Files that are whole or not there."""
 
+import hashlib
+import os
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from utils.system.files import write_atomically
+from utils.system.files import hash_file, write_atomically
 
 
 def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
@@ -21,3 +23,16 @@ def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
         write_atomically(path, "4", keep_as=before)
     assert (path.read_text(), before.read_text()) == ("3", "2")
     assert {item.name for item in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
+
+
+def test_hash_of_a_file(tmp_path: Path) -> None:
+    """sha256, also of a file that is read in several blocks."""
+    for content in (b"", b"text", b"x" * (3 << 20)):
+        (tmp_path / "file").write_bytes(content)
+        assert hash_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    """What Python reads of such a name is written back as it was."""
+    write_atomically(tmp_path / "list", os.fsdecode(b"id\xff"))
+    assert (tmp_path / "list").read_bytes() == b"id\xff"
