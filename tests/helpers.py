@@ -20,10 +20,12 @@ from data_objects.index import Index, load_index
 from data_objects.lists import META_COLUMNS, read_lists, speaker_of
 from data_objects.preprocessing import BuildReport, build_index, plan_tasks
 from data_objects.voxceleb import find_utterances
+from models.genotypes import PAPER_GENOTYPE
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = "exps/mini/scratch.yaml"
 SEARCH = "exps/mini/search.yaml"
+GENOTYPE = str(PAPER_GENOTYPE)
 # A network and batches so small that an epoch over the toy corpus takes about a second.
 TINY = {
     "MODEL.LAYERS": 3,

@@ -31,8 +31,19 @@ from data_objects.corpus import Corpus
 from data_objects.datasets import CropLoader, TrainingCrops, read_frames
 from data_objects.frontend import span
 from data_objects.index import Index
-from tests.helpers import ROOT, SCRATCH, SPEAKERS, call_script, index_of, noise, options, write_audio, write_corpus
-from tests.scripts.test_scripts import GENOTYPE, only_run
+from tests.helpers import (
+    GENOTYPE,
+    ROOT,
+    SCRATCH,
+    SPEAKERS,
+    call_script,
+    index_of,
+    noise,
+    options,
+    write_audio,
+    write_corpus,
+)
+from tests.runs import only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
 from utils.training.losses import AdditiveAngularMargin

@@ -1,7 +1,6 @@
 """Crops and windows are slices of an utterance's spectrogram; every draw depends on (seed, epoch, item) alone."""
 
 import itertools
-import random
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import default_config
 from data_objects.audio import read_samples
-from data_objects.corpus import Corpus
 from data_objects.datasets import (
     CropBatch,
+    CropLoader,
     EvaluationWindows,
     TrainingCrops,
     collate_windows,
@@ -25,7 +23,7 @@ from data_objects.datasets import (
     read_frames,
 )
 from data_objects.frontend import HOP, FrontEnd, count_frames, pad_reflect, span, tile
-from data_objects.index import Index
+from data_objects.index import Index, load_index
 from tests.helpers import SPEAKERS, index_of, noise, write_audio, write_corpus, write_lists
 
 FRAMES = 50
@@ -158,15 +156,14 @@ def test_draws_depend_on_seed_epoch_and_row_alone(index: Index) -> None:
     assert not all(np.array_equal(item[0], first[0][0]) for item in first)
 
 
-def corpus(data_dir: Path, num_workers: int = 0) -> Corpus:
-    """The toy corpus in batches of 5 of its 24 training utterances."""
-    cfg = default_config()
-    cfg.DATASET.DATA_DIR = str(data_dir)
-    cfg.DATASET.PARTIAL_N_FRAMES = FRAMES
-    cfg.DATASET.NUM_WORKERS = num_workers
-    cfg.TRAIN.BATCH_SIZE = 5
-    cfg.EVAL.BATCH_SIZE = 7
-    return Corpus(cfg)
+# ------------------------------------------------------------------------------------------------------------------
+# Batches
+# ------------------------------------------------------------------------------------------------------------------
+def loader(data_dir: Path, part: str = "train", num_workers: int = 0) -> CropLoader:
+    """The toy corpus in batches of 5 of its 24 training utterances, or of another part's."""
+    index = load_index(data_dir, data_dir / "feature")
+    crops = TrainingCrops(index, FRAMES, index.speakers("merged"), seed=3)
+    return CropLoader(crops, index.rows("merged", part), 5, num_workers, pin_memory=False)
 
 
 def assert_same_batches(batches: Iterable[CropBatch], others: Iterable[CropBatch]) -> None:
@@ -178,7 +175,7 @@ def assert_same_batches(batches: Iterable[CropBatch], others: Iterable[CropBatch
 
 def test_epoch(toy: Path) -> None:
     """Every utterance at most once, in an order of its own; what fills no batch is left out."""
-    crops = corpus(toy).crops("train")
+    crops = loader(toy)
     epochs = []
     for number in range(3):
         crops.batches.epoch = number
@@ -189,13 +186,13 @@ def test_epoch(toy: Path) -> None:
         assert [len(batch) for batch in batches] == [5] * 4
         assert {epoch for epoch, _ in items} == {number}
         assert len({row for _, row in items}) == 20
-        assert {row for _, row in items} <= set(corpus(toy).rows("train").tolist())
+        assert {row for _, row in items} <= set(crops.batches.rows.tolist())
     assert len({tuple(row for batch in batches for _, row in batch) for batches in epochs}) == 3
 
 
 def test_loader_processes_change_nothing(toy: Path) -> None:
     """The same batches with none and with two, epoch after epoch and begun within one."""
-    alone, shared = corpus(toy).crops("train"), corpus(toy, num_workers=2).crops("train")
+    alone, shared = loader(toy), loader(toy, num_workers=2)
     for epoch, first_batch in ((0, 0), (1, 0), (0, 0), (2, 3)):
         batches = list(shared.epoch(epoch, first_batch))
         assert len(batches) == 4 - first_batch
@@ -205,33 +202,7 @@ def test_loader_processes_change_nothing(toy: Path) -> None:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_endless_batches_go_on(toy: Path, num_workers: int) -> None:
     """Begun after k batches, they are those that follow the first k, across epochs; abandoned, they can begin anew."""
-    crops = corpus(toy, num_workers).crops("val")
-    straight = list(itertools.islice(corpus(toy).crops("val").endless(0), 7))
+    crops = loader(toy, "val", num_workers)
+    straight = list(itertools.islice(loader(toy, "val").endless(0), 7))
     for taken in (0, 1, 2, 5):
         assert_same_batches(itertools.islice(crops.endless(taken), 7 - taken), straight[taken:])
-
-
-def test_loading_draws_from_no_global_generator(toy: Path) -> None:
-    """What the model draws must not depend on how often the data is iterated over."""
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    loaded = corpus(toy)
-    list(loaded.crops("train").epoch(0))
-    list(loaded.windows(loaded.group_windows(loaded.rows("val"))))
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_evaluation_batches(toy: Path, num_workers: int) -> None:
-    """Every utterance once, in order, with all of its windows; no more windows in a batch than EVAL.BATCH_SIZE."""
-    loaded = corpus(toy, num_workers)
-    rows = loaded.rows("test")[::-1].tolist()
-    seen, expected = [], EvaluationWindows(loaded.index, FRAMES)
-    for windows, gains, counts, batch_rows in loaded.windows(loaded.group_windows(rows)):
-        assert gains.tolist() == np.repeat(loaded.index.gains[batch_rows], counts).tolist()
-        assert len(windows) == sum(counts)
-        assert len(counts) == 1 or len(windows) <= 7
-        for part, row in zip(windows.split(counts), batch_rows, strict=True):
-            assert np.array_equal(part.numpy(), expected[row][0])
-        seen += batch_rows
-    assert seen == rows

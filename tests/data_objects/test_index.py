@@ -1,13 +1,8 @@
-"""The index: the same whatever the layout, the number of workers and the interruptions; and what loading it refuses."""
+"""The index: what it says of an utterance, and what loading it refuses."""
 
 import csv
 import hashlib
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,42 +13,24 @@ from hypothesis import strategies as st
 from data_objects.audio import read_samples
 from data_objects.frontend import BINS
 from data_objects.index import CHUNK, COLUMNS, Row, load_index, load_statistics
-from data_objects.lists import SUB_DIRS, speaker_of
+from data_objects.lists import speaker_of
 from data_objects.preprocessing import SpeakerResult, write_index
 from tests.helpers import (
-    ROOT,
     SPEAKERS,
     SPLIT,
-    environment,
     index_of,
-    magnitudes_by_definition,
     noise,
     preprocess,
-    run_script,
     snapshot,
     write_audio,
     write_corpus,
-    write_lists,
     write_small_corpus,
 )
 from utils.system.errors import UserError
 
-RESULTS = ("utterances.csv", "stats.npz", "rejected.csv")
-
-
-def results(out_dir: Path) -> dict[str, bytes]:
-    """The three files that an index is."""
-    return {name: (out_dir / name).read_bytes() for name in RESULTS}
-
-
-def table(out_dir: Path) -> list[dict[str, str]]:
-    """The rows of utterances.csv."""
-    with open(out_dir / "utterances.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
 
 # ------------------------------------------------------------------------------------------------------------------
-# What it holds
+# What it says
 # ------------------------------------------------------------------------------------------------------------------
 def test_rows_tell_where_the_samples_lie(tmp_path: Path) -> None:
     """Native files are read in place, others from their copy; either way the samples are the utterance's."""
@@ -83,158 +60,10 @@ def test_index_in_memory(tmp_path: Path) -> None:
     assert index.row_of("id10001/gone/00001.wav") is None
 
 
-def test_statistics_by_definition(tmp_path: Path) -> None:
-    """Mean and population deviation over the levelled frames of the training part alone, of either sub-directory."""
-    lengths = {utterance: 4_000 + 500 * number for number, utterance in enumerate(SPLIT)}
-    corpus = write_corpus(tmp_path, lengths, SPLIT, test_speakers=SPEAKERS[-1:])
-    index = index_of(corpus)
-    for sub_dir in SUB_DIRS:
-        frames = []
-        for row in index.rows(sub_dir, "train"):
-            path, offset = index.location(row)
-            samples = read_samples(path, offset, 0, int(index.samples[row])) / 32_768
-            frames.append(magnitudes_by_definition(samples * index.gains[row]))
-        mean, deviation = load_statistics(corpus / "feature", sub_dir)
-        assert mean == pytest.approx(np.concatenate(frames).mean(axis=0), rel=1e-5)
-        assert deviation == pytest.approx(np.concatenate(frames).std(axis=0), rel=1e-5)
-
-
-def test_statistics_ignore_what_is_not_trained_on(tmp_path: Path) -> None:
-    """Other test utterances, the same statistics; other training utterances, other statistics."""
-    corpus = write_small_corpus(tmp_path)
-    preprocess(corpus)
-    before = results(corpus / "feature")["stats.npz"]
-    for part, is_same in (("test", True), ("train", False)):
-        write_audio(corpus / "wav" / f"{SPEAKERS[-1]}/{part}/00001.wav", noise(9_000, seed=99))
-        preprocess(corpus)
-        assert (results(corpus / "feature")["stats.npz"] == before) is is_same
-
-
-def test_quiet_utterances_are_levelled(tmp_path: Path) -> None:
-    """The gain stands in the index; a silent utterance is told of and keeps gain 1."""
-    corpus = write_small_corpus(tmp_path)
-    quiet, silent = "id10001/train/00001.wav", "id10002/train/00001.wav"
-    write_audio(corpus / "wav" / quiet, noise(16_000, level=0.001))
-    write_audio(corpus / "wav" / silent, np.zeros(16_000, np.float32))
-    report = preprocess(corpus)
-    gains = {row.utterance: row.gain for row in report.rows}
-    assert gains[quiet] == pytest.approx(10 ** (-30 / 20) / 0.001, rel=0.02)
-    assert gains[silent] == 1
-    assert report.silent == [silent]
-
-
 def test_index_is_small(toy: Path) -> None:
     """Less than 2 % of the corpus, all that preprocessing writes together."""
     written = sum(map(len, snapshot(toy / "feature").values()))
     assert written < 0.02 * sum(map(len, snapshot(toy / "wav").values()))
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# The same result
-# ------------------------------------------------------------------------------------------------------------------
-def test_layouts_on_disk(tmp_path: Path, toy: Path) -> None:
-    """wav/, or dev/wav/ and test/wav/: the same index, apart from the files' places."""
-    for name in ("vox1_meta.csv", "iden_split.txt", "veri_test.txt"):
-        shutil.copy(toy / name, tmp_path)
-    for speaker in (toy / "wav").iterdir():
-        archive = tmp_path / ("test" if speaker.name in ("id10005", "id10006") else "dev") / "wav"
-        archive.mkdir(parents=True, exist_ok=True)
-        (archive / speaker.name).symlink_to(speaker)
-    preprocess(tmp_path)
-    apart, together = table(tmp_path / "feature"), table(toy / "feature")
-    assert {row.pop("file").split("/")[0] for row in apart} == {"dev", "test"}
-    assert {row.pop("file").split("/")[0] for row in together} == {"wav"}
-    assert apart == together
-    assert results(tmp_path / "feature")["stats.npz"] == results(toy / "feature")["stats.npz"]
-
-
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_number_of_workers(tmp_path: Path, toy: Path, num_workers: int) -> None:
-    """Processes change nothing but the time."""
-    preprocess(toy, tmp_path / "feature", num_workers)
-    assert results(tmp_path / "feature") == results(toy / "feature")
-
-
-def test_interrupted_run_goes_on(tmp_path: Path, toy: Path) -> None:
-    """What is done is taken over, what is missing done, and the result is the same to the byte."""
-    out_dir = tmp_path / "feature"
-    shutil.copytree(toy / "feature", out_dir)
-    for name in (*RESULTS, "parts/id10002.npz", "parts/id10006.npz"):
-        (out_dir / name).unlink()
-    (out_dir / "parts" / "id10003.npz.partial").write_bytes(b"cut")
-    report = preprocess(toy, out_dir, skip_existing=True)
-    assert report.reused_speakers == 4
-    assert snapshot(out_dir) == snapshot(toy / "feature")
-
-
-def test_nothing_is_taken_over_unasked(tmp_path: Path, toy: Path) -> None:
-    """Without skip_existing everything is read again."""
-    out_dir = tmp_path / "feature"
-    shutil.copytree(toy / "feature", out_dir)
-    assert preprocess(toy, out_dir).reused_speakers == 0
-
-
-def test_changed_files_are_read_again(tmp_path: Path) -> None:
-    """A speaker with another file, a converted copy that went, a damaged part: none of them is taken over."""
-    corpus = write_small_corpus(tmp_path)
-    write_audio(corpus / "wav" / "id10003/train/00001.wav", noise(8_000), rate=8_000)
-    preprocess(corpus)
-    before = results(corpus / "feature")
-    (corpus / "feature" / "wav" / "id10003/train/00001.wav").unlink()
-    assert preprocess(corpus, skip_existing=True).reused_speakers == len(SPEAKERS) - 1
-    assert results(corpus / "feature") == before
-    (corpus / "feature" / "parts" / "id10001.npz").write_bytes(b"damaged")
-    assert preprocess(corpus, skip_existing=True).reused_speakers == len(SPEAKERS) - 1
-    assert results(corpus / "feature") == before
-    write_audio(corpus / "wav" / "id10002/train/00001.wav", noise(20_000))
-    assert preprocess(corpus, skip_existing=True).reused_speakers == len(SPEAKERS) - 1
-    assert results(corpus / "feature") != before
-
-
-def test_other_lists_are_taken_up(tmp_path: Path) -> None:
-    """A changed split changes the index, also where existing results are taken over."""
-    corpus = write_small_corpus(tmp_path)
-    preprocess(corpus)
-    write_lists(corpus, SPLIT | {"id10001/train/00001.wav": 3}, test_speakers=SPEAKERS[-2:])
-    assert preprocess(corpus, skip_existing=True).reused_speakers == len(SPEAKERS) - 1
-    index = load_index(corpus, corpus / "feature")
-    assert "id10001/train/00001.wav" in [index.utterances[row] for row in index.rows("merged", "test")]
-
-
-def test_speakers_that_went(tmp_path: Path) -> None:
-    """What is no longer on disk does not stay in the index."""
-    corpus = write_small_corpus(tmp_path)
-    preprocess(corpus)
-    shutil.rmtree(corpus / "wav" / SPEAKERS[0])
-    preprocess(corpus, skip_existing=True)
-    assert {speaker_of(row["utterance"]) for row in table(corpus / "feature")} == set(SPEAKERS[1:])
-
-
-def test_killed_preprocessing_goes_on(tmp_path: Path) -> None:
-    """Killed without warning, it leaves no index that looks whole; -s goes on to the same result."""
-    corpus = write_small_corpus(tmp_path / "corpus")
-    # The last speaker takes longest: resampling is slow to start.
-    write_audio(corpus / "wav" / "id10003/train/00001.wav", noise(8_000), rate=8_000)
-    preprocess(corpus)
-    out_dir = tmp_path / "feature"
-    arguments = ["data_preprocess.py", str(corpus), "--out_dir", str(out_dir), "--num_workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not list(out_dir.glob("parts/*.npz")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)  # the workers too
-    assert process.wait() == -signal.SIGKILL
-    assert not (out_dir / "utterances.csv").exists()
-    outcome = run_script(*arguments, "-s", check=True)
-    assert "taken over from an earlier run" in outcome.stdout
-    assert results(out_dir) == results(corpus / "feature")
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -334,6 +163,19 @@ def test_empty_table(tmp_path: Path) -> None:
     assert index.labels(["id10001"]).shape == index.rows("merged", "train").shape == (0,)
 
 
+def test_fingerprint_of_an_index_without_hashes(tmp_path: Path) -> None:
+    """What a network was trained with before samples were hashed is known again."""
+    index = index_of(write_small_corpus(tmp_path))
+    table = (tmp_path / "feature" / "utterances.csv").read_text()
+    before = "".join(f"{line.rpartition(',')[0]}\n" for line in table.splitlines())
+    assert before.splitlines()[0] == "utterance,root,file,offset,samples,gain,merged,dev"
+    assert index.fingerprints() == tuple(hashlib.sha256(text.encode()).hexdigest() for text in (table, before))
+    assert index.fingerprints()[0] == index.fingerprint
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Statistics
+# ------------------------------------------------------------------------------------------------------------------
 def test_statistics_of_nothing(tmp_path: Path) -> None:
     """A sub-directory without a training part has no statistics to normalise by."""
     corpus = write_corpus(tmp_path, dict.fromkeys(SPLIT, 16_000), SPLIT, test_speakers=SPEAKERS)
@@ -346,62 +188,6 @@ def test_statistics_of_nothing(tmp_path: Path) -> None:
         load_statistics(corpus / "feature", "merged")
 
 
-def test_a_copy_that_cannot_be_written_is_no_bad_input(tmp_path: Path) -> None:
-    """A full or blocked disk stops the run and names the folder; the utterance is not put among the rejected."""
-    corpus = write_small_corpus(tmp_path)
-    write_audio(corpus / "wav" / "id10003/train/00001.wav", noise(8_000), rate=8_000)
-    blocked = corpus / "feature" / "wav"
-    blocked.parent.mkdir()
-    blocked.touch()
-    with pytest.raises(UserError, match=r"cannot write .*feature/wav/id10003/train/00001\.wav.* -s"):
-        preprocess(corpus)
-    blocked.unlink()
-    report = preprocess(corpus, skip_existing=True)
-    assert (len(report.rows), report.rejected) == (len(SPLIT), [])
-
-
-def test_rejected_files_are_tried_again(tmp_path: Path) -> None:
-    """What kept a file from being read may have gone, so skip_existing does not take a rejection over."""
-    corpus = write_small_corpus(tmp_path)
-    broken = corpus / "wav" / "id10002/val/00001.wav"
-    whole, status = broken.read_bytes(), broken.stat()
-    broken.write_bytes(b"\0" * len(whole))
-    os.utime(broken, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert len(preprocess(corpus).rejected) == 1
-    broken.write_bytes(whole)
-    os.utime(broken, ns=(status.st_atime_ns, status.st_mtime_ns))
-    report = preprocess(corpus, skip_existing=True)
-    assert report.rejected == []
-    assert report.reused_speakers == len(SPEAKERS) - 1
-
-
-def test_statistics_are_those_of_the_copy(tmp_path: Path) -> None:
-    """A float file beyond full scale is clipped in its copy; gain and statistics are of what training reads."""
-    one = write_corpus(tmp_path / "one", {"id10001/a/00001.wav": 16_000, "id10002/a/00001.wav": 16_000})
-    samples = 0.5 * noise(16_000, level=1.0).clip(-3, 3)
-    write_audio(one / "wav" / "id10001/a/00001.wav", samples, subtype="FLOAT")
-    two = tmp_path / "two"
-    shutil.copytree(one, two)
-    write_audio(two / "wav" / "id10001/a/00001.wav", samples, subtype="PCM_16")  # clipped by the writer
-    preprocess(one)
-    preprocess(two)
-    statistics = [np.concatenate(load_statistics(folder / "feature", "merged")) for folder in (one, two)]
-    assert np.abs(samples).max() > 1
-    np.testing.assert_allclose(*statistics, rtol=1e-4)
-
-
-def test_other_files_beside_the_parts_stay(tmp_path: Path) -> None:
-    """Only parts of speakers that are gone are removed."""
-    corpus = write_small_corpus(tmp_path)
-    parts = corpus / "feature" / "parts"
-    (parts / "folder").mkdir(parents=True)
-    for name in ("notes.txt", "id10009.npz"):
-        (parts / name).touch()
-    preprocess(corpus)
-    assert (parts / "notes.txt").exists()
-    assert not (parts / "id10009.npz").exists()
-
-
 def test_damaged_statistics(tmp_path: Path) -> None:
     """One line that says what to do."""
     corpus = write_small_corpus(tmp_path)
@@ -412,13 +198,3 @@ def test_damaged_statistics(tmp_path: Path) -> None:
         statistics.write_bytes(content)
         with pytest.raises(UserError, match=r"stats\.npz is damaged .*data_preprocess\.py"):
             load_statistics(corpus / "feature", "merged")
-
-
-def test_fingerprint_of_an_index_without_hashes(tmp_path: Path) -> None:
-    """What a network was trained with before samples were hashed is known again."""
-    index = index_of(write_small_corpus(tmp_path))
-    table = (tmp_path / "feature" / "utterances.csv").read_text()
-    before = "".join(f"{line.rpartition(',')[0]}\n" for line in table.splitlines())
-    assert before.splitlines()[0] == "utterance,root,file,offset,samples,gain,merged,dev"
-    assert index.fingerprints() == tuple(hashlib.sha256(text.encode()).hexdigest() for text in (table, before))
-    assert index.fingerprints()[0] == index.fingerprint

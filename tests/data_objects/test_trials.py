@@ -1,50 +1,14 @@
-"""Lists of trials in arrays, lists that are known, and the trials of held-out speakers."""
+"""Lists of trials that are known, and the trials of held-out speakers."""
 
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_objects.index import Index
-from data_objects.lists import Trial, TrialList, read_trials, speaker_of, video_of
+from data_objects.lists import speaker_of, video_of
 from data_objects.trials import OFFICIAL, build_validation_trials, choose_validation_speakers, identify_list
 from tests.helpers import index_of, write_corpus
-
-NAMES = [
-    f"id1000{speaker}/video{video}/0000{number}.wav" for speaker in (1, 2, 3) for video in (1, 2) for number in (1, 2)
-]
-
-
-@st.composite
-def trial_lines(draw: st.DrawFn) -> list[Trial]:
-    """Trials of both kinds, in any order, some twice."""
-    pair = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES))
-    drawn = draw(st.lists(pair, min_size=0, max_size=20))
-    trials = [Trial(int(speaker_of(a) == speaker_of(b)), a, b) for a, b in drawn]
-    return [Trial(1, NAMES[0], NAMES[1]), *trials, Trial(0, NAMES[0], NAMES[-1])]
-
-
-@given(trials=trial_lines(), data=st.data())
-def test_arrays_hold_what_the_lines_say(
-    trials: list[Trial], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Read and written, one by one, and chosen among."""
-    path = tmp_path_factory.getbasetemp() / "trials.txt"
-    path.write_text("".join(f"{label} {a} {b}\n" for label, a, b in trials))
-    arrays = read_trials(path)
-    assert list(arrays) == trials
-    assert arrays.text() == path.read_text()
-    assert arrays.utterances == sorted({name for trial in trials for name in trial[1:]})
-    assert arrays.speakers == sorted({speaker_of(name) for name in arrays.utterances})
-    pairs = [(arrays.speakers[a], arrays.speakers[b]) for a, b in arrays.speaker_pairs]
-    assert pairs == [(speaker_of(a), speaker_of(b)) for _, a, b in trials]
-    chosen = np.array(data.draw(st.lists(st.booleans(), min_size=len(trials), max_size=len(trials))))
-    some = arrays.select(chosen)
-    assert list(some) == [trial for trial, wanted in zip(trials, chosen, strict=True) if wanted]
-    assert some.utterances == sorted({name for trial in some for name in trial[1:]})
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -162,9 +126,3 @@ def test_targets_of_a_speaker_with_one_video(tmp_path: Path) -> None:
     index = index_of(write_corpus(tmp_path, lengths))
     trials = build_validation_trials(index, ["id10001", "id10002"], 100, seed=0)
     assert Counter(trials.labels.tolist()) == {1: 2, 0: 2}
-
-
-def test_an_empty_choice() -> None:
-    """Of no trials at all the arrays are empty, not missing."""
-    trials = TrialList.of([(1, NAMES[0], NAMES[1])]).select(np.zeros(1, dtype=bool))
-    assert (len(trials), trials.utterances, trials.text()) == (0, [], "")

@@ -1,4 +1,4 @@
-"""What lies on disk, what the lists say, and which utterance belongs to which part."""
+"""VoxCeleb's layout: what lies on disk, and which utterance belongs to which part."""
 
 from pathlib import Path
 
@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_objects.lists import Lists, Speaker, Trial, read_meta, read_split, read_trials, speaker_of, video_of
+from data_objects.lists import Lists, Speaker, speaker_of, video_of
 from data_objects.voxceleb import find_utterances, held_out_videos, parts_of
-from utils.system.errors import UserError
 
 UTTERANCE = "id10001/video/00001.wav"
 
 
+# ------------------------------------------------------------------------------------------------------------------
+# On disk
+# ------------------------------------------------------------------------------------------------------------------
 def touch(folder: Path, *names: str) -> None:
     """Make empty files."""
     for name in names:
@@ -21,9 +23,6 @@ def touch(folder: Path, *names: str) -> None:
         path.touch()
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# On disk
-# ------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("layout", ["wav", "dev/wav", "test/wav"])
 def test_utterances_are_found_in_every_layout(tmp_path: Path, layout: str) -> None:
     """Named as in the lists, wherever they lie."""
@@ -53,63 +52,6 @@ def test_nothing_on_disk_is_passed_over_in_silence(tmp_path: Path) -> None:
     assert found.duplicates == [tmp_path / "dev/wav" / UTTERANCE]
     assert set(found.misplaced) == {tmp_path / "wav/id10001/00001.wav", tmp_path / "wav/x/video/00001.wav"}
     assert found.ignored == 2
-
-
-def test_names() -> None:
-    """Speaker and video of an utterance."""
-    assert speaker_of(UTTERANCE) == "id10001"
-    assert video_of(UTTERANCE) == "id10001/video"
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# Lists
-# ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_lists_as_they_should_be(tmp_path: Path, newline: str) -> None:
-    """The three official forms, with either line end and blank lines."""
-
-    def write(*lines: str) -> Path:
-        path = tmp_path / "list"
-        path.write_bytes(newline.join([*lines, "", ""]).encode())
-        return path
-
-    other = UTTERANCE.replace("video", "other")
-    assert read_split(write(f"1 {UTTERANCE}", f"3 {other}")) == {UTTERANCE: "train", other: "test"}
-    trials = read_trials(write(f"1 {UTTERANCE} {other}", f"0 {other} {UTTERANCE}"))
-    assert list(trials) == [Trial(1, UTTERANCE, other), Trial(0, other, UTTERANCE)]
-    header = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet"
-    speakers = read_meta(write(header, "id10001\tA.J._Buckley\tm\tIreland\tdev", "id10270\tEartha_Kitt\tf\tUSA\ttest"))
-    assert speakers == {"id10001": Speaker("m", "Ireland", "dev"), "id10270": Speaker("f", "USA", "test")}
-
-
-BAD_LISTS = [
-    (read_split, f"1 {UTTERANCE}\n\n2 {UTTERANCE}", r"list, line 3: .*twice"),
-    (read_split, f"train {UTTERANCE}", r"list, line 1: expected '1\|2\|3 idNNNNN/VIDEO/NNNNN.wav', found 'train id1"),
-    (read_split, f"1 {UTTERANCE}\n1 /etc/passwd", r"list, line 2: expected '1\|2\|3 "),
-    (read_trials, f"1 {UTTERANCE} {UTTERANCE}\nyes {UTTERANCE} {UTTERANCE}", r"list, line 2: expected '1\|0 "),
-    (read_trials, f"1 {UTTERANCE}", r"list, line 1: expected '1\|0 "),
-    (read_trials, f"0 {UTTERANCE} {UTTERANCE}", r"list: all trials have label 0"),
-    (read_meta, "id10001\tname\tm\tUK\tdev", r"list, line 1: expected 'the header VoxCeleb1 ID<TAB>VGGFace1 ID<TAB>"),
-]
-
-
-@pytest.mark.parametrize(("read", "content", "complaint"), BAD_LISTS)
-def test_malformed_list(tmp_path: Path, read, content: str, complaint: str) -> None:
-    """File, line, what was expected and what is there."""
-    (tmp_path / "list").write_text(content)
-    with pytest.raises(UserError, match=complaint):
-        read(tmp_path / "list")
-
-
-@pytest.mark.parametrize("read", [read_meta, read_split, read_trials])
-@given(content=st.binary(max_size=200))
-def test_garbage_raises_nothing_but_user_errors(tmp_path_factory: pytest.TempPathFactory, read, content: bytes) -> None:
-    """And what it raises is one line."""
-    path = tmp_path_factory.getbasetemp() / "list"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as raised:
-        read(path)
-    assert len(str(raised.value).splitlines()) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------------

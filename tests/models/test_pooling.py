@@ -1,7 +1,6 @@
 """Attentive statistics pooling by its equations, and within the networks."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +9,6 @@ from torch import Tensor
 from models import build_model, count_parameters
 from models.genotypes import PAPER_GENOTYPE
 from models.pooling import HIDDEN, SMALLEST_VARIANCE, AttentiveStatistics, AveragePooling
-from models.resnet import resnet18
-from tests.models.test_models import assert_folds, settled
-from utils.records.pretraining import load_pretrained
 
 CHANNELS = 6
 NETWORK = {"kind": "network", "layers": 3, "channels": 4, "num_classes": 5, "genotype": str(PAPER_GENOTYPE)}
@@ -130,12 +126,6 @@ def test_contract_of_a_network_that_attends(kind: str) -> None:
     assert count_parameters(network) - count_parameters(usual) == HIDDEN * (channels + 2) + 5 * channels
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_folded_network_attends_as_before(kind: str) -> None:
-    """Norms become part of convolutions; the pooling stays."""
-    assert_folds(settled(build(kind)))
-
-
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_memory_format_changes_nothing(precision: torch.dtype) -> None:
     """Channels-last, as networks are built, or channels-first."""
@@ -165,14 +155,3 @@ def test_compiled_training_step_attends_as_before(monkeypatch: pytest.MonkeyPatc
         gradients.append([parameter.grad for parameter in network.parameters()])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-
-
-def test_weights_from_a_network_without_attention(tmp_path: Path) -> None:
-    """Its layers are taken over; the attention stays as it was drawn."""
-    weights = resnet18(5).state_dict()
-    torch.save(weights, tmp_path / "weights.pt")
-    network = resnet18(5, pooling="attentive")
-    drawn = network.pooling.hidden.weight.clone()
-    load_pretrained(network, str(tmp_path / "weights.pt"))
-    assert torch.equal(network.conv1.weight, weights["conv1.weight"])
-    assert torch.equal(network.pooling.hidden.weight, drawn)

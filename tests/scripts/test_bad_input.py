@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.genotypes import PAPER_GENOTYPE
 from tests.helpers import (
+    GENOTYPE,
     SCRATCH,
     SEARCH,
     SPEAKERS,
@@ -27,7 +27,6 @@ from tests.helpers import (
 )
 from utils.records.checkpoint import load_checkpoint, save_checkpoint
 
-GENOTYPE = str(PAPER_GENOTYPE)
 TRAINING = {
     "search.py": ("--cfg", SEARCH),
     "train.py": ("--cfg", SCRATCH, "--text_arch", GENOTYPE),

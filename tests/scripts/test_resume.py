@@ -1,6 +1,5 @@
 """Runs that are killed, told to stop, or out of room: they go on as if nothing had happened, and say what did."""
 
-import functools
 import json
 import os
 import random
@@ -15,54 +14,27 @@ from unittest import mock
 
 import pytest
 import torch
-from tensorboardX.proto.event_pb2 import Event
 
-from tests.helpers import ROOT, SCRATCH, SEARCH, call_script, environment, options, run_script
-from tests.scripts.test_scripts import GENOTYPE, assert_same_checkpoint, metrics, only_run
+from tests.helpers import ROOT, SCRATCH, call_script, environment, options, run_script
+from tests.runs import (
+    LONG,
+    RESUMABLE,
+    assert_same_checkpoint,
+    assert_same_run,
+    copy_run,
+    long_run,
+    metrics,
+    only_run,
+    start,
+    wait_for,
+)
 from utils.records.checkpoint import load_checkpoint, save_checkpoint
-from utils.system.errors import RunStoppedError, UserError
-from utils.system.files import write_atomically
+from utils.system.errors import UserError
 from utils.system.interruption import Watch
+from utils.training.state import TrainingState
 
 KILLS = 5
-SCRIPTS = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
-RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
-# Two epochs of many steps, with a checkpoint after every one.
-SETTINGS = {
-    "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": 3, "MODEL__DROP_PATH_PROB": 0.5, **RATES},
-    "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES},
-}
 EVERY_STEP = ("TRAIN.CHECKPOINT_MINUTES", 1e-6)
-
-
-def arguments(script: str, toy: Path, out: Path, *more: object) -> list[str]:
-    """The command line of a new run."""
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, **SETTINGS[script])
-    return [str(item) for item in (*SCRIPTS[script], *settings, *more)]
-
-
-def start(script: str, command: list[str]) -> subprocess.Popen:
-    """Start a script."""
-    return subprocess.Popen(
-        [sys.executable, f"{script}.py", *command],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> bool:
-    """Wait until a condition holds; False if the process has ended before."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        if process.poll() is not None:
-            return False
-        time.sleep(0.0005)
-    raise AssertionError("it took too long")
 
 
 def saves(out: Path) -> set[int]:
@@ -76,69 +48,21 @@ def steps_done(out: Path) -> int:
     return torch.load(paths[0], weights_only=True)["step"] if paths else -1
 
 
-def assert_same_run(script: str, run_dir: Path, whole: Path) -> None:
-    """Weights, alpha, optimizers, generators, best checkpoint, figures and decisions, bit for bit."""
-    assert_same_checkpoint(run_dir / "last.pt", whole / "last.pt")
-    assert metrics(run_dir) == metrics(whole)
-    assert scalars(run_dir) == scalars(whole)
-    if script == "train":
-        assert_same_checkpoint(run_dir / "best.pt", whole / "best.pt")
-        results = [json.loads((folder / "results.json").read_text()) for folder in (run_dir, whole)]
-        own = {"run_dir": "", "provenance": ""}
-        assert results[0] | own == results[1] | own
-    else:
-        assert (run_dir / "genotype.txt").read_text() == (whole / "genotype.txt").read_text()
-        alphas, others = (decisions(folder) for folder in (run_dir, whole))
-        assert alphas == others
-
-
-def decisions(run_dir: Path) -> list[tuple[int, dict, dict]]:
-    """A search's epochs, with what architecture.jsonl holds of alpha."""
-    records = map(json.loads, (run_dir / "architecture.jsonl").read_text().splitlines())
-    return [(record["epoch"], record["normal"], record["reduce"]) for record in records]
-
-
-def scalars(run_dir: Path) -> list[tuple[int, str, float]]:
-    """Every scalar in TensorBoard's files, as a reader of them meets it, but those that tell how fast it was."""
-    found = []
-    for path in sorted(run_dir.glob("events.out.*")):
-        content, place = path.read_bytes(), 0
-        while place < len(content):  # length (8 bytes), its checksum (4), the event, its checksum (4)
-            length = int.from_bytes(content[place : place + 8], "little")
-            event = Event.FromString(content[place + 12 : place + 12 + length])
-            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-            place += length + 16
-    return sorted(item for item in found if "per_second" not in item[1])
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """By the name of a script: the folder of a run that nothing stopped, and that saved at the ends of epochs alone."""
-
-    @functools.cache
-    def run(script: str) -> Path:
-        out = tmp_path_factory.mktemp("uninterrupted")
-        run_script(f"{script}.py", *arguments(script, toy, out, "TRAIN.CHECKPOINT_MINUTES", 0), check=True)
-        return only_run(out, script)
-
-    return run
-
-
 # ------------------------------------------------------------------------------------------------------------------
 # Killed
 # ------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", RESUMABLE)
 def test_killed_again_and_again(
     toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str, num_workers: int
 ) -> None:
     """With SIGKILL, at random moments and while a checkpoint is being written: the run ends as the one left alone."""
     draw = random.Random(f"{script} {num_workers}")
-    command = arguments(script, toy, tmp_path, *EVERY_STEP, "DATASET.NUM_WORKERS", num_workers)
+    command = long_run(script, toy, tmp_path, *EVERY_STEP, "DATASET.NUM_WORKERS", num_workers)
     killed_at, halves = [], 0
     for number in range(KILLS):
         before = saves(tmp_path)
-        process = start(script, command)
+        process = start(sys.executable, f"{script}.py", *command)
         running = wait_for(lambda before=before: saves(tmp_path) - before, process)
         time.sleep(draw.uniform(0, 0.1))
         if number % 2:  # in the midst of the next checkpoint
@@ -159,7 +83,7 @@ def test_killed_again_and_again(
 
 def test_half_a_checkpoint_is_never_loaded(toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path]) -> None:
     """What a kill left of the next one is not looked at; a damaged last.pt gives way to the one before."""
-    outcome = call_script("train.py", *arguments("train", toy, tmp_path, *EVERY_STEP))
+    outcome = call_script("train.py", *long_run("train", toy, tmp_path, *EVERY_STEP))
     assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "train")
     last = (run_dir / "last.pt").read_bytes()
@@ -175,6 +99,19 @@ def test_half_a_checkpoint_is_never_loaded(toy: Path, tmp_path: Path, uninterrup
         assert_same_run("train", run_dir, uninterrupted("train"))
 
 
+def test_figures_of_an_epoch_cut_short(toy: Path, tmp_path: Path, trained: tuple[dict, Path]) -> None:
+    """A crash can leave half a line in metrics.jsonl; the run goes on all the same."""
+    run_dir = copy_run(trained[1], tmp_path)
+    with open(run_dir / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 2, "lr"')
+    settings = options(DATASET__DATA_DIR=toy, TRAIN__END_EPOCH=2)
+    genotype = load_checkpoint(run_dir / "last.pt", ("train",)).architecture["genotype"]
+    arguments = ("--cfg", SCRATCH, "--text_arch", genotype, "--load_path", run_dir)
+    outcome = call_script("train.py", *arguments, *settings)
+    assert outcome.status == 0, outcome.stderr
+    assert [line["epoch"] for line in metrics(run_dir)] == [1, 2]
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Told to stop
 # ------------------------------------------------------------------------------------------------------------------
@@ -185,7 +122,9 @@ def test_stopped_by_a_signal(
     toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str, number: signal.Signals
 ) -> None:
     """It finishes the iteration, saves, says how to go on, and going on loses nothing; loader processes do not mind."""
-    process = start(script, arguments(script, toy, tmp_path, *EVERY_STEP, "DATASET.NUM_WORKERS", 2))
+    process = start(
+        sys.executable, f"{script}.py", *long_run(script, toy, tmp_path, *EVERY_STEP, "DATASET.NUM_WORKERS", 2)
+    )
     assert wait_for(lambda: saves(tmp_path), process)
     first = saves(tmp_path)
     assert wait_for(lambda: saves(tmp_path) - first, process)
@@ -205,27 +144,6 @@ def test_stopped_by_a_signal(
     assert_same_run(script, run_dir, uninterrupted(script))
 
 
-def test_watch() -> None:
-    """Saves when it is due or asked for, stops after the iteration, and at once at a second Ctrl-C."""
-    saved: list[int] = []
-    before = signal.getsignal(signal.SIGTERM)
-    with Watch(lambda: saved.append(1), 0, lambda: "somewhere") as watch:
-        assert not watch.after_iteration()
-        assert watch.after_iteration(over=True)
-        assert len(saved) == 1
-        signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(RunStoppedError, match="stopped by SIGTERM somewhere") as stopped:
-            watch.after_iteration()
-        assert (stopped.value.status, len(saved)) == (143, 2)
-    assert signal.getsignal(signal.SIGTERM) == before
-    with Watch(lambda: saved.append(1), 1e-9, lambda: "") as watch:
-        assert not watch.after_iteration()
-        assert len(saved) == 3
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-
 def test_stopped_within_an_epoch_after_its_last_step(
     toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path]
 ) -> None:
@@ -240,7 +158,7 @@ def test_stopped_within_an_epoch_after_its_last_step(
 
     steps: list[int] = []
     with mock.patch.object(Watch, "after_iteration", stop_at_the_end):
-        outcome = call_script("train.py", *arguments("train", toy, tmp_path))
+        outcome = call_script("train.py", *long_run("train", toy, tmp_path))
     assert outcome.status == 143
     run_dir = only_run(tmp_path, "train")
     checkpoint = load_checkpoint(run_dir / "last.pt", ("train",))
@@ -250,12 +168,36 @@ def test_stopped_within_an_epoch_after_its_last_step(
     assert_same_run("train", run_dir, uninterrupted("train"))
 
 
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_stopped_between_two_checkpoints(
+    toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], saves: int
+) -> None:
+    """Wherever it stops, last.pt and best.pt fit each other when it goes on."""
+    command = long_run("train", toy, tmp_path)
+    save, paths = TrainingState.save, []
+
+    def save_and_stop(state: TrainingState, path: Path) -> None:
+        save(state, path)
+        paths.append(path)
+        if len(paths) == saves:
+            raise KeyboardInterrupt
+
+    with mock.patch.object(TrainingState, "save", save_and_stop):
+        assert call_script("train.py", *command).status == 130
+    run_dir = only_run(tmp_path, "train")
+    load_path = ("--load_path", run_dir) if (run_dir / "last.pt").exists() else ()
+    outcome = call_script("train.py", *command, *load_path)
+    assert outcome.status == 0, outcome.stderr
+    run_dir = Path(json.loads(outcome.last_line)["run_dir"])
+    assert_same_checkpoint(run_dir / "best.pt", uninterrupted("train") / "best.pt")
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Out of room
 # ------------------------------------------------------------------------------------------------------------------
 def test_full_disk(toy: Path, tmp_path: Path) -> None:
     """The system's refusal to write a checkpoint leaves the one before as it was, and is told in one line."""
-    command = arguments("train", toy, tmp_path)
+    command = long_run("train", toy, tmp_path)
     call_script("train.py", *command, "TRAIN.END_EPOCH", 1)
     run_dir = only_run(tmp_path, "train")
     before = (run_dir / "last.pt").read_bytes()
@@ -287,24 +229,9 @@ def test_full_disk_elsewhere(toy: Path, tmp_path: Path) -> None:
     """Other files' want of room is told in one line too."""
     full = OSError(28, "No space left on device", "somewhere/metrics.jsonl")
     with mock.patch("utils.training.run_log.RunLog.metrics", side_effect=full):
-        outcome = call_script("train.py", *arguments("train", toy, tmp_path))
+        outcome = call_script("train.py", *long_run("train", toy, tmp_path))
     assert outcome.status == 2
     assert "train.py: error: cannot write somewhere/metrics.jsonl (No space left on device)" in outcome.stderr
-
-
-def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
-    """Whole under one name or the other at every moment; also where there are no hard links."""
-    path, before = tmp_path / "last.pt", tmp_path / "previous.pt"
-    for number in range(3):
-        write_atomically(path, f"{number}", keep_as=before)
-    assert (path.read_text(), before.read_text()) == ("2", "1")
-    with mock.patch("os.link", side_effect=OSError("not here")):
-        write_atomically(path, "3", keep_as=before)
-    assert (path.read_text(), before.read_text()) == ("3", "2")
-    with mock.patch("os.fsync", side_effect=OSError("full")), pytest.raises(OSError, match="full"):
-        write_atomically(path, "4", keep_as=before)
-    assert (path.read_text(), before.read_text()) == ("3", "2")
-    assert {item.name for item in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -312,7 +239,7 @@ def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------
 def test_more_epochs_than_planned(toy: Path, tmp_path: Path) -> None:
     """The learning rate follows another curve from there on, which is said."""
-    command = arguments("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
+    command = long_run("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
     call_script("train.py", *command)
     run_dir = only_run(tmp_path, "train")
     outcome = call_script("train.py", *command, "--load_path", run_dir)
@@ -323,7 +250,7 @@ def test_more_epochs_than_planned(toy: Path, tmp_path: Path) -> None:
 
 def test_other_code_is_named(toy: Path, tmp_path: Path) -> None:
     """A run goes on with changed code, but says which."""
-    command = arguments("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
+    command = long_run("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
     call_script("train.py", *command)
     run_dir = only_run(tmp_path, "train")
     checkpoint = load_checkpoint(run_dir / "last.pt", ("train",))
@@ -340,7 +267,7 @@ def test_other_code_is_named(toy: Path, tmp_path: Path) -> None:
 
 def test_checkpoint_of_a_loss_that_is_no_number(toy: Path, tmp_path: Path) -> None:
     """Weights that are none any more must not take a good checkpoint's place."""
-    command = arguments("train", toy, tmp_path, *EVERY_STEP, "TRAIN.LR", 1e30, "TRAIN.LR_MIN", 1e30)
+    command = long_run("train", toy, tmp_path, *EVERY_STEP, "TRAIN.LR", 1e30, "TRAIN.LR_MIN", 1e30)
     outcome = call_script("train.py", *command)
     assert outcome.status == 2
     assert "lower TRAIN.LR" in outcome.stderr
@@ -350,7 +277,7 @@ def test_checkpoint_of_a_loss_that_is_no_number(toy: Path, tmp_path: Path) -> No
 
 def test_checkpoints_of_the_first_version_are_read(toy: Path, tmp_path: Path) -> None:
     """They had no epochs under way."""
-    command = arguments("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
+    command = long_run("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
     call_script("train.py", *command)
     run_dir = only_run(tmp_path, "train")
     content = torch.load(run_dir / "last.pt", weights_only=True)
@@ -362,3 +289,27 @@ def test_checkpoints_of_the_first_version_are_read(toy: Path, tmp_path: Path) ->
     torch.save(content | {"version": 9}, run_dir / "last.pt")
     with pytest.raises(UserError, match="version 9"):
         load_checkpoint(run_dir / "last.pt", ("train",))
+
+
+@pytest.mark.parametrize("script", RESUMABLE)
+def test_finished_run_is_left_as_it_is(
+    toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str
+) -> None:
+    """Going on with a run that is done prints its result again and trains nothing."""
+    run_dir = copy_run(uninterrupted(script), tmp_path)
+    before = (run_dir / "last.pt").read_bytes()
+    command = long_run(script, toy, tmp_path / "runs")
+    outcome = call_script(f"{script}.py", *command, "--load_path", run_dir / "last.pt")
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stdout
+    assert (run_dir / "last.pt").read_bytes() == before
+    assert [line["epoch"] for line in metrics(run_dir)] == [*range(1, LONG[script]["TRAIN__END_EPOCH"] + 1)]
+
+
+def test_going_on_needs_no_genotype(toy: Path, tmp_path: Path, trained: tuple[dict, Path]) -> None:
+    """The run's own settings and folder are enough: the checkpoint holds the genotype."""
+    run_dir = copy_run(trained[1], tmp_path)
+    arguments = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir, "TRAIN.END_EPOCH", 2)
+    outcome = call_script("train.py", *arguments)
+    assert outcome.status == 0, outcome.stderr
+    assert load_checkpoint(run_dir / "last.pt", ("train",)).epoch == 2

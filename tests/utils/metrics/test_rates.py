@@ -1,14 +1,12 @@
 """Figures of merit against brute force and closed forms."""
 
 import itertools
-import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from utils.metrics.rates import (
     act_dcf,
@@ -20,7 +18,6 @@ from utils.metrics.rates import (
     min_dcf,
     top_k_accuracy,
 )
-from utils.metrics.scoring import cosine_scores, row_norms
 
 # Scores with many ties, as whole multiples of a power of two, so that sums and differences are exact.
 SCORES = st.integers(-8, 8).map(lambda number: number / 8)
@@ -256,7 +253,7 @@ def test_trials_of_one_kind(figure: Callable[[np.ndarray, np.ndarray], float], l
 
 
 # ------------------------------------------------------------------------------------------------------------------
-# Identification and scores
+# Identification
 # ------------------------------------------------------------------------------------------------------------------
 @given(st.data())
 def test_top_k_by_sorting(data: st.DataObject) -> None:
@@ -270,49 +267,3 @@ def test_top_k_by_sorting(data: st.DataObject) -> None:
         expected = np.mean([label in row for label, row in zip(labels, best, strict=True)])
         assert top_k_accuracy(logits, labels, k) == pytest.approx(expected)
     assert top_k_accuracy(logits, labels, classes) == 1
-
-
-@given(arrays(np.float64, (6, 3), elements=st.floats(-10, 10)))
-def test_cosine_by_definition(embeddings: np.ndarray) -> None:
-    """The inner product over both lengths; of any pair, any number of times, in either order."""
-    assume((np.linalg.norm(embeddings, axis=1) > 1e-3).all())
-    enrolment, test = np.array([0, 1, 2, 3, 3, 5]), np.array([1, 1, 4, 5, 5, 0])
-    scores = cosine_scores(embeddings, enrolment, test)
-    for score, one, other in zip(scores, embeddings[enrolment], embeddings[test], strict=True):
-        assert score == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), abs=1e-9)
-    assert np.array_equal(cosine_scores(embeddings, test, enrolment), scores)
-
-
-def test_many_trials() -> None:
-    """More than a chunk holds."""
-    embeddings = np.random.default_rng(0).standard_normal((50, 8))
-    enrolment, test = np.random.default_rng(1).integers(50, size=(2, 10_000))
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    assert cosine_scores(embeddings, enrolment, test) == pytest.approx((unit @ unit.T)[enrolment, test])
-
-
-def test_embedding_of_zeros() -> None:
-    """A score of 0, not a number that is none."""
-    assert cosine_scores(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([0]), np.array([1])).tolist() == [0]
-
-
-def test_scores_are_made_without_a_copy() -> None:
-    """Of a matrix of 32 MB, no more than some megabytes beside it; the embeddings stay as they are."""
-    embeddings = np.random.default_rng(0).standard_normal((16_000, 500), dtype=np.float32)
-    enrolment, test = np.random.default_rng(1).integers(16_000, size=(2, 20_000))
-    before = embeddings.copy()
-    tracemalloc.start()
-    scores = cosine_scores(embeddings, enrolment, test)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8e6
-    assert scores.dtype == np.float32
-    assert np.array_equal(embeddings, before)
-    wide = embeddings.astype(np.float64)
-    unit = wide / np.linalg.norm(wide, axis=1, keepdims=True)
-    assert np.allclose(scores, (unit[enrolment] * unit[test]).sum(axis=1), atol=1e-6)
-
-
-def test_row_norms() -> None:
-    """Lengths, but never 0."""
-    assert row_norms(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [5, 1e-12]

@@ -1,12 +1,13 @@
-"""Centring, s-norm and calibration against their definitions and against scores whose likelihood ratio is known."""
+"""Cosines, centring, s-norm and calibration by their definitions, and on scores whose likelihood ratio is known."""
 
 import json
 import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from utils.metrics.rates import act_dcf, cllr, min_cllr
 from utils.metrics.scoring import (
@@ -17,7 +18,57 @@ from utils.metrics.scoring import (
     cohort_statistics,
     cosine_scores,
     fit_calibration,
+    row_norms,
 )
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Cosines
+# ------------------------------------------------------------------------------------------------------------------
+@given(arrays(np.float64, (6, 3), elements=st.floats(-10, 10)))
+def test_cosine_by_definition(embeddings: np.ndarray) -> None:
+    """The inner product over both lengths; of any pair, any number of times, in either order."""
+    assume((np.linalg.norm(embeddings, axis=1) > 1e-3).all())
+    enrolment, test = np.array([0, 1, 2, 3, 3, 5]), np.array([1, 1, 4, 5, 5, 0])
+    scores = cosine_scores(embeddings, enrolment, test)
+    for score, one, other in zip(scores, embeddings[enrolment], embeddings[test], strict=True):
+        assert score == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), abs=1e-9)
+    assert np.array_equal(cosine_scores(embeddings, test, enrolment), scores)
+
+
+def test_many_trials() -> None:
+    """More than a chunk holds."""
+    embeddings = np.random.default_rng(0).standard_normal((50, 8))
+    enrolment, test = np.random.default_rng(1).integers(50, size=(2, 10_000))
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assert cosine_scores(embeddings, enrolment, test) == pytest.approx((unit @ unit.T)[enrolment, test])
+
+
+def test_embedding_of_zeros() -> None:
+    """A score of 0, not a number that is none."""
+    assert cosine_scores(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([0]), np.array([1])).tolist() == [0]
+
+
+def test_scores_are_made_without_a_copy() -> None:
+    """Of a matrix of 32 MB, no more than some megabytes beside it; the embeddings stay as they are."""
+    embeddings = np.random.default_rng(0).standard_normal((16_000, 500), dtype=np.float32)
+    enrolment, test = np.random.default_rng(1).integers(16_000, size=(2, 20_000))
+    before = embeddings.copy()
+    tracemalloc.start()
+    scores = cosine_scores(embeddings, enrolment, test)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6
+    assert scores.dtype == np.float32
+    assert np.array_equal(embeddings, before)
+    wide = embeddings.astype(np.float64)
+    unit = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    assert np.allclose(scores, (unit[enrolment] * unit[test]).sum(axis=1), atol=1e-6)
+
+
+def test_row_norms() -> None:
+    """Lengths, but never 0."""
+    assert row_norms(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [5, 1e-12]
 
 
 def test_centring_in_place() -> None:

@@ -1,5 +1,7 @@
 """Embeddings that are kept: used again while nothing has changed, and never when something has."""
 
+import shutil
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -70,7 +72,7 @@ def test_kept_and_used_again(corpus: Corpus, network: torch.nn.Module, tmp_path:
 
 
 def test_what_they_depend_on(corpus: Corpus) -> None:
-    """The checkpoint, the index, the windows, how norms are computed, the device, the code: each changes the key."""
+    """The checkpoint, the index, the windows, how norms are computed, the device: each changes the key."""
     keys = {
         make_key("1" * 64, corpus, True, CPU),
         make_key("2" * 64, corpus, True, CPU),
@@ -81,13 +83,37 @@ def test_what_they_depend_on(corpus: Corpus) -> None:
     with mock.patch.object(corpus.index, "fingerprint", "other"):
         keys.add(make_key("1" * 64, corpus, True, CPU))
     keys.add(make_key("1" * 64, corpus, True, torch.device("cuda")))
-    for name in ("models/network.py", "data_objects/frontend.py", "torch"):
-        with mock.patch.object(module, "code_fingerprints", lambda name=name: code_fingerprints() | {name: "other"}):
-            keys.add(make_key("1" * 64, corpus, True, CPU))
-    with mock.patch.object(module, "code_fingerprints", lambda: code_fingerprints() | {"utils/plots.py": "other"}):
-        keys.add(make_key("1" * 64, corpus, True, CPU))
-    assert len(keys) == 9
+    assert len(keys) == 6
     assert make_key("1" * 64, corpus, True, CPU) in keys
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project's code, to be changed."""
+    for name in ("models", "data_objects", "utils"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "config.py", tmp_path)
+    return tmp_path
+
+
+def key_of(project: Path, corpus: Corpus) -> str:
+    """The key where the project's code is in this folder."""
+    code_fingerprints.cache_clear()
+    with mock.patch.object(module, "code_fingerprints", partial(code_fingerprints, root=project)):
+        return make_key("1" * 64, corpus, True, CPU)
+
+
+def test_code_that_they_depend_on(corpus: Corpus, project: Path) -> None:
+    """What turns samples into embeddings: the front end, the operations, the loop over the utterances."""
+    keys = [key_of(project, corpus)]
+    assert keys == [make_key("1" * 64, corpus, True, CPU)]
+    for name in ("models/operations.py", "data_objects/frontend.py", "utils/recognition/network.py"):
+        (project / name).write_text((project / name).read_text() + "# a word more\n")
+        keys.append(key_of(project, corpus))
+    assert len(set(keys)) == 4
+    for name in ("utils/pictures/det.py", "utils/reports/html.py", "utils/training/loop.py", "utils/search/loop.py"):
+        (project / name).write_text((project / name).read_text() + "# a word more\n")
+    assert key_of(project, corpus) == keys[-1]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"text"])

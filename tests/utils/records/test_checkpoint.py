@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not at all, and nothing that can run code."""
+"""Checkpoint files: whole or not at all, nothing that can run code, and of the network that the settings describe."""
 
 from pathlib import Path
 from unittest import mock
@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from models import describe
+from tests.networks import configured
 from utils.records.checkpoint import (
     Checkpoint,
+    check_architecture,
     find_checkpoint,
     generator_states,
     load_checkpoint,
@@ -40,6 +43,9 @@ def make_checkpoint(epoch: int = 1) -> Checkpoint:
     )
 
 
+# ------------------------------------------------------------------------------------------------------------------
+# Files
+# ------------------------------------------------------------------------------------------------------------------
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     """With weights_only, so no class of ours and no code is in it; and nothing else is left in the folder."""
     save_checkpoint(make_checkpoint(), tmp_path / "last.pt")
@@ -88,3 +94,32 @@ def test_generators_go_on_where_they_were() -> None:
     torch.rand(3)
     restore_generators(states)
     assert torch.equal(torch.rand(5), drawn)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Another network
+# ------------------------------------------------------------------------------------------------------------------
+CHANGES = [("MODEL.POOLING", "attentive", "pooling", "average"), ("TRAIN.LOSS", "aam", "loss", "softmax")]
+
+
+@pytest.mark.parametrize(("key", "value", "name", "usual"), CHANGES)
+def test_checkpoint_of_another_head_is_refused_by_name(tmp_path, key: str, value: str, name: str, usual: str) -> None:
+    """In both directions; one from before there was a choice is one of the usual."""
+    checkpoint = make_checkpoint()
+    plain, other = ({**describe(configured(**settings), "network")} for settings in ({}, {key: value}))
+    checkpoint.architecture = plain
+    check_architecture(plain, checkpoint, tmp_path)
+    with pytest.raises(UserError, match=f"its {name} is {usual}, the settings say {value}"):
+        check_architecture(other, checkpoint, tmp_path)
+    checkpoint.architecture = other
+    check_architecture(other, checkpoint, tmp_path)
+    with pytest.raises(UserError, match=f"its {name} is {value}, the settings say {usual}"):
+        check_architecture(plain, checkpoint, tmp_path)
+
+
+def test_checkpoint_of_another_scale_is_refused(tmp_path) -> None:
+    """Logits would be others."""
+    checkpoint = make_checkpoint()
+    checkpoint.architecture = describe(configured(TRAIN__LOSS="aam"), "network")
+    with pytest.raises(UserError, match=r"its scale is 30\.0, the settings say 20\.0"):
+        check_architecture(describe(configured(TRAIN__LOSS="aam", TRAIN__SCALE=20.0), "network"), checkpoint, tmp_path)

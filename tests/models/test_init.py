@@ -1,0 +1,117 @@
+"""The builders: networks by name, their sizes, the contract that all of them keep, and what they refuse."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from config import default_config
+from models import BASELINES, build_baseline, build_network, build_supernet, count_parameters, describe
+from models.genotypes import PAPER_GENOTYPE
+from models.heads import CosineClassifier
+from tests.helpers import call_script
+from tests.networks import build_small, configured, derived
+from utils.system.errors import UserError
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Sizes
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("layers", "channels", "num_classes", "parameters"),
+    [(8, 64, 1251, 5_149_379), (30, 64, 1251, 16_528_323), (8, 128, 1251, 17_674_403), (8, 128, 1211, 17_592_443)],
+)
+def test_parameters_of_the_derived_network(layers: int, channels: int, num_classes: int, parameters: int) -> None:
+    """Counted from the architecture of the paper with its genotype."""
+    assert count_parameters(derived(layers, channels, num_classes)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters", "macs"),
+    [
+        ("scratch/scratch.yaml", 17_674_403, 3.608e9),
+        ("scratch/scratch.yaml MODEL.INIT_CHANNELS 64", 5_149_379, 0.926e9),
+        ("scratch/scratch.yaml MODEL.INIT_CHANNELS 64 MODEL.LAYERS 30", 16_528_323, 3.209e9),
+        ("scratch/scratch_veri.yaml", 17_592_443, 3.608e9),
+        ("baseline/resnet18.yaml", 11_812_003, 2.714e9),
+        ("baseline/resnet34.yaml", 21_920_163, 5.597e9),
+        ("search.yaml", 2_248_915, None),
+    ],
+)
+def test_size_of_the_shipped_configs(config: str, parameters: int, macs: float | None) -> None:
+    """Parameters exactly; multiply-accumulates for 300 frames within 1 % of the published networks' convolutions."""
+    outcome = call_script("tools/summarize.py", "--cfg", *f"exps/{config}".split())
+    summary = json.loads(outcome.last_line)
+    assert summary["parameters"] == parameters
+    if macs:
+        assert summary["macs"] == pytest.approx(macs, rel=0.01)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Building
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["network", "supernet", *BASELINES])
+def test_contract_of_a_network(kind: str) -> None:
+    """Every network maps features (B, T, F) to embeddings (B, D) and logits (B, K), through a linear classifier."""
+    network = build_small(kind).eval()
+    features = torch.randn(2, 101, 257)
+    with torch.no_grad():
+        embedding, logits = network.embed(features), network(features)
+    assert embedding.shape == (2, network.embedding_dim)
+    assert isinstance(network.classifier, nn.Linear)
+    torch.testing.assert_close(network.classifier(embedding), logits)
+    assert logits.shape == (2, 5)
+
+
+@pytest.mark.parametrize("kind", ["network", "supernet", *BASELINES])
+def test_weights_are_channels_last(kind: str) -> None:
+    """Convolution weights lie with their channels innermost."""
+    convolutions = [layer for layer in build_small(kind).modules() if isinstance(layer, nn.Conv2d)]
+    assert convolutions
+    assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in convolutions)
+
+
+def test_baseline_by_name() -> None:
+    """MODEL.NAME builds a baseline; a name that is none lists those there are."""
+    cfg = default_config()
+    cfg.MODEL.NAME = "resnet18"
+    assert build_baseline(cfg, 3).classifier.out_features == 3
+    cfg.MODEL.NAME = "resnet19"
+    with pytest.raises(UserError, match=r"'resnet19'.*resnet18, resnet34, vggm"):
+        build_baseline(cfg, 3)
+
+
+def test_usual_architecture_says_nothing_of_the_options() -> None:
+    """So that checkpoints are what they were."""
+    assert describe(default_config(), "network") == {"kind": "network", "layers": 8, "channels": 64}
+    network = build_network(configured(MODEL__LAYERS=3), PAPER_GENOTYPE, 2)
+    assert set(network.architecture) == {"kind", "layers", "channels", "num_classes", "genotype"}
+    assert not any("pooling" in name for name in network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.POOLING", "attentive"),
+        ("TRAIN.LOSS", "aam"),
+        ("AUGMENT.NOISE_DIR", "noise"),
+        ("AUGMENT.RIR_DIR", "rir"),
+        ("AUGMENT.SPEED", "0.9 1.1"),
+    ],
+)
+def test_supernet_refuses_what_it_does_not_take(key: str, value: str) -> None:
+    """One line that names the key; a search would leave it out in silence otherwise."""
+    cfg = configured(MODEL__NAME="supernet", **{key: value})
+    with pytest.raises(UserError, match=rf"^{key}.*\bleave it\b.*$") as raised:
+        build_supernet(cfg, 3)
+    assert "\n" not in str(raised.value)
+
+
+def test_vggm_takes_cosines_but_no_other_pooling() -> None:
+    """Its pooling is a layer of its table."""
+    cfg = configured(MODEL__NAME="vggm", TRAIN__LOSS="aam")
+    assert isinstance(build_baseline(cfg, 3).classifier, CosineClassifier)
+    cfg.MODEL.POOLING = "attentive"
+    with pytest.raises(UserError, match=r"^MODEL\.POOLING attentive.*not for vggm"):
+        build_baseline(cfg, 3)

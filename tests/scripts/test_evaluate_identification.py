@@ -1,0 +1,45 @@
+"""evaluate_identification.py: its figures, and networks that it is not for."""
+
+import json
+from pathlib import Path
+
+from tests.helpers import SCRATCH, call_script, options, preprocess, run_script, write_small_corpus
+from tests.runs import copy_best, copy_run
+
+IDENTIFICATION = ["top1", "top5", "utterances", "speakers"]
+
+
+def test_identification(trained: tuple[dict, Path], tmp_path: Path) -> None:
+    """The last line printed, results-identification.json, and the same figures as at the end of the training."""
+    figures, run_dir = trained[0], copy_run(trained[1], tmp_path)
+    arguments = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+    outcome = run_script("evaluate_identification.py", *arguments, check=True)
+    printed = json.loads(outcome.last_line)
+    assert list(printed) == IDENTIFICATION
+    assert (printed["utterances"], printed["speakers"]) == (12, 6)
+    assert (printed["top1"], printed["top5"]) == (figures["top1"], figures["top5"])
+    kept = json.loads((run_dir / "results-identification.json").read_text())
+    assert {name: kept[name] for name in IDENTIFICATION} == printed
+
+
+def test_corpus_of_other_speakers(toy: Path, trained_paper: Path, tmp_path: Path) -> None:
+    """A class list that is not the corpus's is refused by name, whatever is allowed."""
+    corpus = write_small_corpus(tmp_path / "corpus")
+    preprocess(corpus)
+    arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained_paper, tmp_path), "--allow_index_change")
+    outcome = call_script("evaluate_identification.py", *arguments, *options(DATASET__DATA_DIR=corpus))
+    assert outcome.status == 2
+    assert "its class list of 6 speakers is not that of" in outcome.stderr
+
+
+def test_evaluation_with_windows_of_another_length(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
+    """Settings that disagree with the training are refused; windows that are meant to be others are warned of."""
+    arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained[1], tmp_path))
+    refused = options(DATASET__DATA_DIR=toy, DATASET__PARTIAL_N_FRAMES=100)
+    outcome = call_script("evaluate_identification.py", *arguments, *refused)
+    assert outcome.status == 2
+    assert "was trained on crops of 64 frames, the settings say DATASET.PARTIAL_N_FRAMES 100" in outcome.stderr
+    settings = options(DATASET__DATA_DIR=toy, EVAL__WINDOW_FRAMES=100)
+    outcome = call_script("evaluate_identification.py", *arguments, *settings)
+    assert "WARNING: the network was trained on crops of 64 frames and is evaluated on windows of 100" in outcome.stderr
+    assert json.loads((tmp_path / "results-identification.json").read_text())["window_frames"] == 100

@@ -1,0 +1,38 @@
+"""Files that are whole or not there."""
+
+import hashlib
+import os
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from utils.system.files import hash_file, write_atomically
+
+
+def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
+    """Whole under one name or the other at every moment; also where there are no hard links."""
+    path, before = tmp_path / "last.pt", tmp_path / "previous.pt"
+    for number in range(3):
+        write_atomically(path, f"{number}", keep_as=before)
+    assert (path.read_text(), before.read_text()) == ("2", "1")
+    with mock.patch("os.link", side_effect=OSError("not here")):
+        write_atomically(path, "3", keep_as=before)
+    assert (path.read_text(), before.read_text()) == ("3", "2")
+    with mock.patch("os.fsync", side_effect=OSError("full")), pytest.raises(OSError, match="full"):
+        write_atomically(path, "4", keep_as=before)
+    assert (path.read_text(), before.read_text()) == ("3", "2")
+    assert {item.name for item in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
+
+
+def test_hash_of_a_file(tmp_path: Path) -> None:
+    """sha256, also of a file that is read in several blocks."""
+    for content in (b"", b"text", b"x" * (3 << 20)):
+        (tmp_path / "file").write_bytes(content)
+        assert hash_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    """What Python reads of such a name is written back as it was."""
+    write_atomically(tmp_path / "list", os.fsdecode(b"id\xff"))
+    assert (tmp_path / "list").read_bytes() == b"id\xff"

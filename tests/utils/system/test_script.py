@@ -1,0 +1,55 @@
+"""How a script ends: a line and an exit status for what a user can mend, a traceback for what is ours."""
+
+import errno
+import sys
+
+import pytest
+
+from utils.system.errors import RunStoppedError, UserError
+from utils.system.script import run_script
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("SEED: set it"), 2, "train.py: error: SEED: set it\n"),
+        (UserError("Traceback of a loader\nutils.system.errors.UserError: gone"), 2, "train.py: error: gone\n"),
+        (KeyboardInterrupt(), 130, "train.py: interrupted; a run goes on with --load_path and its folder\n"),
+        (RunStoppedError("stopped by SIGTERM", 15), 143, "train.py: stopped by SIGTERM\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "log.txt"),
+            2,
+            "train.py: error: cannot write log.txt (No space left on device): make room; a run goes on with "
+            "--load_path\n",
+        ),
+    ],
+    ids=["mistake", "mistake in a loader", "Ctrl-C", "stopped", "full disk"],
+)
+def test_what_a_user_can_mend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str
+) -> None:
+    """One line on standard error, which bears the script's name, and its exit status."""
+    monkeypatch.setattr(sys, "argv", ["/path/to/train.py"])
+
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    assert (stop.value.code, *capsys.readouterr()) == (status, "", line)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(errno.ENOENT, "No such file", "gone"), RuntimeError()])
+def test_what_is_ours_to_mend(error: Exception) -> None:
+    """Any other error keeps its traceback."""
+
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_script(main)
+
+
+def test_script_that_succeeds() -> None:
+    """Nothing is said, and nothing raised."""
+    run_script(lambda: None)
