@@ -38,9 +38,6 @@ def draw_batch(batch_size: int, frames: int, classes: int, device: torch.device)
     return torch.randn(batch_size, frames, BINS).to(device), torch.randint(classes, (batch_size,)).to(device)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Memory
-# ------------------------------------------------------------------------------------------------------------------
 def memory_mb(field: str, file: str = "/proc/self/status") -> float:
     """In MB: of this process VmRSS (memory now), VmHWM (at most so far), VmData (asked for); or of the machine."""
     for line in Path(file).read_text().splitlines():
@@ -104,9 +101,6 @@ class Steps:
         return result
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Time
-# ------------------------------------------------------------------------------------------------------------------
 def clock(device: torch.device) -> float:
     """Seconds, read when the device has done all that it was asked to."""
     if device.type == "cuda":

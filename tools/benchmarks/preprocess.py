@@ -58,9 +58,6 @@ def numbers_of_workers(cores: int) -> list[int]:
     return sorted({cores, *(2**power for power in range(cores.bit_length()))})
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Corpora
-# ------------------------------------------------------------------------------------------------------------------
 def corpora(folder: Path, data_dir: Path | None, utterances: int) -> tuple[Path, Path]:
     """A corpus, the one given or noise, and one of every second speaker of it; what is made is below the folder."""
     if data_dir is None:
@@ -85,9 +82,6 @@ def take_half(data_dir: Path, folder: Path) -> Path:
     return folder
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# One run
-# ------------------------------------------------------------------------------------------------------------------
 def preprocess(data_dir: Path, out_dir: Path, workers: int) -> dict[str, Any]:
     """Index a corpus as a user does: its hours, seconds, hours a minute, and the most memory of all processes."""
     shutil.rmtree(out_dir, ignore_errors=True)

@@ -42,9 +42,6 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield compare(case, args.modes, args.rounds) | describe_machine(device)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# One process
-# ------------------------------------------------------------------------------------------------------------------
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Seconds of every iteration, and peak memory in MB, of a search's iterations in this process."""
     device = torch.device(case["device"])
@@ -77,9 +74,6 @@ def build(case: dict[str, Any], device: torch.device) -> tuple[Supernet, dict[st
     return supernet, {"weights": weights, "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters())}
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# All of them
-# ------------------------------------------------------------------------------------------------------------------
 def compare(case: dict[str, Any], modes: list[str], rounds: int) -> dict[str, Any]:
     """Median seconds and peak memory of each mode, and the ratios dense over exact."""
     outcomes = run_in_turn("search", {mode: case | {"mode": mode} for mode in modes}, rounds)

@@ -118,9 +118,6 @@ def list_rows(variants: Iterable[str], compiled: str, device: torch.device) -> l
     return rows
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# One process
-# ------------------------------------------------------------------------------------------------------------------
 class Step(NamedTuple):
     """A training step: its seconds, and which of them went by until a batch was there, and until it was features."""
 
@@ -202,9 +199,6 @@ def training_steps(
         yield Step(clock(device) - began, arrived - began, made - arrived, loss.detach())
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# All of them
-# ------------------------------------------------------------------------------------------------------------------
 def summarise(case: dict[str, Any], outcomes: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Figures for every row, as COLUMNS has them; all None where memory was short."""
     measured = {name: summarise_row(case, name, rounds) for name, rounds in outcomes.items() if not is_short(rounds)}

@@ -58,9 +58,6 @@ def make_corpus(out: Path, sizes: Sizes, files: str = "none", seed: int = 0) -> 
     return sum(lengths.values()) / SAMPLE_RATE / 3600
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Drawing
-# ------------------------------------------------------------------------------------------------------------------
 def draw_utterances(
     speakers: list[str], test_speakers: list[str], sizes: Sizes, generator: np.random.Generator
 ) -> dict[str, list[str]]:
@@ -127,9 +124,6 @@ def draw_trials(utterances: dict[str, list[str]], sizes: Sizes, generator: np.ra
     return lines
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Writing
-# ------------------------------------------------------------------------------------------------------------------
 def check_room(out: Path, lengths: dict[str, int]) -> None:
     """Say how much noise will be written, and refuse where it does not fit."""
     needed = 2 * sum(lengths.values()) + 4096 * len(lengths)  # a file takes whole blocks

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from tests.helpers import call_script, run_script
+from tests.helpers import call_script
 from tests.tools.benchmarks.cases import SMALL, on_linux, refusal
 
 
 @on_linux
 def test_benchmark_of_a_search() -> None:
     """One JSON object; the ratios are those of its own figures."""
-    report = json.loads(run_script("tools/benchmark.py", "search", *SMALL, "--json", check=True).stdout)
+    report = json.loads(call_script("tools/benchmark.py", "search", *SMALL, "--json").stdout)
     for mode in ("dense", "dense_channels_last", "exact", "sampled"):
         assert report[mode]["seconds"] > 0
         assert report[mode]["peak_mb"] > 0

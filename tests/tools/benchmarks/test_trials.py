@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers import call_script, run_script
+from tests.helpers import call_script
 from tests.tools.benchmarks.cases import on_linux, refusal
 from tools.benchmarks import trials
 
@@ -38,7 +38,7 @@ def test_trials_are_of_their_speakers(count: int, utterances: int, speakers: int
 @on_linux
 def test_benchmark_of_trials(capsys: pytest.CaptureFixture) -> None:
     """In a process of its own: every step in order, and figures that their intervals surround."""
-    report = json.loads(run_script("tools/benchmark.py", "trials", *SMALL, "--json", check=True).stdout)
+    report = json.loads(call_script("tools/benchmark.py", "trials", *SMALL, "--json").stdout)
     assert list(report["steps"]) == list(trials.STEPS)
     assert (report["trials"], report["utterances"], report["dimensions"], report["speakers"]) == (400, 120, 64, 10)
     assert report["embeddings_mb"] == 120 * 64 * 4 / 1e6
