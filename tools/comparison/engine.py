@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import yaml
 from yacs.config import CfgNode
 
-from config import differing_settings, flatten, load_config
+from config import differing_settings, flatten
 from models import DERIVED
 from utils.records.checkpoint import FREE_SETTINGS, LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
@@ -65,6 +65,7 @@ class Comparison(ABC):
     records: ClassVar[str]  # the file of what is finished, a line a job
     keys: ClassVar[Mapping[str, str]]  # of a record -> field of its job
     sources: ClassVar[Mapping[str, str]]  # key of a record that must be as now -> what it comes from
+    recorded: ClassVar[Sequence[str]]  # what else a record must hold
     free: ClassVar[set[str]]  # beginnings of the settings that may be others when it goes on
 
     cfg: CfgNode
@@ -95,8 +96,13 @@ class Comparison(ABC):
                 write_atomically(self.out / SETTINGS, self.cfg.dump())
             except OSError as error:
                 raise UserError(f"--out: cannot write to {self.out} ({error.strerror}); give another folder") from error
-        before, now = (flatten(yaml.safe_load(cfg.dump())) for cfg in (load_config(self.out / SETTINGS), self.cfg))
-        if differing := differing_settings(before, now, tuple(self.free)):
+        try:
+            before = flatten(yaml.safe_load((self.out / SETTINGS).read_text(encoding="utf-8")))
+        except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+            raise UserError(
+                f"{self.out} holds results, but their settings in {SETTINGS} cannot be read: give another --out"
+            ) from error
+        if differing := differing_settings(before, flatten(yaml.safe_load(self.cfg.dump())), tuple(self.free)):
             raise UserError(
                 f"{self.out} holds a comparison with {differing}: go on with --cfg {self.out / SETTINGS}, or give "
                 "another --out"
@@ -114,6 +120,7 @@ class Comparison(ABC):
             try:
                 record = json.loads(line)
                 job = Job(**{name: record.pop(key) for key, name in self.keys.items()})
+                _ = [record[key] for key in (*self.sources, *self.recorded)]
                 differing = [key for key, value in self.origin(job).items() if record[key] != value]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UserError(f"{path}, line {number} is damaged: delete it, or give another --out") from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,8 +38,9 @@ FIGURES = {"top1": "Top-1, %", "loss": "cross-entropy"}
 class Genotypes(Comparison):
     """A job trains a genotype's network and tests its last epoch on a part of the corpus, whose index is given."""
 
-    script, records, keys, free = "compare_genotypes", "trainings.jsonl", {"name": "name", "seed": "seed"}, FREE
-    sources = {"genotype": "--genotype, --draw_seed or --space", "index": "index of DATASET.DATA_DIR"}  # noqa: RUF012
+    script, records, recorded, free = "compare_genotypes", "trainings.jsonl", ("parameters", *FIGURES), FREE
+    keys: ClassVar = {"name": "name", "seed": "seed"}
+    sources: ClassVar = {"genotype": "--genotype, --draw_seed or --space", "index": "index of DATASET.DATA_DIR"}
 
     genotypes: Mapping[str, Genotype]
     part: str
@@ -104,11 +105,6 @@ def choose_genotypes(given: Sequence[str], count: int, draw_seed: int, space: st
     return found | {"paper": PAPER_GENOTYPE} | {f"random-{number}": one for number, one in enumerate(drawn, 1)}
 
 
-def is_random(name: str) -> bool:
-    """Whether a genotype of this name was drawn by chance."""
-    return name.startswith("random-")
-
-
 def check_recipe(cfg: CfgNode, corpus: Corpus) -> None:
     """Refuse what no training could begin with."""
     if cfg.MODEL.PRETRAINED:
@@ -133,7 +129,7 @@ def compare(summary: DataFrame, seeds: list[int]) -> dict[str, Any]:
     """Mean and deviation of every genotype, and of the random ones' means; how many of these beat each other one."""
     spreads = [f"{name}_{of}" for name in FIGURES for of in ("mean", "std")]
     results = {name: row | {"seeds": seeds} for name, row in plain(summary[["parameters", *spreads]]).items()}
-    by_chance = summary.index.map(is_random).astype(bool)
+    by_chance = summary.index.str.startswith("random-")
     drawn = summary[by_chance]
     chance = {f"{name}_{of}": drawn[f"{name}_mean"].agg(of) for name in FIGURES for of in ("mean", "std")}
     beaten = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,6 @@ from utils.training.state import format_figures
 IDENTIFICATION, VERIFICATION = "identification", "verification"
 KINDS = {"merged": (TRAINING, IDENTIFICATION, VERIFICATION), "dev": (TRAINING, VERIFICATION)}  # of jobs, by SUB_DIR
 GENOTYPE, SCORES = "genotype.txt", "scores.txt"
-SOURCES = {"genotype": "--genotype", "index": "index of DATASET.DATA_DIR", "trials": "veri_test.txt"}
 SAID = ("epoch", "val_top1", "val_eer", "top1", "top5", "eer", "min_dcf")  # of a finished job, where it has them
 
 
@@ -61,15 +60,27 @@ FIGURES = {
 PUBLISHED = {"top1": True, "eer_seen": False, "eer": True, "min_dcf": False}  # columns: whether with intervals
 BESIDES = dict.fromkeys(("top5", "min_dcf", "cllr", "min_cllr"), True)
 DRAWN = ("top1", "eer", "min_dcf")
+NOTE = (
+    "Top-1: {utterances:,} test utterances of {speakers:,} speakers, all of them trained on (SUB_DIR merged). EER and "
+    "minDCF: {trials:,} trials of {trial_speakers} speakers, of whom the merged network was trained on "
+    "{trial_speakers_trained_on[merged]} and the other one (SUB_DIR dev) on {trial_speakers_trained_on[dev]}. In "
+    "brackets: 95 % intervals of one trained network by bootstrap over the test speakers. Parameters: of the merged "
+    "network. Minutes: in training steps, merged + dev. "
+)
+ONE = "One training each, seed {first}: what another seed would give is not in the intervals."
+SEVERAL = (
+    "Before the semicolon: the network of seed {first}; behind it: mean ± standard deviation over the seeds {all}. "
+    "Minutes: their mean."
+)
 
 
 @dataclass
 class Systems(Comparison):
     """A job is a call of one of the project's scripts."""
 
-    script, records = "compare_systems", "finished.jsonl"
-    keys = {"kind": "kind", "system": "name", "sub_dir": "sub_dir", "seed": "seed"}  # noqa: RUF012
-    sources = {"genotype": "--genotype", "index": "index of DATASET.DATA_DIR", "trials": TRIALS}  # noqa: RUF012
+    script, records, recorded = "compare_systems", "finished.jsonl", ("run_dir", "sha256", "seconds")
+    keys: ClassVar = {"kind": "kind", "system": "name", "sub_dir": "sub_dir", "seed": "seed"}
+    sources: ClassVar = {"genotype": "--genotype", "index": "index of DATASET.DATA_DIR", "trials": TRIALS}
     # How often it is validated decides which epoch is the best, and here this one is evaluated.
     free = FREE - {"VAL_FREQ", "EVAL"} | {"DATASET.SUB_DIR", "EVAL.KEEP_EMBEDDINGS"}
 
@@ -231,21 +242,7 @@ def compare(work: Systems, systems: Sequence[str], seeds: Sequence[int]) -> dict
 
 def tabulate(comparison: Mapping[str, Any]) -> list[Table]:
     """The columns of the published table, and what there is besides."""
-    results, (first, *others) = list(comparison["results"].values()), comparison["seeds"]
-    about = (
-        f"Top-1: {comparison['utterances']:,} test utterances of {comparison['speakers']:,} speakers, all of them "
-        f"trained on (SUB_DIR merged). EER and minDCF: {comparison['trials']:,} trials of "
-        f"{comparison['trial_speakers']} speakers, of whom the merged network was trained on "
-        f"{comparison['trial_speakers_trained_on']['merged']} and the other one (SUB_DIR dev) on "
-        f"{comparison['trial_speakers_trained_on']['dev']}. In brackets: 95 % intervals of one trained network by "
-        "bootstrap over the test speakers. Parameters: the merged network's. Minutes: in training steps, merged + dev. "
-    )
-    about += (
-        f"Before the semicolon: the network of seed {first}; behind it: mean ± standard deviation over the seeds "
-        f"{', '.join(map(str, (first, *others)))}. Minutes: their mean."
-        if others
-        else f"One training each, seed {first}: what another seed would give is not in the intervals."
-    )
+    results, seeds = list(comparison["results"].values()), comparison["seeds"]
     published, besides = (
         {"Method": itemgetter("method")}
         | {
@@ -258,8 +255,12 @@ def tabulate(comparison: Mapping[str, Any]) -> list[Table]:
     published |= {"training minutes": "{minutes_merged:.1f} + {minutes_dev:.1f}".format_map}
     besides |= {"best epoch, merged and dev": "{epoch_merged}, {epoch_dev}".format_map}
     caption = "Four systems under one recipe" if len(results) == 4 else "Systems under one recipe"
+    of_seeds = (SEVERAL if len(seeds) > 1 else ONE).format(first=seeds[0], all=", ".join(map(str, seeds)))
     note = "Cllr is that of the calibrated scores; a dash: no held-out speakers to calibrate on."
-    return [make_table(caption, results, published, about), make_table("Besides", results, besides, note)]
+    return [
+        make_table(caption, results, published, NOTE.format_map(comparison) + of_seeds),
+        make_table("Besides", results, besides, note),
+    ]
 
 
 def draw(work: Systems, comparison: Mapping[str, Any]) -> list[Picture]:
