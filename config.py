@@ -321,6 +321,18 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
     return leaves
 
 
+def differing_settings(before: dict[str, object], now: dict[str, object], free: tuple[str, ...]) -> str:
+    """Which settings are not the same, with both values, as text; empty where none is.
+
+    Args:
+        before, now: as `flatten` gives them; a key that is newer than `before` had no other value than its default.
+        free: beginnings of the keys that may differ.
+    """
+    before = flatten(default_config()) | before
+    keys = [key for key in sorted(now.keys() | before.keys()) if not key.startswith(free)]
+    return ", ".join(f"{key} {before.get(key)} (now {now.get(key)})" for key in keys if now.get(key) != before.get(key))
+
+
 def all_keys(cfg: CfgNode | None = None, prefix: str = "") -> list[str]:
     """Every key in dotted form."""
     keys: list[str] = []

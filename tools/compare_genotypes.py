@@ -18,13 +18,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import CHOICES, load_config
-from tools.comparison.command_line import take_seeds
-from utils.system.cli import config_parser
+from tools.comparison.command_line import comparison_parser, parse
+from utils.system.cli import add_count
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__)
+    parser = comparison_parser(__doc__, "compare_genotypes", (1, 2, 3), "default: 1 2 3")
     parser.add_argument(
         "--genotype",
         action="append",
@@ -32,21 +32,10 @@ def parse_args() -> argparse.Namespace:
         metavar="GENOTYPE",
         help="a genotype, a file that holds one, or a search's folder; give several with an option each",
     )
-    parser.add_argument("--random", type=natural, default=5, metavar="K", help="random genotypes (default: 5)")
-    parser.add_argument("--draw_seed", type=natural, default=0, metavar="N", help="draws them (default: 0)")
+    add_count(parser, "--random", 0, 5, "random genotypes (default: 5)")
+    add_count(parser, "--draw_seed", 0, 0, "draws them (default: 0)")
     parser.add_argument("--space", choices=CHOICES["SEARCH.SPACE"], help="draws from it (default: SEARCH.SPACE)")
-    parser.add_argument("--seeds", nargs="+", default=["1", "2", "3"], metavar="N", help="default: 1 2 3")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a new one, OUT_DIR/compare_genotypes/...")
-    args = parser.parse_intermixed_args()
-    args.seeds = take_seeds(parser, args)
-    return args
-
-
-def natural(text: str) -> int:
-    """A whole number, at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a whole number, at least 0, is needed, not {text!r}")
-    return int(text)
+    return parse(parser)
 
 
 def main() -> None:

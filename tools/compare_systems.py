@@ -20,8 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import load_config
-from tools.comparison.command_line import take_seeds
-from utils.system.cli import config_parser, take_options
+from tools.comparison.command_line import comparison_parser, parse
+from utils.system.cli import take_options
 from utils.system.files import ROOT
 from utils.system.script import run_script
 
@@ -29,7 +29,7 @@ SYSTEMS = ("vggm", "resnet18", "resnet34", "network")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__)
+    parser = comparison_parser(__doc__, "compare_systems", (), "trains with each (default: SEED alone)")
     parser.add_argument(
         "--systems", nargs="+", default=list(SYSTEMS), metavar="SYSTEM", help=f"default: {' '.join(SYSTEMS)}"
     )
@@ -39,13 +39,10 @@ def parse_args() -> argparse.Namespace:
         metavar="GENOTYPE",
         help="of the network: itself, a file that holds it, or a search's folder (default: the paper's)",
     )
-    parser.add_argument("--seeds", nargs="+", default=[], metavar="N", help="trains with each (default: SEED alone)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a new one, OUT_DIR/compare_systems/...")
-    args = parser.parse_intermixed_args()
+    args = parse(parser)
     args.systems = list(dict.fromkeys(take_options(args.systems, args)))
     if unknown := [name for name in args.systems if name not in SYSTEMS]:
         parser.error(f"--systems: there is no {unknown[0]!r}; valid are {', '.join(SYSTEMS)}")
-    args.seeds = take_seeds(parser, args)
     return args
 
 

@@ -2,23 +2,25 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from pandas import DataFrame
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from models import build_model, build_network, count_parameters
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_genotype, read_genotype
-from tools.comparison.folder import FREE, Job, Record, open_folder, read_records
-from tools.comparison.jobs import run_missing, settings_of, train
-from tools.comparison.report import RESULTS, format_spread, spread, write_comparison
-from utils.pictures.figure import BLUE, GREY, INK, VERMILION, dress, font, new_figure, settle
+from tools.comparison.engine import FREE, Comparison, Job, Record, settings_of
+from tools.comparison.report import RESULTS, figure, make_table, plain, summarise, write_comparison
+from utils.pictures.figure import GREY, VERMILION, font, new_figure, settle
+from utils.pictures.intervals import draw_intervals
 from utils.recognition.network import identify
 from utils.records.checkpoint import load_last
 from utils.records.guard import check_training
@@ -28,23 +30,35 @@ from utils.system.device import prepare
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 
-TRAININGS = "trainings.jsonl"
-KEY = "dots: one seed; diamonds: mean ± deviation over the seeds; grey: the same of the random ones' means"
+KEY = "rings: one seed; dots: mean ± deviation over the seeds; grey: the same of the random ones' means"
 FIGURES = {"top1": "Top-1, %", "loss": "cross-entropy"}
 
 
-@dataclass(frozen=True)
-class Training(Job):
-    """The training of a genotype, by its name, and the test of its last epoch."""
+@dataclass
+class Genotypes(Comparison):
+    """A job trains a genotype's network and tests its last epoch on a part of the corpus, whose index is given."""
 
-    name: str
-    seed: int
+    script, records, recorded, free = "compare_genotypes", "trainings.jsonl", ("parameters", *FIGURES), FREE
+    keys: ClassVar = {"name": "name", "seed": "seed"}
+    sources: ClassVar = {"genotype": "--genotype, --draw_seed or --space", "index": "index of DATASET.DATA_DIR"}
 
-    def __str__(self) -> str:
-        return f"{self.name}, seed {self.seed}"
+    genotypes: Mapping[str, Genotype]
+    part: str
+    index: str
 
+    def origin(self, job: Job) -> dict[str, str]:
+        """Names that are not asked for now may mean any genotype."""
+        genotype = {"genotype": str(self.genotypes[job.name])} if job.name in self.genotypes else {}
+        return genotype | {"index": self.index}
 
-Finished = Mapping[Training, Record]
+    def run(self, job: Job) -> Record:
+        own, began = settings_of(self.cfg, self.cfg.MODEL.NAME, self.cfg.DATASET.SUB_DIR, job.seed), time.perf_counter()
+        genotype = str(self.genotypes[job.name])
+        run_dir = self.train(job, own, ["--text_arch", genotype])
+        record = {"genotype": genotype} | evaluate_last(own, run_dir, self.part)
+        get_logger().info(f"{job}: {self.part} Top-1 {record['top1']:.2f} %, loss {record['loss']:.4f}")
+        seconds = round(time.perf_counter() - began, 3)
+        return record | {"seconds": seconds, "run_dir": str(run_dir), "index": Corpus(own).index.fingerprint}
 
 
 def compare_genotypes(
@@ -67,21 +81,19 @@ def compare_genotypes(
     if not len(corpus.index.rows(corpus.sub_dir, part)):
         warnings, part = [f"SUB_DIR {corpus.sub_dir} has no test part: the val part is evaluated instead"], "val"
         get_logger().warning(warnings[0])
-    comparison: dict[str, Any] = {"part": part, "utterances": len(corpus.rows(part))}
-    folder = open_folder(cfg, "compare_genotypes", config_file, out, TRAININGS, tuple(FREE))
-    finished = take_over(folder / TRAININGS, genotypes, corpus.index.fingerprint)
-    jobs = [Training(name, seed) for seed in seeds for name in genotypes]
-    run_missing(
-        folder / TRAININGS, jobs, finished, "training", lambda job: run(cfg, folder, genotypes[job.name], part, job)
-    )
-    comparison |= compare(list(genotypes), seeds, finished)
+    work = Genotypes(cfg, config_file, out, genotypes, part, corpus.index.fingerprint)
+    jobs = [Job(name, seed) for seed in seeds for name in genotypes]
+    work.run_missing(jobs)
+    records = DataFrame([{"name": job.name} | work.finished[job] for job in jobs])
+    summary = summarise(records, list(FIGURES))
+    comparison = {"part": part, "utterances": len(corpus.rows(part))} | compare(summary, seeds)
     texts = {name: str(genotype) for name, genotype in genotypes.items()}
-    picture = Pictures(folder)(RESULTS, plot(comparison, finished), f"Every genotype; {KEY}.")
+    picture = Pictures(work.folder)(RESULTS, plot(records, summary, comparison), f"Every genotype; {KEY}.")
     sections = [
-        Section("The comparison", "", [make_table(comparison)], [picture]),
+        Section("The comparison", "", [tabulate(comparison)], [picture]),
         Section("The genotypes", "", [Table("What was compared", ("name", "genotype"), list(texts.items()))]),
     ]
-    write_comparison(folder, "Genotypes under one recipe", comparison | {"genotypes": texts}, warnings, sections)
+    write_comparison(work.folder, "Genotypes under one recipe", comparison | {"genotypes": texts}, warnings, sections)
     print(json.dumps(comparison))
 
 
@@ -93,47 +105,12 @@ def choose_genotypes(given: Sequence[str], count: int, draw_seed: int, space: st
     return found | {"paper": PAPER_GENOTYPE} | {f"random-{number}": one for number, one in enumerate(drawn, 1)}
 
 
-def is_random(name: str) -> bool:
-    """Whether a genotype of this name was drawn by chance."""
-    return name.startswith("random-")
-
-
 def check_recipe(cfg: CfgNode, corpus: Corpus) -> None:
     """Refuse what no training could begin with."""
     if cfg.MODEL.PRETRAINED:
         raise UserError("MODEL.PRETRAINED must be empty: the genotypes are compared by training from scratch")
     _ = build_network(cfg, PAPER_GENOTYPE, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)), corpus.crops("train")
     check_training(corpus)
-
-
-def take_over(path: Path, genotypes: Mapping[str, Genotype], index: str) -> dict[Training, Record]:
-    """The finished trainings.
-
-    Raises:
-        UserError: one is of another genotype than its name means now, or of another index.
-    """
-
-    def find_objection(job: Training, record: Record) -> str:
-        if job.name in genotypes and record["genotype"] != str(genotypes[job.name]):
-            culprit = "--draw_seed or --space" if is_random(job.name) else "--genotype"
-            return f"{job.name} is another genotype there, of another {culprit}: give the same, or another --out"
-        if record["index"] != index:
-            return f"{job.name} was trained with another index than DATASET.DATA_DIR has now: give another --out"
-        return ""
-
-    return read_records(path, Training, ("genotype", "index", "parameters", *FIGURES), find_objection)
-
-
-def run(cfg: CfgNode, folder: Path, genotype: Genotype, part: str, job: Training) -> Record:
-    """Train the network of a genotype and evaluate it as its last epoch leaves it; returns what is recorded of it."""
-    own = settings_of(cfg, cfg.MODEL.NAME, cfg.DATASET.SUB_DIR, job.seed)
-    began = time.perf_counter()
-    option = ["--text_arch", str(genotype)]
-    run_dir = train(folder, own, f"{job.name}-seed{job.seed}", option, f"the training of {job}")
-    record = {"genotype": str(genotype)} | evaluate_last(own, run_dir, part)
-    get_logger().info(f"{job}: {part} Top-1 {record['top1']:.2f} %, loss {record['loss']:.4f}")
-    seconds = round(time.perf_counter() - began, 3)
-    return record | {"seconds": seconds, "run_dir": str(run_dir), "index": Corpus(own).index.fingerprint}
 
 
 def evaluate_last(cfg: CfgNode, run_dir: Path, part: str) -> Record:
@@ -148,73 +125,53 @@ def evaluate_last(cfg: CfgNode, run_dir: Path, part: str) -> Record:
     return {"parameters": count_parameters(network), "epochs": epochs} | {name: figures[name] for name in FIGURES}
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Comparing
-# ------------------------------------------------------------------------------------------------------------------
-def compare(names: Sequence[str], seeds: list[int], finished: Finished) -> dict[str, Any]:
+def compare(summary: DataFrame, seeds: list[int]) -> dict[str, Any]:
     """Mean and deviation of every genotype, and of the random ones' means; how many of these beat each other one."""
-    results: dict[str, Any] = {}
-    for name in names:
-        records = [finished[Training(name, seed)] for seed in seeds]
-        results[name] = {"parameters": records[0]["parameters"]}
-        for figure in FIGURES:
-            results[name] |= spread(figure, [record[figure] for record in records])
-        results[name]["seeds"] = seeds
-    drawn = [result for name, result in results.items() if is_random(name)]
-    chance: dict[str, Any] = {"number": len(drawn)}
-    for figure in FIGURES:
-        chance |= spread(figure, [result[f"{figure}_mean"] for result in drawn])
+    spreads = [f"{name}_{of}" for name in FIGURES for of in ("mean", "std")]
+    results = {name: row | {"seeds": seeds} for name, row in plain(summary[["parameters", *spreads]]).items()}
+    by_chance = summary.index.str.startswith("random-")
+    drawn = summary[by_chance]
+    chance = {f"{name}_{of}": drawn[f"{name}_mean"].agg(of) for name in FIGURES for of in ("mean", "std")}
     beaten = {
         name: {
-            "loss": sum(other["loss_mean"] < result["loss_mean"] for other in drawn),
-            "top1": sum(other["top1_mean"] > result["top1_mean"] for other in drawn),
+            "loss": int(sum(drawn["loss_mean"] < own["loss_mean"])),
+            "top1": int(sum(drawn["top1_mean"] > own["top1_mean"])),
         }
-        for name, result in results.items()
-        if not is_random(name)
+        for name, own in summary[~by_chance].iterrows()
     }
-    return {"results": results, "random": chance, "beaten_by_random": beaten}
+    random = {"number": len(drawn)} | plain(DataFrame([chance]))[0]
+    return {"results": results, "random": random, "beaten_by_random": beaten}
 
 
-def make_table(comparison: Mapping[str, Any]) -> Table:
+def tabulate(comparison: Mapping[str, Any]) -> Table:
     """A row a genotype, and one of the random ones' means."""
     chance, about = comparison["random"], f"{comparison['utterances']} utterances of the {comparison['part']} part"
     notes = [f"Means ± standard deviations over the seeds, {about}, last epoch."]
-    rows = [
-        (name, f"{result['parameters']:,}", *_cells(result), str(len(result["seeds"])))
-        for name, result in comparison["results"].items()
-    ]
-    if chance["number"]:
-        rows.append(("random, means", "", *_cells(chance), f"over {chance['number']} genotypes"))
+    rows = [row | {"name": name, "seeds": len(row["seeds"])} for name, row in comparison["results"].items()]
+    if count := chance["number"]:
+        rows.append(chance | {"name": "random, means", "parameters": "", "seeds": f"over {count} genotypes"})
         notes += [
-            f"{name}: of {chance['number']} random genotypes, {beaten['loss']} have a lower mean loss and "
+            f"{name}: of {count} random genotypes, {beaten['loss']} have a lower mean loss and "
             f"{beaten['top1']} a higher mean Top-1"
             for name, beaten in comparison["beaten_by_random"].items()
         ]
-    header = ("genotype", "parameters", *FIGURES.values(), "seeds")
-    return Table("Genotypes under one recipe", header, rows, "\n".join(notes))
+    columns: dict[str, Callable[..., object]] = {"genotype": itemgetter("name"), "parameters": itemgetter("parameters")}
+    columns |= {FIGURES["top1"]: figure("top1", 2), FIGURES["loss"]: figure("loss", 4), "seeds": itemgetter("seeds")}
+    return make_table("Genotypes under one recipe", rows, columns, "\n".join(notes))
 
 
-def _cells(result: Mapping[str, Any]) -> list[str]:
-    return [format_spread(result, name, digits) for name, digits in (("top1", 2), ("loss", 4))]
-
-
-def plot(comparison: Mapping[str, Any], finished: Finished) -> Figure:
+def plot(records: DataFrame, summary: DataFrame, comparison: Mapping[str, Any]) -> Figure:
     """A panel for each of FIGURES, a row a genotype: see KEY."""
-    results, chance = comparison["results"], comparison["random"]
-    figure = new_figure(8, 1.2 + 0.38 * len(results))
-    for axes, (kind, label) in zip(figure.subplots(1, len(FIGURES), sharey=True), FIGURES.items(), strict=True):
-        dress(axes, f"{label} ({comparison['part']} part)", grid="x")
-        for row, (name, result) in enumerate(results.items()):
-            style = {"color": INK if is_random(name) else VERMILION if name == "paper" else BLUE, "zorder": 3}
-            values = [finished[Training(name, seed)][kind] for seed in result["seeds"]]
-            axes.plot(values, [row - 0.1] * len(values), "o", markersize=4.5, alpha=0.6, **style)
-            mean, deviation = result[f"{kind}_mean"], result[f"{kind}_std"]
-            axes.errorbar(mean, row + 0.2, xerr=deviation, fmt="D", markersize=4, capsize=3, **style)
+    chance, picture = comparison["random"], new_figure(8, 1.2 + 0.38 * len(summary))
+    for axes, (name, label) in zip(picture.subplots(1, len(FIGURES), sharey=True), FIGURES.items(), strict=True):
+        mean, deviation = summary[f"{name}_mean"].to_numpy(), summary[f"{name}_std"].fillna(0).to_numpy()
+        ends = np.stack([mean - deviation, mean + deviation], axis=1)
+        draw_intervals(axes, list(summary.index), mean, ends, f"{label} ({comparison['part']} part)")
+        rows = summary.index.get_indexer(records["name"])
+        axes.plot(records[name], rows, "o", markersize=7, markerfacecolor="none", color=VERMILION)
         if chance["number"]:
-            mean, deviation = chance[f"{kind}_mean"], chance[f"{kind}_std"] or 0
+            mean, deviation = chance[f"{name}_mean"], chance[f"{name}_std"] or 0
             axes.axvspan(mean - deviation, mean + deviation, color=GREY, alpha=0.2, linewidth=0, zorder=0)
             axes.axvline(mean, color=GREY, linestyle="--", linewidth=1, zorder=1)
-        axes.set_yticks(range(len(results)), list(results))
-        axes.set_ylim(len(results) - 0.4, -0.6)
-    figure.supxlabel(KEY, **font())
-    return settle(figure)
+    picture.supxlabel(KEY, **font())
+    return settle(picture)

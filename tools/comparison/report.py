@@ -1,33 +1,53 @@
 """A comparison as files and on the console: the same tables as text, in Markdown and in a report with pictures."""
 
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pandas import DataFrame
 
 from utils.reports.html import Section, Table, write_report
+from utils.reports.provenance import format_estimate
 from utils.system.files import write_atomically
 from utils.system.logger import get_logger
 
 RESULTS = "comparison"
+Result = Mapping[str, Any]
 
 
-def spread(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
-    """The mean and the standard deviation of a sample; None where there are too few values for either."""
-    known = [value for value in values if value is not None]
-    return {
-        f"{name}_mean": statistics.fmean(known) if known else None,
-        f"{name}_std": statistics.stdev(known) if len(known) > 1 else None,
-    }
+def summarise(records: DataFrame, figures: Sequence[str]) -> DataFrame:
+    """By name, the first seed's record, and FIGURE_mean and FIGURE_std of the known ones over the seeds."""
+    known = records.astype(dict.fromkeys(figures, float)).groupby("name", sort=False)[list(figures)]
+    spread = known.agg(["mean", "std"]).set_axis([f"{name}_{of}" for name in figures for of in ("mean", "std")], axis=1)
+    return records.drop_duplicates("name").set_index("name").join(spread)
 
 
-def format_spread(result: Mapping[str, Any], name: str, digits: int) -> str:
-    """What `spread` gives, as text: the mean, and ± the deviation where there is one."""
-    mean, deviation = result[f"{name}_mean"], result[f"{name}_std"]
-    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+def plain(table: DataFrame) -> dict[Any, dict[str, Any]]:
+    """The rows for JSON: None where there is no value."""
+    return table.astype(object).where(table.notna(), None).to_dict("index")
+
+
+def figure(name: str, digits: int, with_interval: bool = True) -> Callable[[Result], str]:
+    """What a column shows of a result: the first seed's figure with its interval, and mean ± deviation, if known."""
+
+    def show(result: Result) -> str:
+        mean, deviation = result[f"{name}_mean"], result[f"{name}_std"]
+        spread = format_estimate(mean, None, digits)
+        spread += "" if deviation is None else f" ± {deviation:.{digits}f}"
+        if name not in result:
+            return spread
+        single = format_estimate(result[name], result[f"{name}_interval"] if with_interval else None, digits)
+        return single if deviation is None else f"{single}; {spread}"
+
+    return show
+
+
+def make_table(
+    caption: str, results: Sequence[Result], columns: Mapping[str, Callable[[Result], object]], note: str
+) -> Table:
+    """A row a result."""
+    return Table(caption, list(columns), [[show(result) for show in columns.values()] for result in results], note)
 
 
 def write_comparison(
@@ -45,11 +65,11 @@ def write_comparison(
 
 def to_text(table: Table) -> str:
     """A table for the console."""
-    return f"{DataFrame(table.rows, columns=table.header).to_string(index=False)}\n{table.note}"
+    return f"{DataFrame(table.texts(), columns=table.header).to_string(index=False)}\n{table.note}"
 
 
 def to_markdown(table: Table) -> str:
     """A table in Markdown, its caption before it and its note behind."""
-    rows = [table.header, ["---"] * len(table.header), *table.rows]
-    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    rows = [table.header, ["---"] * len(table.header), *table.texts()]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([f"**{table.caption}**", "", *lines, "", table.note, ""])

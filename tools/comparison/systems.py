@@ -1,13 +1,15 @@
 """VGG-M, both ResNets and a genotype's network under one recipe: two trainings and three evaluations of each."""
 
 import json
-import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+import pandas as pd
 import yaml
 from pandas import DataFrame
 from yacs.config import CfgNode
@@ -17,105 +19,124 @@ from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS
 from models import DERIVED, build_baseline, build_network
 from models.genotypes import Genotype, read_genotype
-from tools.comparison.folder import FREE, Job, Record, open_folder, read_records
-from tools.comparison.jobs import call, run_missing, settings_of, train
-from tools.comparison.report import spread, write_comparison
-from tools.comparison.system_report import FIGURES, IDENTIFICATION, VERIFICATION, Figure, draw, make_tables
+from tools.comparison.engine import FREE, METHODS, TRAINING, Comparison, Job, Record, settings_of
+from tools.comparison.report import figure, make_table, plain, summarise, write_comparison
 from utils.evaluation.lists import open_lists
+from utils.pictures.det import plot_det
+from utils.pictures.intervals import plot_intervals
 from utils.records.checkpoint import load_last
-from utils.reports.html import Section, Table
+from utils.reports.html import Picture, Section, Table
+from utils.reports.provenance import Pictures
 from utils.system.errors import UserError
 from utils.system.files import hash_file, write_atomically
 from utils.system.logger import get_logger
+from utils.training.state import format_figures
 
-METHODS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", DERIVED: "AutoSpeech"}
-TRAINING = "training"
+IDENTIFICATION, VERIFICATION = "identification", "verification"
 KINDS = {"merged": (TRAINING, IDENTIFICATION, VERIFICATION), "dev": (TRAINING, VERIFICATION)}  # of jobs, by SUB_DIR
-FINISHED, GENOTYPE = "finished.jsonl", "genotype.txt"
-RECORDED = ("genotype", "index", "trials", "run_dir", "sha256", "seconds")
-SOURCES = {"genotype": "--genotype", "index": "index of DATASET.DATA_DIR", "trials": "veri_test.txt"}
+GENOTYPE, SCORES = "genotype.txt", "scores.txt"
 SAID = ("epoch", "val_top1", "val_eer", "top1", "top5", "eer", "min_dcf")  # of a finished job, where it has them
-# How often it is validated decides which epoch is the best, and here this one is evaluated.
-FREE_HERE = tuple(FREE - {"VAL_FREQ", "EVAL"} | {"DATASET.SUB_DIR", "EVAL.KEEP_EMBEDDINGS"})
 
 
-@dataclass(frozen=True)
-class SystemJob(Job):
-    """One call of one of the project's scripts."""
+class Figure(NamedTuple):
+    """What is compared: `key` of what an evaluation of this kind says of the network trained on SUB_DIR."""
 
     kind: str
-    system: str
     sub_dir: str
-    seed: int
+    key: str
+    title: str
+    digits: int
 
-    def __str__(self) -> str:
-        return f"{self.kind} of {METHODS[self.system]}, SUB_DIR {self.sub_dir}, seed {self.seed}"
 
-    @property
-    def training(self) -> "SystemJob":
-        """The training that this job needs, or is."""
-        return replace(self, kind=TRAINING)
-
-    @property
-    def file(self) -> str:
-        """What it leaves in the run folder."""
-        return "results.json" if self.kind == TRAINING else f"results-{self.kind}.json"
+FIGURES = {
+    "top1": Figure(IDENTIFICATION, "merged", "top1", "Top-1 %", 2),
+    "top5": Figure(IDENTIFICATION, "merged", "top5", "Top-5 %", 2),
+    "eer_seen": Figure(VERIFICATION, "merged", "eer", "EER %, test speakers trained on", 2),
+    "eer": Figure(VERIFICATION, "dev", "eer", "EER %, speaker-disjoint", 2),
+    "min_dcf": Figure(VERIFICATION, "dev", "min_dcf_0.01", "minDCF 0.01", 3),
+    "cllr": Figure(VERIFICATION, "dev", "cllr", "Cllr", 3),
+    "min_cllr": Figure(VERIFICATION, "dev", "min_cllr", "min Cllr", 3),
+}
+PUBLISHED = {"top1": True, "eer_seen": False, "eer": True, "min_dcf": False}  # columns: whether with intervals
+BESIDES = dict.fromkeys(("top5", "min_dcf", "cllr", "min_cllr"), True)
+DRAWN = ("top1", "eer", "min_dcf")
+NOTE = (
+    "Top-1: {utterances:,} test utterances of {speakers:,} speakers, all of them trained on (SUB_DIR merged). EER and "
+    "minDCF: {trials:,} trials of {trial_speakers} speakers, of whom the merged network was trained on "
+    "{trial_speakers_trained_on[merged]} and the other one (SUB_DIR dev) on {trial_speakers_trained_on[dev]}. In "
+    "brackets: 95 % intervals of one trained network by bootstrap over the test speakers. Parameters: of the merged "
+    "network. Minutes: in training steps, merged + dev. "
+)
+ONE = "One training each, seed {first}: what another seed would give is not in the intervals."
+SEVERAL = (
+    "Before the semicolon: the network of seed {first}; behind it: mean ± standard deviation over the seeds {all}. "
+    "Minutes: their mean."
+)
 
 
 @dataclass
-class Work:
-    """A comparison under way.
+class Systems(Comparison):
+    """A job is a call of one of the project's scripts."""
 
-    Attributes:
-        origin: what figures depend on besides the settings: the genotype, the sha256 of the index and of the trials.
-        finished: what is recorded of every finished job.
-    """
+    script, records, recorded = "compare_systems", "finished.jsonl", ("run_dir", "sha256", "seconds")
+    keys: ClassVar = {"kind": "kind", "system": "name", "sub_dir": "sub_dir", "seed": "seed"}
+    sources: ClassVar = {"genotype": "--genotype", "index": "index of DATASET.DATA_DIR", "trials": TRIALS}
+    # How often it is validated decides which epoch is the best, and here this one is evaluated.
+    free = FREE - {"VAL_FREQ", "EVAL"} | {"DATASET.SUB_DIR", "EVAL.KEEP_EMBEDDINGS"}
 
-    cfg: CfgNode
-    folder: Path
-    origin: dict[str, str]
-    finished: dict[SystemJob, Record] = field(default_factory=dict)
+    common: dict[str, str]  # the genotype, and the sha256 of index and trials
 
-    def run_dir(self, job: SystemJob) -> Path:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.finished = {job: record for job, record in self.finished.items() if self.is_intact(job)}
+
+    def origin(self, job: Job) -> dict[str, str]:
+        """A baseline does not depend on the genotype."""
+        return self.common if job.name == DERIVED else self.common | {"genotype": ""}
+
+    def run_dir(self, job: Job) -> Path:
         """The run folder that a finished job left its results in."""
         return self.folder / self.finished[job]["run_dir"]
 
-    def results(self, job: SystemJob) -> dict[str, Any]:
+    def results(self, job: Job) -> dict[str, Any]:
         """What a finished job wrote."""
-        return json.loads((self.run_dir(job) / job.file).read_text(encoding="utf-8"))
+        return json.loads((self.run_dir(job) / file_of(job)).read_text(encoding="utf-8"))
 
-    def origin_of(self, job: SystemJob) -> dict[str, str]:
-        """A baseline does not depend on the genotype."""
-        return self.origin if job.system == DERIVED else self.origin | {"genotype": ""}
-
-    def find_objection(self, job: SystemJob, record: Record) -> str:
-        """Why a record cannot be taken over; empty where it can."""
-        differing = [key for key, value in self.origin_of(job).items() if record[key] != value]
-        return f"the {job} is of another {SOURCES[differing[0]]} than now: give another --out" if differing else ""
-
-    def is_intact(self, job: SystemJob) -> bool:
+    def is_intact(self, job: Job) -> bool:
         """Whether a job is of the training recorded, and its results are still those that it wrote."""
-        record, training = self.finished[job], self.finished.get(job.training, {})
-        file = self.run_dir(job) / job.file
+        record, training = self.finished[job], self.finished.get(replace(job, kind=TRAINING), {})
+        file = self.run_dir(job) / file_of(job)
         return record["run_dir"] == training.get("run_dir") and file.is_file() and hash_file(file) == record["sha256"]
 
-    def run(self, job: SystemJob) -> Record:
-        """Run a job; returns what is recorded of it."""
-        own = settings_of(self.cfg, job.system, job.sub_dir, job.seed)
-        name, began = f"{job.system}-{job.sub_dir}-seed{job.seed}", time.perf_counter()
+    def run(self, job: Job) -> Record:
+        own, began, minutes = settings_of(self.cfg, job.name, job.sub_dir, job.seed), time.perf_counter(), {}
         if job.kind == TRAINING:
-            genotype = ["--text_arch", str(self.folder / GENOTYPE)] if job.system == DERIVED else []
-            run_dir = train(self.folder, own, name, genotype, f"the {job}")
+            run_dir = self.train(job, own, ["--text_arch", str(self.folder / GENOTYPE)] if job.name == DERIVED else [])
+            minutes = {"minutes": training_minutes(run_dir, own.TRAIN.BATCH_SIZE)}
         else:
-            run_dir = self.run_dir(job.training)
-            call(self.folder, f"evaluate_{job.kind}.py", own, name, ["--load_path", str(run_dir)], f"the {job}")
-        place = {"run_dir": str(run_dir.relative_to(self.folder))}  # so that the folder may move
-        seconds = {"seconds": round(time.perf_counter() - began, 3)}
-        minutes = {"minutes": training_minutes(run_dir, own.TRAIN.BATCH_SIZE)} if job.kind == TRAINING else {}
-        said = json.loads((run_dir / job.file).read_text(encoding="utf-8"))
-        figures = ", ".join(f"{key} {said[key]:.4g}" for key in SAID if key in said)
-        get_logger().info(f"{job}: {figures} ({seconds['seconds']:.0f} s)")
-        return self.origin_of(job) | place | {"sha256": hash_file(run_dir / job.file)} | seconds | minutes
+            run_dir = self.run_dir(replace(job, kind=TRAINING))
+            self.call(f"evaluate_{job.kind}.py", job, own, ["--load_path", str(run_dir)])
+        file, seconds = run_dir / file_of(job), round(time.perf_counter() - began, 3)
+        said = json.loads(file.read_text(encoding="utf-8"))
+        get_logger().info(f"{job}: {format_figures({key: said[key] for key in SAID if key in said})} ({seconds:.0f} s)")
+        place = str(run_dir.relative_to(self.folder))  # so that the folder may move
+        return self.origin(job) | {"run_dir": place, "sha256": hash_file(file), "seconds": seconds} | minutes
+
+    def read_figures(self, system: str, seed: int) -> dict[str, Any]:
+        """A system's figures of a seed, with their 95 % intervals; None for what an evaluation does not have."""
+        row: dict[str, Any] = {"name": system}
+        for sub_dir in KINDS:
+            training = Job(system, seed, sub_dir)
+            results = self.results(training)
+            row |= {f"{key}_{sub_dir}": results[key] for key in ("parameters", "epoch")}
+            row[f"minutes_{sub_dir}"] = self.finished[training]["minutes"]
+        for name, of in FIGURES.items():
+            results = self.results(Job(system, seed, of.sub_dir, of.kind))
+            if of.kind == VERIFICATION:
+                (entry,) = results["lists"].values()
+                results = entry["systems"][results["system"]]
+            row |= {name: results[of.key], f"{name}_interval": results.get("intervals", {}).get(of.key)}
+        return row
 
 
 def compare_systems(
@@ -123,19 +144,21 @@ def compare_systems(
 ) -> None:
     """What tools/compare_systems.py does; `text` is the genotype, or a file that holds it."""
     genotype = read_genotype(text)
-    origin = {"genotype": str(genotype)} | check_corpus(cfg, systems, genotype)
-    work = Work(cfg, open_folder(cfg, "compare_systems", config_file, out, FINISHED, FREE_HERE), origin)
-    work.finished = read_records(work.folder / FINISHED, SystemJob, RECORDED, work.find_objection)
-    work.finished = {job: record for job, record in work.finished.items() if work.is_intact(job)}
+    work = Systems(cfg, config_file, out, {"genotype": str(genotype)} | check_corpus(cfg, systems, genotype))
     write_atomically(work.folder / GENOTYPE, f"{genotype}\n")  # for train.py
-    jobs = plan(systems, seeds)
-    run_missing(work.folder / FINISHED, jobs, work.finished, "job", work.run)
-    comparison = compare(work, systems, seeds)
-    runs = {system: work.run_dir(SystemJob(VERIFICATION, system, "dev", seeds[0])) for system in systems}
-    shown = Section("The comparison", "", make_tables(comparison), draw(work.folder, comparison, runs))
+    kinds = [(sub_dir, kind) for sub_dir in KINDS for kind in KINDS[sub_dir]]
+    jobs = [Job(system, seed, *kind) for seed in seeds for system in systems for kind in kinds]
+    work.run_missing(jobs)  # seed by seed: stopped early, it has all systems
+    comparison = describe(work, jobs) | compare(work, systems, seeds)
+    shown = Section("The comparison", "", tabulate(comparison), draw(work, comparison))
     sections = [shown, describe_origin(work, jobs)]
     write_comparison(work.folder, "Systems under one recipe", comparison, comparison["warnings"], sections)
     print(json.dumps(comparison))
+
+
+def file_of(job: Job) -> str:
+    """What a job leaves in the run folder."""
+    return "results.json" if job.kind == TRAINING else f"results-{job.kind}.json"
 
 
 def check_corpus(cfg: CfgNode, systems: Sequence[str], genotype: Genotype) -> dict[str, str]:
@@ -162,76 +185,38 @@ def check_corpus(cfg: CfgNode, systems: Sequence[str], genotype: Genotype) -> di
     return {"index": corpus.index.fingerprint, "trials": hash_file(corpus.data_dir / TRIALS)}
 
 
-def plan(systems: Sequence[str], seeds: Sequence[int]) -> list[SystemJob]:
-    """All jobs, seed by seed, so that a comparison stopped early has all systems."""
-    kinds = [(sub_dir, kind) for sub_dir in KINDS for kind in KINDS[sub_dir]]
-    return [SystemJob(kind, system, sub_dir, seed) for seed in seeds for system in systems for sub_dir, kind in kinds]
-
-
 def training_minutes(run_dir: Path, batch_size: int) -> float:
     """Minutes in training steps, from metrics.jsonl: without validation, and whether it was interrupted or not."""
     checkpoint, _ = load_last(run_dir, ("train", "train_baseline"))
-    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    utterances = checkpoint.step * batch_size / len(lines)  # an epoch; none has a smaller batch
-    return sum(utterances / json.loads(line)["utterances_per_second"] for line in lines) / 60
+    speeds = pd.read_json(run_dir / "metrics.jsonl", lines=True)["utterances_per_second"]
+    utterances = checkpoint.step * batch_size / len(speeds)  # an epoch; none has a smaller batch
+    return float((utterances / speeds).sum() / 60)
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# Comparing
-# ------------------------------------------------------------------------------------------------------------------
-def compare(work: Work, systems: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """The figures of every system: of the first seed with their intervals, and mean and deviation over the seeds."""
-    first = {sub_dir: work.results(SystemJob(VERIFICATION, systems[0], sub_dir, seeds[0])) for sub_dir in KINDS}
-    identified = work.results(SystemJob(IDENTIFICATION, systems[0], "merged", seeds[0]))
-    (entry,) = first["dev"]["lists"].values()
-    comparison = {
-        "seeds": list(seeds),
+def describe(work: Systems, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What the systems were trained and tested on, and what a reader must know of that."""
+    system, seed = jobs[0].name, jobs[0].seed
+    tested = {sub_dir: work.results(Job(system, seed, sub_dir, VERIFICATION)) for sub_dir in KINDS}
+    identified = work.results(Job(system, seed, "merged", IDENTIFICATION))
+    (trials,) = tested["dev"]["lists"].values()
+    overlap = {sub_dir: results["speaker_overlap"] for sub_dir, results in tested.items()}
+    disjoint = {sub_dir: results["speaker_disjoint"] for sub_dir, results in tested.items()}
+    warnings = [
+        f"“{FIGURES[name].title}” is not speaker-disjoint: the networks were trained on {overlap[sub_dir]} of the "
+        f"{trials['speakers']} speakers of the trials. It is no verification result."
+        for sub_dir, name in (("merged", "eer_seen"), ("dev", "eer"))
+        if not disjoint[sub_dir]
+    ]
+    return {
+        "seeds": list(dict.fromkeys(job.seed for job in jobs)),
         "utterances": identified["utterances"],
         "speakers": identified["speakers"],
-        "trials": entry["trials"],
-        "trial_speakers": entry["speakers"],
-        "trial_speakers_trained_on": {sub_dir: results["speaker_overlap"] for sub_dir, results in first.items()},
-        "speaker_disjoint": {sub_dir: results["speaker_disjoint"] for sub_dir, results in first.items()},
+        "trials": trials["trials"],
+        "trial_speakers": trials["speakers"],
+        "trial_speakers_trained_on": overlap,
+        "speaker_disjoint": disjoint,
+        "warnings": warnings + warn_of_mixture([work.results(job)["provenance"] for job in jobs]),
     }
-    warnings = warn_of_overlap(comparison)
-    warnings += warn_of_mixture([work.results(job)["provenance"] for job in plan(systems, seeds)])
-    results = {system: compare_system(work, system, seeds) for system in systems}
-    return comparison | {"warnings": warnings, "results": results}
-
-
-def compare_system(work: Work, system: str, seeds: Sequence[int]) -> dict[str, Any]:
-    """One system's figures, parameters and minutes."""
-    size = f" ({work.cfg.MODEL.LAYERS} cells, {work.cfg.MODEL.INIT_CHANNELS} channels)"
-    result: dict[str, Any] = {"method": METHODS[system] + size * (system == DERIVED)}
-    for sub_dir in KINDS:
-        trainings = [SystemJob(TRAINING, system, sub_dir, seed) for seed in seeds]
-        results = work.results(trainings[0])
-        result |= {f"parameters_{sub_dir}": results["parameters"], f"epoch_{sub_dir}": results["epoch"]}
-        result[f"minutes_{sub_dir}"] = statistics.fmean(work.finished[training]["minutes"] for training in trainings)
-    for name, figure in FIGURES.items():
-        jobs = [SystemJob(figure.kind, system, figure.sub_dir, seed) for seed in seeds]
-        values, intervals = zip(*(read_figure(work.results(job), figure) for job in jobs), strict=True)
-        result |= {name: values[0], f"{name}_interval": intervals[0]} | spread(name, values)
-    return result
-
-
-def read_figure(results: Mapping[str, Any], figure: Figure) -> tuple[float | None, list[float] | None]:
-    """A figure and its 95 % interval as an evaluation wrote them; None for what it does not have."""
-    if figure.kind == VERIFICATION:
-        (entry,) = results["lists"].values()
-        results = entry["systems"][results["system"]]
-    return results[figure.key], results.get("intervals", {}).get(figure.key)
-
-
-def warn_of_overlap(comparison: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of the verifications of speakers that were trained on."""
-    return [
-        f"“{FIGURES[name].title}” is not speaker-disjoint: the networks were trained on "
-        f"{comparison['trial_speakers_trained_on'][sub_dir]} of the {comparison['trial_speakers']} speakers of the "
-        "trials. It is no verification result."
-        for sub_dir, name in (("merged", "eer_seen"), ("dev", "eer"))
-        if not comparison["speaker_disjoint"][sub_dir]
-    ]
 
 
 def warn_of_mixture(provenances: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -245,14 +230,60 @@ def warn_of_mixture(provenances: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"The results are of {number} {what}." for number, what in counts if number > 1]
 
 
-def describe_origin(work: Work, jobs: Sequence[SystemJob]) -> Section:
+def compare(work: Systems, systems: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """The figures of every system: of the first seed with their intervals, and mean and deviation over the seeds."""
+    figures = DataFrame([work.read_figures(system, seed) for system in systems for seed in seeds])
+    summary = summarise(figures, list(FIGURES))
+    summary.update(figures.groupby("name")[[f"minutes_{sub_dir}" for sub_dir in KINDS]].mean())
+    size = f" ({work.cfg.MODEL.LAYERS} cells, {work.cfg.MODEL.INIT_CHANNELS} channels)"
+    methods = {system: METHODS[system] + size * (system == DERIVED) for system in systems}
+    return {"results": {system: {"method": methods[system]} | row for system, row in plain(summary).items()}}
+
+
+def tabulate(comparison: Mapping[str, Any]) -> list[Table]:
+    """The columns of the published table, and what there is besides."""
+    results, seeds = list(comparison["results"].values()), comparison["seeds"]
+    published, besides = (
+        {"Method": itemgetter("method")}
+        | {
+            FIGURES[name].title + " [95 %]" * shown: figure(name, FIGURES[name].digits, shown)
+            for name, shown in columns
+        }
+        for columns in (PUBLISHED.items(), BESIDES.items())
+    )
+    published |= {"parameters": itemgetter("parameters_merged")}
+    published |= {"training minutes": "{minutes_merged:.1f} + {minutes_dev:.1f}".format_map}
+    besides |= {"best epoch, merged and dev": "{epoch_merged}, {epoch_dev}".format_map}
+    caption = "Four systems under one recipe" if len(results) == 4 else "Systems under one recipe"
+    of_seeds = (SEVERAL if len(seeds) > 1 else ONE).format(first=seeds[0], all=", ".join(map(str, seeds)))
+    note = "Cllr is that of the calibrated scores; a dash: no held-out speakers to calibrate on."
+    return [
+        make_table(caption, results, published, NOTE.format_map(comparison) + of_seeds),
+        make_table("Besides", results, besides, note),
+    ]
+
+
+def draw(work: Systems, comparison: Mapping[str, Any]) -> list[Picture]:
+    """DET curves of the speaker-disjoint networks, and the figures with their intervals: of the first seed."""
+    picture, seed, results = Pictures(work.folder / "pictures"), comparison["seeds"][0], comparison["results"]
+    methods = [result["method"] for result in results.values()]
+    runs = [work.run_dir(Job(system, seed, "dev", VERIFICATION)) for system in results]
+    scores = [np.loadtxt(run / SCORES, usecols=(0, 1), unpack=True, ndmin=2) for run in runs]
+    of_seed = f"SUB_DIR dev, seed {seed}" if comparison["speaker_disjoint"]["dev"] else f"NOT disjoint; seed {seed}"
+    curves = {method: (own[0], own[1]) for method, own in zip(methods, scores, strict=True)}
+    pictures = [picture("det", plot_det(curves), f"DET curves, {of_seed}.")]
+    for name in DRAWN:
+        estimates = np.array([result[name] for result in results.values()])
+        intervals = np.array([result[f"{name}_interval"] or (np.nan, np.nan) for result in results.values()])
+        chart = plot_intervals(methods, estimates, intervals, FIGURES[name].title, percent=False)
+        pictures.append(picture(name, chart, f"{FIGURES[name].title}, with 95 % intervals; seed {seed}."))
+    return pictures
+
+
+def describe_origin(work: Systems, jobs: Sequence[Job]) -> Section:
     """The recipe, and the run of every figure."""
-    recipe = {
-        f"genotype of {METHODS[DERIVED]}" if key == "genotype" else f"sha256 of the {key}": value
-        for key, value in work.origin.items()
-    }
     settings = flatten(yaml.safe_load(work.cfg.dump()))
-    recipe |= {key: str(value) for key, value in settings.items() if not key.startswith(FREE_HERE)}
+    recipe = work.common | {key: str(value) for key, value in settings.items() if not key.startswith(tuple(work.free))}
     runs = []
     for job in jobs:
         checkpoint, record = work.results(job)["provenance"]["checkpoint"], work.finished[job]
@@ -263,7 +294,9 @@ def describe_origin(work: Work, jobs: Sequence[SystemJob]) -> Section:
         "MODEL.LAYERS, MODEL.INIT_CHANNELS and MODEL.DROP_PATH_PROB are of the genotype's network alone. Each run "
         "folder holds its settings, its log and, in the JSON files, the provenance of its results.",
         [
-            Table("The recipe, the same for all", ("key", "value"), list(recipe.items())),
+            Table(
+                "The recipe, the same for all; of index and trials the sha256", ("key", "value"), list(recipe.items())
+            ),
             Table("Runs", ("job", "run folder", "checkpoint", "sha256 of the results"), runs),
         ],
     )

@@ -37,7 +37,14 @@ def plot_intervals(
         shapes = f"{estimates.shape} and {intervals.shape}"
         raise ValueError(f"for {len(names)} groups estimates (G,) and intervals (G, 2) are needed, not {shapes}")
     figure = new_figure(WIDTH, 0.75 + ROW * len(names))
-    axes = figure.add_subplot()
+    draw_intervals(figure.add_subplot(), names, estimates, intervals, xlabel)
+    if overall is not None:
+        _draw_overall(figure.axes[0], scale * overall)
+    return settle(figure)
+
+
+def draw_intervals(axes: Axes, names: Sequence[str], estimates: np.ndarray, intervals: np.ndarray, xlabel: str) -> None:
+    """Draw into axes what `plot_intervals` draws into a figure of its own, as the numbers are."""
     dress(axes, xlabel, grid="x")
     rows = np.arange(len(names))
     axes.hlines(rows, intervals[:, 0], intervals[:, 1], color=BLUE, linewidth=1.6, gid="intervals")
@@ -45,12 +52,9 @@ def plot_intervals(
     for row in np.flatnonzero(np.isnan(estimates)):
         style = {"color": INK, "style": "italic", "transform": axes.get_yaxis_transform(), "va": "center", **font()}
         axes.text(0.02, float(row), "not defined", **style)
-    if overall is not None:
-        _draw_overall(axes, scale * overall)
     axes.set_yticks(rows, [legible(name, 36) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    return settle(figure)
 
 
 def _draw_overall(axes: Axes, x: float) -> None:

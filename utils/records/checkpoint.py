@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from config import default_config, flatten
+from config import differing_settings, flatten
 from models import USUAL
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
@@ -224,8 +224,8 @@ def check_identity(checkpoint: Checkpoint, path: Path) -> None:
         )
 
 
-# What may differ when a run goes on: none of it changes what a step computes (but for rounding: the device and cuDNN;
-# VAL_FREQ decides which epochs can be the best) except END_EPOCH, for those who train on.
+# Beginnings of the settings that may differ when a run goes on: none changes what a step computes (but for rounding:
+# the device and cuDNN; VAL_FREQ decides which epochs can be the best) except END_EPOCH, for those who train on.
 FREE_SETTINGS = (
     "PRINT_FREQ",
     "VAL_FREQ",
@@ -256,19 +256,12 @@ def check_settings(config: str, checkpoint: Checkpoint, path: Path) -> None:
         UserError: naming what differs, with both values.
     """
     now, before = (flatten(yaml.safe_load(text)) for text in (config, checkpoint.config))
-    # A key that is newer than the run had no other value, except that no speakers were held out.
-    before = flatten(default_config()) | {"DATASET.VAL_SPEAKERS": 0} | before
+    before = {"DATASET.VAL_SPEAKERS": 0} | before  # before there was this key, no speakers were held out
     if now["DATASET.SUB_DIR"] == "merged":  # nobody is held out there
         before |= {key: now[key] for key in now if key.startswith("DATASET.VAL_")}
-    differing = [
-        f"{key} {before.get(key)} (now {now.get(key)})"
-        for key in sorted(now.keys() | before.keys())
-        if now.get(key) != before.get(key) and key not in FREE_SETTINGS and key.split(".")[0] not in FREE_SETTINGS
-    ]
-    if differing:
+    if differing := differing_settings(before, now, FREE_SETTINGS):
         raise UserError(
-            f"{path} is of a run with {', '.join(differing)}: go on with --cfg {path.parent / 'config.yaml'}, or begin "
-            "a new run"
+            f"{path} is of a run with {differing}: go on with --cfg {path.parent / 'config.yaml'}, or begin a new run"
         )
 
 
