@@ -18,14 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.corpora import corpus_parser
 from tools.corpora.sizes import SPEAKERS, TRIALS, UTTERANCES, scale_sizes
-from utils.system.cli import add_count
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    parser = corpus_parser(__doc__)
     parser.add_argument("--utterances", type=int, default=UTTERANCES, help=f"default: {UTTERANCES:,}")
     parser.add_argument("--speakers", type=int, default=SPEAKERS, help=f"at least 4 (default: {SPEAKERS:,})")
     parser.add_argument("--trials", type=int, help=f"default: {TRIALS:,}, or in proportion to --utterances")
@@ -35,11 +34,7 @@ def parse_args() -> argparse.Namespace:
         default="none",
         help="wav files: none; sparse: holes, which take no room; full: noise, about 115 MB an hour (default: none)",
     )
-    add_count(parser, "--seed", 0, 0)
-    args = parser.parse_args()
-    if args.speakers < 4 or args.speakers > 89_999:
-        parser.error(f"--speakers must be from 4 to 89999, not {args.speakers}")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

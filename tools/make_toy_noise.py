@@ -15,19 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.system.cli import add_count
+from tools.corpora import corpus_parser
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    parser = corpus_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a noise (default: 10)")
-    add_count(parser, "--seed", 0, 0)
-    args = parser.parse_args()
-    if not 0.1 <= args.seconds <= 3600:
-        parser.error(f"--seconds must be from 0.1 to 3600, not {args.seconds}")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
