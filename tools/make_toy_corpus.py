@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.corpora import corpus_parser
+from tools.corpora.folder import corpus_parser
 from utils.system.cli import add_count
 from utils.system.script import run_script
 

@@ -4,7 +4,6 @@ import math
 import shutil
 import struct
 import sys
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ from tqdm import tqdm
 from data_objects.audio import SAMPLE_RATE
 from data_objects.frontend import BINS, count_frames
 from data_objects.index import Row
-from data_objects.lists import SUB_DIRS, TrialList, read_lists, speaker_of
+from data_objects.lists import SUB_DIRS, TrialList, read_lists
 from data_objects.preprocessing import SpeakerResult, write_index
 from data_objects.voxceleb import parts_of
-from tools.corpora import make_folder
-from tools.corpora.lists import draw_videos, write_lists
+from tools.corpora.folder import draw_videos, make_folder, write_lists
 from tools.corpora.sizes import HOURS, UTTERANCES, Sizes
 from utils.system.errors import UserError
 
@@ -39,35 +37,40 @@ def make_corpus(out: Path, sizes: Sizes, files: str = "none", seed: int = 0) -> 
         UserError: `out` is not an empty folder, or the disk has less room than the files take.
     """
     generator = np.random.default_rng(seed)
-    speakers = [f"id{10_001 + number}" for number in range(sizes.speakers)]
-    test_speakers = speakers[sizes.before_them : sizes.before_them + sizes.test_speakers]
-    utterances = draw_utterances(speakers, sizes, generator)
-    lengths = dict(zip(utterances.name, draw_lengths(sizes.utterances, generator), strict=True))
+    utterances = draw_utterances(sizes, generator)
     if files == "full":
-        check_room(out, lengths)
+        check_room(out, utterances.samples)
     make_folder(out)
-    meta = [
-        (speaker, f"simulated_{number}", "fm"[number % 2], "UK", "test" if speaker in test_speakers else "dev")
-        for number, speaker in enumerate(speakers)
-    ]
-    trials = draw_trials(utterances[utterances.speaker.isin(test_speakers)], sizes, generator)
-    write_lists(out, meta, zip(draw_parts(utterances, sizes), utterances.name, strict=True), trials)
+    sets = utterances.groupby("speaker").set.first()
+    meta = [(name, f"simulated_{row}", "fm"[row % 2], "UK", group) for row, (name, group) in enumerate(sets.items())]
+    trials = draw_trials(utterances[utterances.set == "test"], sizes, generator)
+    write_lists(out, meta, utterances[["part", "name"]].to_numpy(), trials)
     if files != "none":
-        write_wavs(out / "wav", lengths, seed if files == "full" else None)
-    write_features(out, lengths)
-    return sum(lengths.values()) / SAMPLE_RATE / 3600
+        write_wavs(out / "wav", utterances, seed if files == "full" else None)
+    write_features(out, utterances)
+    return utterances.samples.sum() / SAMPLE_RATE / 3600
 
 
-def draw_utterances(speakers: list[str], sizes: Sizes, generator: np.random.Generator) -> pd.DataFrame:
-    """Utterances in order: their speaker, name, share of the speaker's that come before, and number among them."""
-    others = share_out(sizes.utterances - sizes.test_utterances, sizes.speakers - sizes.test_speakers, generator)
-    counts = np.insert(others, sizes.before_them, share_out(sizes.test_utterances, sizes.test_speakers, generator))
+def draw_utterances(sizes: Sizes, generator: np.random.Generator) -> pd.DataFrame:
+    """Every utterance, in order: speaker and set, name, part in iden_split.txt, length in samples."""
+    dev = share_out(sizes.utterances - sizes.test_utterances, sizes.speakers - sizes.test_speakers, generator)
+    test = share_out(sizes.test_utterances, sizes.test_speakers, generator)
+    counts = np.insert(dev, sizes.before_them, test)
+    speakers = [f"id{10_001 + number}" for number in range(sizes.speakers)]
     names = []
     for speaker, count in zip(speakers, counts, strict=True):
         videos = sorted(draw_videos(max(2, round(count / IN_A_VIDEO)), generator))
         for video, in_video in zip(videos, share_out(count, len(videos), generator), strict=True):
             names += [f"{speaker}/{video}/{number:05d}.wav" for number in range(1, in_video + 1)]
-    return pd.DataFrame({"speaker": np.repeat(speakers, counts), "name": names})
+    utterances = pd.DataFrame({"name": names, "speaker": np.repeat(speakers, counts)})
+    is_test = utterances.speaker.isin(speakers[sizes.before_them : sizes.before_them + sizes.test_speakers])
+    utterances["set"] = np.where(is_test, "test", "dev")
+    by_speaker = utterances.groupby("speaker").name
+    shares = (by_speaker.cumcount() + 0.5) / by_speaker.transform("size")  # of all speakers as much is in each part
+    utterances["part"] = np.repeat([1, 2, 3], sizes.parts)[shares.rank(method="first").astype(int) - 1]
+    seconds = SHORTEST + generator.exponential(HOURS * 3600 / UTTERANCES - SHORTEST, len(names))
+    utterances["samples"] = (seconds.clip(max=LONGEST) * SAMPLE_RATE).astype(int)
+    return utterances
 
 
 def share_out(total: int, among: int, generator: np.random.Generator) -> np.ndarray:
@@ -75,19 +78,6 @@ def share_out(total: int, among: int, generator: np.random.Generator) -> np.ndar
     weights = generator.uniform(0.4, 2, among)
     borders = np.round(np.cumsum(weights) / weights.sum() * (total - among)).astype(int)
     return 1 + np.diff(borders, prepend=0)
-
-
-def draw_lengths(count: int, generator: np.random.Generator) -> list[int]:
-    """Lengths in samples: SHORTEST seconds and more, on average as in VoxCeleb1."""
-    mean = HOURS * 3600 / UTTERANCES
-    seconds = np.minimum(SHORTEST + generator.exponential(mean - SHORTEST, count), LONGEST)
-    return np.round(seconds * SAMPLE_RATE).astype(int).tolist()
-
-
-def draw_parts(utterances: pd.DataFrame, sizes: Sizes) -> np.ndarray:
-    """1 (train), 2 (val) or 3 (test) for each utterance: of every speaker about the same shares."""
-    shares = utterances.groupby("speaker").cumcount() / utterances.groupby("speaker").transform("size")
-    return np.repeat([1, 2, 3], sizes.parts)[shares.rank(method="first").astype(int) - 1]
 
 
 def draw_trials(utterances: pd.DataFrame, sizes: Sizes, generator: np.random.Generator) -> TrialList:
@@ -103,11 +93,12 @@ def draw_trials(utterances: pd.DataFrame, sizes: Sizes, generator: np.random.Gen
     enrolled = np.sort(np.arange(sizes.trials // 2) % number)
     place = speaker.cumcount().to_numpy()[enrolled]  # among its speaker's
     count = speaker.transform("size").to_numpy()[enrolled]
-    turn = np.arange(len(enrolled)) + generator.integers(number, size=number)[enrolled]
+    start = generator.integers(number, size=number)[enrolled]
 
     def draw(among: np.ndarray) -> np.ndarray:
         """A place each, far apart in successive turns, and not the same where there are as many."""
-        return turn * np.maximum(1, among * number // len(enrolled)) % among
+        step = np.maximum(1, among * number // len(enrolled))
+        return (start + np.arange(len(enrolled)) * step) % among
 
     first = enrolled - place
     own = first + (place + 1 + draw(count - 1)) % count
@@ -116,9 +107,9 @@ def draw_trials(utterances: pd.DataFrame, sizes: Sizes, generator: np.random.Gen
     return TrialList(np.tile([1, 0], len(enrolled)), np.repeat(enrolled, 2), test, used.name.tolist())
 
 
-def check_room(out: Path, lengths: dict[str, int]) -> None:
+def check_room(out: Path, lengths: pd.Series) -> None:
     """Say how much noise will be written, and refuse where it does not fit."""
-    needed = 2 * sum(lengths.values()) + 4096 * len(lengths)  # a file takes whole blocks
+    needed = 2 * lengths.sum() + 4096 * len(lengths)  # a file takes whole blocks
     folder = next(parent for parent in out.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -129,10 +120,11 @@ def check_room(out: Path, lengths: dict[str, int]) -> None:
     print(f"writing {needed / 1e9:.1f} GB of wav files", file=sys.stderr)
 
 
-def write_wavs(folder: Path, lengths: dict[str, int], seed: int | None) -> None:
+def write_wavs(folder: Path, utterances: pd.DataFrame, seed: int | None) -> None:
     """A 16 kHz mono 16-bit file an utterance: noise by the seed, or without one a header and a hole."""
     generator = np.random.default_rng(seed)
-    for name, samples in tqdm(lengths.items(), unit="file", desc="writing", disable=None):
+    lengths = zip(utterances.name, utterances.samples, strict=True)
+    for name, samples in tqdm(lengths, total=len(utterances), unit="file", desc="writing", disable=None):
         path, size = folder / name, 2 * samples
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
@@ -144,17 +136,15 @@ def write_wavs(folder: Path, lengths: dict[str, int], seed: int | None) -> None:
                 file.write(generator.integers(-LOUDEST, LOUDEST + 1, samples, dtype="<i2").tobytes())
 
 
-def write_features(out: Path, lengths: dict[str, int]) -> None:
-    """The index and the statistics, as preprocessing writes them."""
-    parts = parts_of(list(lengths), read_lists(out))
-    rows = [Row(name, "data", f"wav/{name}", HEADER, lengths[name], 1.0, *parts[name]) for name in lengths]
+def write_features(out: Path, utterances: pd.DataFrame) -> None:
+    """The index and the statistics that preprocessing would write if all were white noise of RMS 0.1."""
+    parts = parts_of(utterances.name.tolist(), read_lists(out))
+    results = []
+    for _, of_speaker in utterances.groupby("speaker"):
+        lengths = zip(of_speaker.name, of_speaker.samples.tolist(), strict=True)
+        rows = [Row(name, "data", f"wav/{name}", HEADER, samples, 1.0, *parts[name]) for name, samples in lengths]
+        trained_on = [[row for row in rows if getattr(row, sub_dir) == "train"] for sub_dir in SUB_DIRS]
+        frames = np.array([sum(count_frames(row.samples) for row in chosen) for chosen in trained_on])
+        results.append(SpeakerResult(rows, sums=frames[:, None, None] * MOMENTS, frames=frames))
     (out / "feature").mkdir()
-    by_speaker = groupby(rows, key=lambda row: speaker_of(row.utterance))
-    write_index(out / "feature", (count_noise(list(of_speaker)) for _, of_speaker in by_speaker))
-
-
-def count_noise(rows: list[Row]) -> SpeakerResult:
-    """A speaker's rows, and their frames where they are trained on, as if all were white noise of RMS 0.1."""
-    trained_on = [[row for row in rows if getattr(row, sub_dir) == "train"] for sub_dir in SUB_DIRS]
-    frames = np.array([sum(count_frames(row.samples) for row in chosen) for chosen in trained_on])
-    return SpeakerResult(rows, sums=frames[:, None, None] * MOMENTS, frames=frames)
+    write_index(out / "feature", results)

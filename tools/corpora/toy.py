@@ -9,8 +9,7 @@ from scipy.signal import butter, sosfilt
 
 from data_objects.audio import SAMPLE_RATE, write_wav
 from data_objects.lists import speaker_of, video_of
-from tools.corpora import make_folder
-from tools.corpora.lists import draw_videos, write_lists
+from tools.corpora.folder import draw_videos, make_folder, write_lists
 
 SHORTEST = 4.0  # seconds, as in VoxCeleb1
 VARIANTS = {
@@ -66,20 +65,14 @@ def make_corpus(out: Path, speakers: int, videos: int, utterances: int, seed: in
         folder = out / ("wav" if layout == "wav" else f"{group}/wav")
         generator = np.random.default_rng((seed, number, 1))
         for part in parts:
-            split += [(part, name) for name in make_video(folder, speaker, voice, utterances, generator)]
+            (video,) = draw_videos(1, generator)
+            channel = {name: generator.uniform(*limits) for name, limits in CHANNEL.items()}
+            for name in (f"{speaker}/{video}/{place:05d}.wav" for place in range(1, utterances + 1)):
+                write_wav(folder / name, apply_channel(synthesize(voice, generator), channel, generator))
+                split.append((part, name))
     test_speakers = {speaker for speaker, *_, group in meta if group == "test"}
     write_lists(out, meta, split, draw_trials([name for _, name in split if speaker_of(name) in test_speakers], seed))
     return len(split)
-
-
-def make_video(folder: Path, speaker: str, voice: Voice, count: int, generator: np.random.Generator) -> list[str]:
-    """Write one video's utterances; returns their names in the lists."""
-    (video,) = draw_videos(1, generator)
-    channel = {name: generator.uniform(*limits) for name, limits in CHANNEL.items()}
-    names = [f"{speaker}/{video}/{number:05d}.wav" for number in range(1, count + 1)]
-    for name in names:
-        write_wav(folder / name, apply_channel(synthesize(voice, generator), channel, generator))
-    return names
 
 
 def synthesize(voice: Voice, generator: np.random.Generator) -> np.ndarray:
