@@ -34,51 +34,40 @@ def main() -> None:
     from models.genotypes import parse_genotype
 
     began = time.perf_counter()
-    options = ["DATASET.DATA_DIR", str(prepare_corpus(args.out.resolve() / "corpus"))]
-    options += ["OUT_DIR", str(args.out.resolve() / "runs"), "PRINT_FREQ", "20"]
+    corpus, runs = (args.out.resolve() / name for name in ("corpus", "runs"))
+    if not (corpus / "veri_test.txt").is_file():  # the list that is written last
+        run("tools/make_toy_corpus.py", str(corpus))
+    run("data_preprocess.py", str(corpus), "-s")
+    options = ["DATASET.DATA_DIR", str(corpus), "OUT_DIR", str(runs), "PRINT_FREQ", "20"]
     searching = ["--cfg", "exps/mini/search.yaml", *options, "TRAIN.END_EPOCH", str(args.search_epochs)]
     text, command = run("search.py", *searching)[-2:]
     print(f"\n{text}\nsays how to train it:\n  {command}\n", flush=True)
-    trained = {part: train(text, options, args.train_epochs, part) for part in ("merged", "dev")}
-    folders = {part: results["run_dir"] for part, results in trained.items()}
-    identification = evaluate("evaluate_identification.py", options, folders["merged"])
-    verification = evaluate("evaluate_verification.py", options, folders["dev"])
+    training = ["--text_arch", text, *options, "TRAIN.END_EPOCH", str(args.train_epochs), "VAL_FREQ", "5"]
+    merged, dev = (ask("train.py", *training, "DATASET.SUB_DIR", part) for part in ("merged", "dev"))
+    identification = ask("evaluate_identification.py", *options, "--load_path", merged["run_dir"])
+    verification = ask("evaluate_verification.py", *options, "--load_path", dev["run_dir"])
     genotype = parse_genotype(text)
     rows = {
         "genotype, normal cell": " ".join(f"{operation}({source})" for operation, source in genotype.normal),
         "genotype, reduction cell": " ".join(f"{operation}({source})" for operation, source in genotype.reduce),
-        "parameters": f"{trained['merged']['parameters']:,}",
+        "parameters": f"{merged['parameters']:,}",
         "Top-1": f"{identification['top1']:.2f} % of {identification['utterances']} test utterances, "
         f"{identification['speakers']} speakers",
         "EER": f"{verification['eer']:.2f} % on {verification['trials']} trials, "
         f"{verification['speaker_overlap']} of their speakers trained or chosen on",
-        "reports with pictures": f"{folders['merged']}/identification/report.html",
-        "": f"{folders['dev']}/verification/report.html",
-        "identification model": folders["merged"],
-        "verification model": folders["dev"],
+        "reports with pictures": f"{merged['run_dir']}/identification/report.html",
+        "": f"{dev['run_dir']}/verification/report.html",
+        "identification model": merged["run_dir"],
+        "verification model": dev["run_dir"],
         "time": f"{time.perf_counter() - began:.0f} s",
     }
     print("\nThe toy corpus is synthetic: these figures show that everything runs, not how well it does on speech.\n")
     print("\n".join(f"{name:26}{value}" for name, value in rows.items()))
 
 
-def prepare_corpus(folder: Path) -> Path:
-    """Make the toy corpus, if it is not there, and index it."""
-    if not (folder / "veri_test.txt").is_file():  # the list that is written last
-        run("tools/make_toy_corpus.py", str(folder))
-    run("data_preprocess.py", str(folder), "-s")
-    return folder
-
-
-def train(genotype: str, options: list[str], epochs: int, sub_dir: str) -> dict[str, Any]:
-    """Train the genotype on one of the parts; returns what train.py says."""
-    settings = [*options, "TRAIN.END_EPOCH", str(epochs), "VAL_FREQ", "5", "DATASET.SUB_DIR", sub_dir]
-    return json.loads(run("train.py", "--cfg", SCRATCH, "--text_arch", genotype, *settings)[-1])
-
-
-def evaluate(script: str, options: list[str], folder: str) -> dict[str, Any]:
-    """What an evaluation says of the run in a folder."""
-    return json.loads(run(script, "--cfg", SCRATCH, *options, "--load_path", folder)[-1])
+def ask(script: str, *arguments: str) -> dict[str, Any]:
+    """What a script says of the network of exps/mini, as JSON in its last line."""
+    return json.loads(run(script, "--cfg", SCRATCH, *arguments)[-1])
 
 
 def run(script: str, *arguments: str) -> list[str]:

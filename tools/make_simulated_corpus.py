@@ -8,8 +8,9 @@ Speakers, test speakers, parts, trials and hours are as many as in VoxCeleb1, or
 --speakers; as in veri_test.txt, every trial utterance is enrolled as often as the others, against its own speaker and
 another in turn. OUT/feature/utterances.csv is what preprocessing would write, without hashes of the samples; the
 statistics beside it are invented.
-With --files sparse all is silence, with --files full white noise. Otherwise than in VoxCeleb1, a video may be cut by
-the border of two parts of iden_split.txt. The same arguments give the same bytes. There is nothing to learn here.
+With --files sparse all is silence, holes that take no room, with --files full white noise, about 115 MB an hour.
+Otherwise than in VoxCeleb1, a video may be cut by the border of two parts of iden_split.txt. The same arguments give
+the same bytes. There is nothing to learn here.
 """
 
 import argparse
@@ -18,28 +19,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.corpora.folder import corpus_parser
 from tools.corpora.sizes import SPEAKERS, TRIALS, UTTERANCES, scale_sizes
-from utils.system.cli import add_count
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    parser = corpus_parser(__doc__)
     parser.add_argument("--utterances", type=int, default=UTTERANCES, help=f"default: {UTTERANCES:,}")
     parser.add_argument("--speakers", type=int, default=SPEAKERS, help=f"at least 4 (default: {SPEAKERS:,})")
     parser.add_argument("--trials", type=int, help=f"default: {TRIALS:,}, or in proportion to --utterances")
-    parser.add_argument(
-        "--files",
-        choices=("none", "sparse", "full"),
-        default="none",
-        help="wav files: none; sparse: holes, which take no room; full: noise, about 115 MB an hour (default: none)",
-    )
-    add_count(parser, "--seed", 0, 0)
-    args = parser.parse_args()
-    if args.speakers < 4 or args.speakers > 89_999:
-        parser.error(f"--speakers must be from 4 to 89999, not {args.speakers}")
-    return args
+    files = ("none", "sparse", "full")
+    parser.add_argument("--files", choices=files, default="none", help="wav files to write (default: none)")
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -14,17 +14,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.corpora.folder import corpus_parser
 from utils.system.cli import add_count
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    parser = corpus_parser(__doc__)
     add_count(parser, "--speakers", 4, 24, "at least 4 (default: 24)")
     add_count(parser, "--videos", 3, 5, "a speaker, at least 3 (default: 5)")
     add_count(parser, "--utterances", 1, 2, "a video (default: 2)")
-    add_count(parser, "--seed", 0, 0)
     parser.add_argument(
         "--layout", choices=("wav", "split"), default="wav", help="wav/, or dev/wav/ and test/wav/ as in the archives"
     )

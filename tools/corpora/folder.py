@@ -1,28 +1,39 @@
-"""What the corpora that are made have in common on disk: a folder of their own, names, lists, sounds."""
+"""What the corpora that are made have in common: the command line, the folder, the lists and the names in them."""
 
+import argparse
 import string
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from scipy.signal import butter, sosfilt
 
-from data_objects.audio import SAMPLE_RATE
 from data_objects.lists import META, META_COLUMNS, SPLIT, TRIALS
+from utils.system.cli import add_count
 from utils.system.errors import UserError
 
 LETTERS = list(string.ascii_letters + string.digits + "-_")  # of a video's name
 
 
-def refuse_occupied(out: Path) -> None:
-    """Let nothing be overwritten.
+def corpus_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of `OUT [--seed N]`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    add_count(parser, "--seed", 0, 0)
+    return parser
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of a corpus; nothing is overwritten.
 
     Raises:
-        UserError: `out` is there, and not an empty folder.
+        UserError: it is there, and not an empty folder; it cannot be made.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder: remove it, or name another")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {out} ({error.strerror}): name another folder") from error
 
 
 def draw_videos(count: int, generator: np.random.Generator) -> list[str]:
@@ -31,33 +42,13 @@ def draw_videos(count: int, generator: np.random.Generator) -> list[str]:
 
 
 def write_lists(
-    out: Path,
-    speakers: dict[str, tuple[str, str]],
-    test_speakers: Container[str],
-    split: dict[str, int],
-    trials: Iterable[str],
+    out: Path, speakers: Iterable[tuple], split: Iterable[tuple[int, str]], trials: Iterable[tuple[int, str, str]]
 ) -> None:
     """vox1_meta.csv, iden_split.txt and, at last, veri_test.txt, in the official form.
 
     Args:
-        speakers: speaker -> name and gender.
-        split: utterance -> 1 (train), 2 (val) or 3 (test).
-        trials: lines.
+        speakers: their META_COLUMNS.
+        split: 1 (train), 2 (val) or 3 (test), and an utterance.
     """
-    meta = ["\t".join(META_COLUMNS)]
-    for speaker, name_and_gender in speakers.items():
-        meta.append("\t".join([speaker, *name_and_gender, "UK", "test" if speaker in test_speakers else "dev"]))
-    parts = [f"{part} {utterance}" for utterance, part in split.items()]
-    for file, lines in ((META, meta), (SPLIT, parts), (TRIALS, trials)):
-        (out / file).write_text("".join(f"{line}\n" for line in lines))
-
-
-def band_pass(samples: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Samples (N,) between two frequencies in Hz."""
-    return sosfilt(butter(2, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos"), samples)
-
-
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Samples (N,) in [-1, 1] as 16-bit wav."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+    for file, separator, rows in ((META, "\t", [META_COLUMNS, *speakers]), (SPLIT, " ", split), (TRIALS, " ", trials)):
+        (out / file).write_text("".join(f"{separator.join(map(str, row))}\n" for row in rows))

@@ -1,6 +1,6 @@
 """How much there is of everything in VoxCeleb1, and in a corpus of its form."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from utils.system.errors import UserError
 
@@ -11,8 +11,7 @@ TEST_UTTERANCES, TRIAL_UTTERANCES = 4_874, 4_715
 HOURS = 352
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How many there are of everything."""
 
     utterances: int
@@ -35,27 +34,21 @@ def scale_sizes(utterances: int = UTTERANCES, speakers: int = SPEAKERS, trials: 
     """VoxCeleb1's numbers, in proportion to the number of utterances or speakers.
 
     Raises:
-        UserError: fewer than 10 utterances a speaker; a number of trials that cannot be half of the same speaker with
-            every trial utterance enrolled.
+        UserError: numbers of speakers that their names cannot have; fewer than 10 utterances a speaker; a number of
+            trials that cannot be half of the same speaker with every trial utterance enrolled.
     """
+    if not 4 <= speakers <= 89_999:
+        raise UserError(f"--speakers must be from 4 to 89999, not {speakers}")
     check_utterances(utterances, speakers, 10)
-    train, val, _ = (round(count * utterances / UTTERANCES) for count in PARTS)
+    train, val = (round(count * utterances / UTTERANCES) for count in PARTS[:2])
     test_speakers = max(2, round(TEST_SPEAKERS * speakers / SPEAKERS))
     test_utterances = max(10 * test_speakers, round(TEST_UTTERANCES * utterances / UTTERANCES))
     trial_utterances = max(2 * test_speakers, round(TRIAL_UTTERANCES * test_utterances / TEST_UTTERANCES))
     if trials is None:
         trials = trial_utterances * TRIALS // TRIAL_UTTERANCES
     if trials % 2 or trials < 2 * trial_utterances:
-        raise UserError(
-            f"--trials must be even, and at least {2 * trial_utterances}, two for each trial utterance, not {trials}"
-        )
-    return Sizes(
-        utterances=utterances,
-        speakers=speakers,
-        trials=trials,
-        parts=(train, val, utterances - train - val),
-        test_speakers=test_speakers,
-        before_them=min(round(BEFORE_THEM * speakers / SPEAKERS), speakers - test_speakers),
-        test_utterances=test_utterances,
-        trial_utterances=trial_utterances,
-    )
+        least = f"{2 * trial_utterances}, two for each trial utterance"
+        raise UserError(f"--trials must be even, and at least {least}, not {trials}")
+    before_them = min(round(BEFORE_THEM * speakers / SPEAKERS), speakers - test_speakers)
+    parts = (train, val, utterances - train - val)
+    return Sizes(utterances, speakers, trials, parts, test_speakers, before_them, test_utterances, trial_utterances)

@@ -29,17 +29,16 @@ def summarize(cfg: CfgNode, text_arch: str | None) -> dict[str, Any]:
         print("no --text_arch: this is the network of the paper's genotype", file=sys.stderr)
     if text_arch and kind != DERIVED:
         raise UserError(f"--text_arch is for networks of a genotype, but MODEL.NAME is {kind}")
-    architecture = {"num_classes": cfg.MODEL.NUM_CLASSES or len(Corpus(cfg).speakers)} | describe(cfg, kind)
-    if kind == DERIVED:
-        architecture["genotype"] = str(read_genotype(text_arch) if text_arch else PAPER_GENOTYPE)
+    num_classes = cfg.MODEL.NUM_CLASSES or len(Corpus(cfg).speakers)
+    genotype = read_genotype(text_arch) if text_arch else PAPER_GENOTYPE
     torch.manual_seed(cfg.SEED)  # the supernet's alpha, and so its path, is drawn
-    network = build_model(architecture)
+    network = build_model(describe(cfg, kind) | {"num_classes": num_classes, "genotype": str(genotype)})
     return {
         "name": kind,
         "parameters": count_parameters(network),
         "macs": count_macs(network, cfg.DATASET.PARTIAL_N_FRAMES),
         "embedding_dim": network.embedding_dim,
-        "num_classes": architecture["num_classes"],
+        "num_classes": num_classes,
     }
 
 
