@@ -20,18 +20,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import load_config
-from tools.comparison.command_line import comparison_parser, parse
+from tools.comparison.command_line import METHODS, comparison_parser, parse
 from utils.system.cli import take_options
 from utils.system.files import ROOT
 from utils.system.script import run_script
-
-SYSTEMS = ("vggm", "resnet18", "resnet34", "network")
 
 
 def parse_args() -> argparse.Namespace:
     parser = comparison_parser(__doc__, "compare_systems", (), "trains with each (default: SEED alone)")
     parser.add_argument(
-        "--systems", nargs="+", default=list(SYSTEMS), metavar="SYSTEM", help=f"default: {' '.join(SYSTEMS)}"
+        "--systems", nargs="+", default=list(METHODS), metavar="SYSTEM", help=f"default: {' '.join(METHODS)}"
     )
     parser.add_argument(
         "--genotype",
@@ -41,8 +39,8 @@ def parse_args() -> argparse.Namespace:
     )
     args = parse(parser)
     args.systems = list(dict.fromkeys(take_options(args.systems, args)))
-    if unknown := [name for name in args.systems if name not in SYSTEMS]:
-        parser.error(f"--systems: there is no {unknown[0]!r}; valid are {', '.join(SYSTEMS)}")
+    if unknown := [name for name in args.systems if name not in METHODS]:
+        parser.error(f"--systems: there is no {unknown[0]!r}; valid are {', '.join(METHODS)}")
     return args
 
 

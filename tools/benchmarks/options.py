@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from config import CHOICES
 from tools.corpora.sizes import SPEAKERS, UTTERANCES
 from utils.system.cli import add_count, at_least
 from utils.system.errors import UserError
@@ -112,7 +113,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "--frames", 32, 300, "of 10 ms (default: 300)")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
-    parser.add_argument("--space", choices=("s2", "s3"), default="s2")
+    parser.add_argument("--space", choices=CHOICES["SEARCH.SPACE"], default="s2")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     add_count(parser, "--iterations", 1, 3, "measured in every process (default: 3)")
     add_count(parser, "--rounds", 1, 2, "processes for each mode, in turn (default: 2)")

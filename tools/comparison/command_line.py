@@ -7,6 +7,8 @@ from pathlib import Path
 from config import RANGES
 from utils.system.cli import config_parser, take_options
 
+METHODS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", "network": "AutoSpeech"}  # by MODEL.NAME
+
 
 def comparison_parser(description: str, tool: str, seeds: Sequence[int], of_seeds: str) -> argparse.ArgumentParser:
     """A parser of a comparison's options; `seeds` are the default and `of_seeds` the help of --seeds."""

@@ -15,7 +15,7 @@ import yaml
 from yacs.config import CfgNode
 
 from config import differing_settings, flatten
-from models import DERIVED
+from tools.comparison.command_line import METHODS
 from utils.records.checkpoint import FREE_SETTINGS, LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
 from utils.system.errors import RunStoppedError, UserError
@@ -24,7 +24,6 @@ from utils.system.logger import get_logger
 from utils.training.state import create_run_dir
 
 SETTINGS, RUNS, RECIPES, TRAINING = "config.yaml", "runs", "recipes", "training"
-METHODS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", DERIVED: "AutoSpeech"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Record = dict[str, Any]
 # Beginnings of the settings that may be others when a comparison goes on: what may in a run, and what is set for every

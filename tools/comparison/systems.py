@@ -19,7 +19,8 @@ from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS
 from models import DERIVED, build_baseline, build_network
 from models.genotypes import Genotype, read_genotype
-from tools.comparison.engine import FREE, METHODS, TRAINING, Comparison, Job, Record, settings_of
+from tools.comparison.command_line import METHODS
+from tools.comparison.engine import FREE, TRAINING, Comparison, Job, Record, settings_of
 from tools.comparison.report import figure, make_table, plain, summarise, write_comparison
 from utils.evaluation.lists import open_lists
 from utils.pictures.det import plot_det
