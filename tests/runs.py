@@ -17,7 +17,7 @@ from tests.helpers import GENOTYPE, ROOT, SCRATCH, SEARCH, environment, options
 RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
 RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
 # Epochs of many steps.
-LONG: dict[str, dict[str, object]] = {
+LONG: dict[str, dict[str, Any]] = {
     "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": 3, "MODEL__DROP_PATH_PROB": 0.5, **RATES},
     "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES},
 }
