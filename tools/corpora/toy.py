@@ -4,7 +4,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from parselmouth.praat import call, run  # type: ignore[import-not-found]  # it is compiled
+from parselmouth.praat import call, run
 from scipy.signal import butter, sosfilt
 
 from data_objects.audio import SAMPLE_RATE, write_wav
