@@ -18,7 +18,7 @@ from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_gen
 from tools.comparison.folder import FREE, Job, Record, open_folder, read_records
 from tools.comparison.jobs import run_missing, settings_of, train
 from tools.comparison.report import RESULTS, format_spread, spread, write_comparison
-from utils.pictures.figure import BLUE, GREY, INK, VERMILION, dress, font, new_figure, settle
+from utils.pictures.figure import BLUE, GREY, INK, VERMILION, new_figure, settle, styled
 from utils.recognition.network import identify
 from utils.records.checkpoint import load_last
 from utils.records.guard import check_training
@@ -198,12 +198,14 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
     return [format_spread(result, name, digits) for name, digits in (("top1", 2), ("loss", 4))]
 
 
+@styled
 def plot(comparison: Mapping[str, Any], finished: Finished) -> Figure:
     """A panel for each of FIGURES, a row a genotype: see KEY."""
     results, chance = comparison["results"], comparison["random"]
     figure = new_figure(8, 1.2 + 0.38 * len(results))
     for axes, (kind, label) in zip(figure.subplots(1, len(FIGURES), sharey=True), FIGURES.items(), strict=True):
-        dress(axes, f"{label} ({comparison['part']} part)", grid="x")
+        axes.set_xlabel(f"{label} ({comparison['part']} part)")
+        axes.grid(axis="x")
         for row, (name, result) in enumerate(results.items()):
             style = {"color": INK if is_random(name) else VERMILION if name == "paper" else BLUE, "zorder": 3}
             values = [finished[Training(name, seed)][kind] for seed in result["seeds"]]
@@ -216,5 +218,5 @@ def plot(comparison: Mapping[str, Any], finished: Finished) -> Figure:
             axes.axvline(mean, color=GREY, linestyle="--", linewidth=1, zorder=1)
         axes.set_yticks(range(len(results)), list(results))
         axes.set_ylim(len(results) - 0.4, -0.6)
-    figure.supxlabel(KEY, **font())
+    figure.supxlabel(KEY, size="medium")
     return settle(figure)

@@ -106,9 +106,8 @@ def draw(folder: Path, comparison: Mapping[str, Any], runs: Mapping[str, Path]) 
     pictures = [picture("det", plot_det(curves), f"DET curves, {of_seed}.")]
     for name in DRAWN:
         title = FIGURES[name].title
-        unit = 100 if "%" in title else 1
-        estimates = np.array([result[name] for result in results.values()]) / unit
+        estimates = np.array([result[name] for result in results.values()])
         intervals = [result[f"{name}_interval"] or (math.nan, math.nan) for result in results.values()]
-        chart = plot_intervals(list(results), estimates, np.array(intervals) / unit, title, percent=unit == 100)
+        chart = plot_intervals(list(results), estimates, np.array(intervals), title)
         pictures.append(picture(name, chart, f"{title}, with 95 % intervals; seed {seed}."))
     return pictures

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import confusion_matrix
 from torch import nn
 from yacs.config import CfgNode
 
@@ -75,10 +74,6 @@ class Identification:
         rows["top1"] *= 100
         rows["most_often_taken_for"] = taken_for.map(names)
         return rows.fillna({"most_often_taken_for": ""}).sort_values("top1", kind="stable")
-
-    def confusion(self) -> np.ndarray:
-        """Counts (K, K): of the utterances of a class (row), how many were taken for which (column)."""
-        return confusion_matrix(self.labels, self.decisions, labels=np.arange(len(self.speakers)))
 
     def break_down(self, index: Index, meta: Mapping[str, Speaker], replicates: int) -> Breakdowns:
         """top1 in per cent, with its interval, of groups of utterances: by gender, nationality and length."""

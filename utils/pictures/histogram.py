@@ -4,11 +4,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.pictures.figure import BLUE, DASHES, INK, VERMILION, WIDTH, check_trials, dress, font, new_figure, settle
+from utils.pictures.figure import DASHES, INK, WIDTH, check_trials, draw_kinds, new_figure, settle, styled
 
 FEWEST_BINS, MOST_BINS = 12, 80
 
 
+@styled
 def plot_histograms(
     scores: np.ndarray, labels: np.ndarray, threshold: float | None = None, xlabel: str = "score"
 ) -> Figure:
@@ -24,13 +25,10 @@ def plot_histograms(
     edges = _bin_edges(scores, targets)
     figure = new_figure(WIDTH, 3.8)
     axes = figure.add_subplot()
-    dress(axes, xlabel, "density", grid="y")
-    kinds = (("non-targets", ~targets, VERMILION), ("targets", targets, BLUE))
-    for (name, kind, colour), dashes in zip(kinds, DASHES, strict=False):
-        heights, _ = np.histogram(scores[kind], edges, density=True)
-        axes.stairs(heights, edges, fill=True, color=colour, alpha=0.22)
-        label = f"{name} ({kind.sum():,})"
-        axes.stairs(heights, edges, color=colour, linewidth=1.3, linestyle=dashes, label=label, gid=name)
+    axes.set(xlabel=xlabel, ylabel="density")
+    axes.grid(axis="y")
+    heights = [np.histogram(scores[kind], edges, density=True)[0] for kind in (~targets, targets)]
+    draw_kinds(axes, targets, edges, heights)
     if threshold is not None:
         accepted = scores >= threshold
         rates = (100 * np.mean(accepted[~targets]), 100 * np.mean(~accepted[targets]))
@@ -38,7 +36,7 @@ def plot_histograms(
         axes.axvline(threshold, color=INK, linewidth=1.1, linestyle=DASHES[2], label=label, gid="threshold")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(7))
-    figure.legend(loc="outside lower center", ncols=2 if threshold is None else 1, prop=font(), frameon=False)
+    figure.legend(loc="outside lower center", ncols=2 if threshold is None else 1)
     return settle(figure)
 
 

@@ -131,5 +131,5 @@ def _speakers_section(identification: Identification, per_speaker: pd.DataFrame,
         worst,
         note="accuracy_per_speaker.csv holds all of them.",
     )
-    figure = plot_confusion(identification.confusion(), identification.speakers)
+    figure = plot_confusion(identification.labels, identification.decisions, identification.speakers)
     return Section("Speakers", "", [table], [picture("confusion", figure, "The most confused speakers.")])

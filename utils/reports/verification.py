@@ -15,7 +15,7 @@ from utils.evaluation.lists import ListOfTrials, open_lists
 from utils.evaluation.systems import EVEN
 from utils.evaluation.verification import ALL, PRIORS, Verification, evaluate_lists, results_of
 from utils.pictures.calibration import plot_reliability
-from utils.pictures.confusion import confused_pairs, plot_confused_pairs
+from utils.pictures.confusion import plot_confused_pairs
 from utils.pictures.det import plot_det
 from utils.pictures.histogram import plot_histograms
 from utils.recognition.network import check_genotype, load_trained
@@ -225,9 +225,9 @@ def _sections_of_list(
         reliability = plot_reliability(calibration.llrs(scores), labels)
         caption = f"Calibration of {SYSTEMS[head]}: what the scores promise against what is true, at even priors."
         pictures.append(picture("reliability", reliability, caption))
-    pairs = confused_pairs(scores, labels, trials.speaker_pairs, trials.speakers, threshold)
+    pairs = plot_confused_pairs(scores, labels, trials.speaker_pairs, trials.speakers, threshold)
     caption = f"Who is taken for whom, at the same threshold ({threshold:.3f})."
-    pictures.append(picture("confusion", plot_confused_pairs(pairs), caption))
+    pictures.append(picture("confusion", pairs, caption))
     overall = results["systems"][head]["eer"]
     breakdowns = breakdown_section(results["breakdowns"], "eer", "EER", overall, picture)
     text = (

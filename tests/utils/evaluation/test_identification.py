@@ -44,15 +44,6 @@ def test_per_speaker_without_errors(identification: Identification) -> None:
     assert table["top1"].tolist() == [100.0] * 4
 
 
-def test_confusion(identification: Identification) -> None:
-    """Rows are true classes; classes without utterances have a row too."""
-    counts = identification.confusion()
-    assert counts.shape == (5, 5)
-    assert counts.sum() == 10
-    assert counts[0].tolist() == [1, 1, 1, 0, 0]
-    assert counts[3].tolist() == [0] * 5
-
-
 def test_figures_and_breakdowns(identification: Identification) -> None:
     """By definition; groups are those of the utterances that there are, and few speakers have no interval."""
     figures = identification.figures(0)

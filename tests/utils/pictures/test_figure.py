@@ -10,7 +10,7 @@ from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES
 from tests.utils.pictures.drawn import MAGIC, alpha_history, modules_loaded
 from utils.pictures.alpha import draw_alpha_history
 from utils.pictures.calibration import plot_reliability
-from utils.pictures.confusion import confused_pairs
+from utils.pictures.confusion import plot_confused_pairs
 from utils.pictures.det import plot_det
 from utils.pictures.figure import save_figure
 from utils.pictures.genotype import draw_genotype
@@ -63,7 +63,7 @@ def test_trials_that_are_refused(scores: list, labels: list, message: str) -> No
         lambda: plot_det({"system": trials}),
         lambda: plot_histograms(*trials),
         lambda: plot_reliability(*trials),
-        lambda: confused_pairs(*trials, np.zeros((len(scores), 2), dtype=int), ["a"], 0.5),
+        lambda: plot_confused_pairs(*trials, np.zeros((len(scores), 2), dtype=int), ["a"], 0.5),
     ):
         with pytest.raises(ValueError, match=message):
             attempt()
