@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
-from utils.pictures.figure import FONT
+from utils.pictures.figure import styled
 
 PANEL_WIDTH, ROW_HEIGHT = 1.25, 0.125  # inches; a row is an operation's
 LEFT, RIGHT, TOP, BOTTOM = 0.95, 0.15, 0.52, 0.45  # margins, inches
@@ -18,6 +18,7 @@ TEXT_SIZE, TITLE_SIZE = 7.0, 10.5  # points
 COLOURS = "viridis"  # perceptually uniform
 
 
+@styled
 def draw_alpha_history(history: np.ndarray, operations: Sequence[str], title: str) -> Figure:
     """How the probabilities of a cell's operations changed: a heat map an edge, epochs from left to right.
 
@@ -32,18 +33,17 @@ def draw_alpha_history(history: np.ndarray, operations: Sequence[str], title: st
     weights /= weights.sum(axis=-1, keepdims=True)
     norm = Normalize(0.0, float(weights.max()))
     figure, grid = _panel_grid(len(operations), rows=4, columns=5)
-    figure.suptitle(title, x=0.5, y=1 - 0.08 / figure.get_figheight(), va="top", size=TITLE_SIZE, family=FONT)
+    figure.suptitle(title, x=0.5, y=1 - 0.08 / figure.get_figheight(), va="top", size=TITLE_SIZE)
     for (source, node), panel in zip(edges, weights.swapaxes(0, 1), strict=True):
         axes = figure.add_subplot(grid[node - 2, source])
         extent = (0.5, len(panel) + 0.5, len(operations) - 0.5, -0.5)
         axes.imshow(panel.T, extent=extent, cmap=COLOURS, norm=norm, aspect="auto", interpolation="nearest")
-        axes.set_title(f"{source} \N{RIGHTWARDS ARROW} {node}", size=TEXT_SIZE + 1, pad=3, family=FONT)
+        axes.set_title(f"{source} \N{RIGHTWARDS ARROW} {node}", size=TEXT_SIZE + 1, pad=3)
         axes.tick_params(labelsize=TEXT_SIZE, length=2, labelbottom=node == 5, labelleft=source == 0)
-        axes.tick_params(labelfontfamily=FONT)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axes.set_yticks(range(len(operations)), operations)
         if node == 5:
-            axes.set_xlabel("epoch", size=TEXT_SIZE + 1, labelpad=2, family=FONT)
+            axes.set_xlabel("epoch", size=TEXT_SIZE + 1, labelpad=2)
     _add_colour_bar(figure, ScalarMappable(norm, COLOURS), grid[0, 3:])
     return figure
 
@@ -65,6 +65,6 @@ def _add_colour_bar(figure: Figure, colours: ScalarMappable, place: SubplotSpec)
     middle = area.y0 + 0.5 * area.height
     axes = figure.add_axes((area.x0, middle, area.width, 0.11 / figure.get_figheight()), label="probability")
     bar = figure.colorbar(colours, cax=axes, orientation="horizontal")
-    bar.set_label("probability", size=TEXT_SIZE + 1, labelpad=2, family=FONT)
+    bar.set_label("probability", size=TEXT_SIZE + 1, labelpad=2)
     bar.locator = MaxNLocator(nbins=6)
-    bar.ax.tick_params(labelsize=TEXT_SIZE, length=2, labelfontfamily=FONT)
+    bar.ax.tick_params(labelsize=TEXT_SIZE, length=2)
