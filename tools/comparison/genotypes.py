@@ -18,7 +18,7 @@ from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_gen
 from tools.comparison.folder import FREE, Job, Record, open_folder, read_records
 from tools.comparison.jobs import run_missing, settings_of, train
 from tools.comparison.report import RESULTS, format_spread, spread, write_comparison
-from utils.pictures.figure import BLUE, GREY, INK, VERMILION, new_figure, settle, styled
+from utils.pictures.figure import BLUE, GREY, INK, VERMILION, new_figure, styled
 from utils.recognition.network import identify
 from utils.records.checkpoint import load_last
 from utils.records.guard import check_training
@@ -219,4 +219,4 @@ def plot(comparison: Mapping[str, Any], finished: Finished) -> Figure:
         axes.set_yticks(range(len(results)), list(results))
         axes.set_ylim(len(results) - 0.4, -0.6)
     figure.supxlabel(KEY, size="medium")
-    return settle(figure)
+    return figure

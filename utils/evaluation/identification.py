@@ -16,7 +16,7 @@ from data_objects.audio import SAMPLE_RATE
 from data_objects.corpus import Corpus
 from data_objects.index import Index
 from data_objects.lists import Speaker
-from utils.evaluation.groups import Breakdowns, break_down, group_lengths, group_speakers, in_per_cent
+from utils.evaluation.groups import Breakdowns, break_down, group_lengths, group_speakers, scaled
 from utils.metrics.bootstrap import identification_intervals
 from utils.metrics.rates import top_k_hits
 from utils.recognition.embeddings import embed_kept
@@ -61,7 +61,7 @@ class Identification:
         figures["loss"] = loss
         if replicates:
             intervals = identification_intervals(self.correct, self.labels, replicates=replicates)
-            figures["intervals"] = {name: in_per_cent(interval) for name, interval in intervals.items()}
+            figures["intervals"] = {name: scaled(interval) for name, interval in intervals.items()}
         return figures
 
     def per_speaker(self) -> pd.DataFrame:
@@ -88,7 +88,7 @@ class Identification:
             "utterances": len(labels),
             "speakers": len(np.unique(labels)),
             "top1": 100 * float(correct["top1"].mean()),
-            "top1_interval": in_per_cent(intervals.get("top1")),
+            "top1_interval": scaled(intervals.get("top1")),
         }
 
 

@@ -1,5 +1,7 @@
 """Reliability of calibrated scores: what they promise against what is true."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from utils.pictures.figure import BLUE, GREY, VERMILION, WIDTH, check_trials, draw_kinds, new_figure, settle, styled
+from utils.pictures.figure import BLUE, GREY, VERMILION, WIDTH, check_trials, draw_kinds, new_figure, styled
 
 
 @styled
@@ -41,7 +43,7 @@ def plot_reliability(llrs: np.ndarray, labels: np.ndarray, bins: int = 15) -> Fi
     lower.yaxis.set_minor_locator(NullLocator())
     lower.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
     figure.legend(loc="outside lower center", ncols=2)
-    return settle(figure)
+    return figure
 
 
 def _draw_reliability(axes: Axes, predicted: np.ndarray, targets: np.ndarray, edges: np.ndarray) -> None:
@@ -55,7 +57,7 @@ def _draw_reliability(axes: Axes, predicted: np.ndarray, targets: np.ndarray, ed
         for values in (weights, weights * predicted, weights * targets)
     ]
     mass, promised, true = np.stack(sums)[:, sums[0] > 0]
-    label = {"label": "bins of trials", "gid": "bins"}
+    label: dict[str, Any] = {"label": "bins of trials", "gid": "bins"}
     axes.plot(
         promised / mass, true / mass, "o-", color=BLUE, linewidth=1, markersize=5, clip_on=False, zorder=4, **label
     )

@@ -1,26 +1,14 @@
 """Who is taken for whom: the most confused speakers, as a matrix."""
 
-import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from utils.pictures.figure import (
-    INK,
-    RIM,
-    TICK_SIZE,
-    TITLE_SIZE,
-    WIDTH,
-    check_trials,
-    legible,
-    new_figure,
-    say,
-    settle,
-    styled,
-)
+from utils.pictures.figure import INK, TICK_SIZE, WIDTH, check_trials, legible, new_figure, say, styled
 
 OTHERS = "all others"
 SHADES = matplotlib.colormaps["Blues"].with_extremes(bad="#e9e9e9")  # from light to dark, in grey too; the diagonal
@@ -153,7 +141,7 @@ def _draw_matrix(
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     axes.imshow(off, cmap=SHADES, vmin=0, vmax=dark / 0.51 or 1, interpolation="nearest")
     letters = max(3, *(len(text) for text in texts.flat))
-    style = {"ha": "center", "va": "center_baseline", "size": min(TICK_SIZE, 105 * cell / letters)}
+    style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "size": min(TICK_SIZE, 105 * cell / letters)}
     for (row, column), value in np.ndenumerate(off):
         if text := texts[row, column]:
             colour = "white" if value > dark else INK
@@ -165,6 +153,5 @@ def _draw_matrix(
         axis.set_ticks(np.arange(size + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=0.8)
     axes.tick_params(which="minor", length=0)
-    letters = int((figure.get_figwidth() - 2 * RIM) * 72 / TITLE_SIZE / 0.55)  # a letter is about so wide for its size
-    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in title.splitlines()))
-    return settle(figure)
+    figure.suptitle(title, wrap=True)
+    return figure

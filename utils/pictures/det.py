@@ -12,21 +12,7 @@ from matplotlib.lines import Line2D
 from scipy.special import ndtr, ndtri
 
 from utils.metrics.rates import detection_cost, equal_rate, error_rates
-from utils.pictures.figure import (
-    COLOURS,
-    DASHES,
-    GREY,
-    INK,
-    LABEL_SIZE,
-    LINE_LETTERS,
-    TICK_SIZE,
-    WIDTH,
-    check_trials,
-    legible,
-    new_figure,
-    settle,
-    styled,
-)
+from utils.pictures.figure import GREY, INK, LINE_LETTERS, TICK_SIZE, WIDTH, check_trials, legible, new_figure, styled
 
 TICKS = {  # by what both axes may hold, the narrowest first
     (1e-3, 0.5): (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
@@ -74,15 +60,14 @@ def plot_det(
     figure = new_figure(WIDTH, WIDTH - 0.05 + TICK_SIZE / 72 * lines)
     axes = figure.add_subplot(xlabel="false acceptances (%)", ylabel="false rejections (%)", box_aspect=1)
     limits = _set_axes(axes, np.concatenate([det.marked for det in dets]))
-    axes.plot(limits, limits, color=GREY, linewidth=0.6, gid="diagonal")
+    axes.plot(limits, limits, color=GREY, linewidth=0.6, linestyle="-", gid="diagonal")
     handles = [_draw_det(axes, det, number, *limits) for number, det in enumerate(dets)]
     if not any(det.marked[0, 0] for det in dets):
         text = "no errors at the best threshold:\nthe curve lies outside these axes"
-        style = {"backgroundcolor": "white", "ha": "center", "va": "center", "size": LABEL_SIZE}
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, **style)
+        axes.text(0.5, 0.5, text, backgroundcolor="white", ha="center", va="center", transform=axes.transAxes)
     handles += [Line2D([], [], linestyle="", color=INK, **MARKERS[place]) for place in range(len(meanings))]
     figure.legend(handles, texts, loc="outside lower center", handlelength=3.2)
-    return settle(figure)
+    return figure
 
 
 def _det(name: str, scores: np.ndarray, labels: np.ndarray, target_priors: Sequence[float]) -> _Det:
@@ -90,8 +75,8 @@ def _det(name: str, scores: np.ndarray, labels: np.ndarray, target_priors: Seque
     scores, targets = check_trials(scores, labels, finite=True)
     false_acceptance, false_rejection, _ = error_rates(scores, targets)
     rates = np.stack([false_acceptance, false_rejection])
-    equal = equal_rate(*rates)
-    costs = [detection_cost(*rates, prior) for prior in target_priors]
+    equal = equal_rate(false_acceptance, false_rejection)
+    costs = [detection_cost(false_acceptance, false_rejection, prior) for prior in target_priors]
     marked = np.array([(equal, equal), *(rates[:, cost.argmin()] for cost in costs)])
     curve = np.insert(rates, int(np.argmax(false_rejection <= false_acceptance)), equal, axis=1)
     name, trials = legible(name, LINE_LETTERS), f"{targets.sum():,} targets, {(~targets).sum():,} non-targets"
@@ -118,13 +103,12 @@ def _set_axes(axes: Axes, marked: np.ndarray) -> tuple[float, float]:
 
 def _draw_det(axes: Axes, det: _Det, number: int, low: float, high: float) -> Line2D:
     """Draw one system; returns its line."""
-    style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "zorder": 3 + number}
     # What lies beyond the axes is drawn beyond them, so that no line runs along their rim.
     points = np.clip(det.curve, ndtr(ndtri(low) - 0.5), ndtr(ndtri(high) + 0.5))
-    dashes = DASHES[number % len(DASHES)]
-    (line,) = axes.plot(*points, linewidth=1.3, linestyle=dashes, gid=f"curve-{number}", **style)
+    (line,) = axes.plot(*points, linewidth=1.3, zorder=3 + number, gid=f"curve-{number}")
     for place, (x, y) in enumerate(np.clip(det.marked, low, high)):
         gid = f"cost-{number}-{place - 1}" if place else f"equal-{number}"
         # On the rim it shows whole.
-        axes.plot(x, y, linestyle="", gid=gid, clip_on=False, **style, **MARKERS[place])
+        style = MARKERS[place] | {"color": line.get_color(), "linestyle": "", "clip_on": False}
+        axes.plot(x, y, zorder=3 + number, gid=gid, **style)
     return line

@@ -6,14 +6,16 @@ Colours are those of Okabe and Ito, which colour-blind people tell apart; lines 
 survive a black-and-white printer. Names may be any text.
 """
 
+import functools
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
@@ -34,8 +36,8 @@ METADATA = {
 INK, GREY = "#222222", "#9a9a9a"
 FONT = "DejaVu Sans"  # comes with matplotlib
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 1.5)))  # 5 and 6: 30 pairs
+COLOURS = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
+DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 1.5))]
 LABEL_SIZE, TICK_SIZE, TITLE_SIZE = 9.0, 8.0, 9.5  # points
 WIDTH = 4.9  # inches, of most pictures: two stand beside each other in a report
 RIM = 0.08  # inches around everything
@@ -49,6 +51,7 @@ STYLE: dict[str, Any] = {
     "axes.labelcolor": INK,
     "axes.labelsize": LABEL_SIZE,
     "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=COLOURS * 5) + cycler(linestyle=DASHES * 6),  # 30 pairs
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
@@ -56,7 +59,24 @@ STYLE: dict[str, Any] = {
 }
 for _axis in ("xtick", "ytick"):
     STYLE |= {f"{_axis}.color": INK, f"{_axis}.major.size": 3, f"{_axis}.major.width": 0.6}
-styled = context(["default", STYLE])  # decorates what makes a figure, which nobody's matplotlibrc changes then
+Arguments = ParamSpec("Arguments")
+
+
+def styled(make: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Dress what makes a figure: in our style, whatever is in a matplotlibrc, and laid out once for all.
+
+    Laid out anew at every drawing, the same figure would give other bytes each time.
+    """
+
+    @functools.wraps(make)
+    def make_styled(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Figure:
+        with context(["default", STYLE]):
+            figure = make(*arguments, **keywords)
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        return figure
+
+    return make_styled
 
 
 def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -80,8 +100,7 @@ def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequen
 def render(figure: Figure, name: str) -> bytes:
     """A figure in the format of this name; the same figure gives the same bytes."""
     content = io.BytesIO()
-    embedded = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "autospeech", "savefig.bbox": None}
-    with matplotlib.rc_context(embedded):
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "autospeech", "savefig.bbox": None}):
         figure.savefig(content, format=name, dpi=PNG_DPI, metadata=METADATA[name])
     return content.getvalue()
 
@@ -120,13 +139,6 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=RIM, h_pad=RIM))
 
 
-def settle(figure: Figure) -> Figure:
-    """Lay a finished figure out, once for all: laid out anew at every drawing, it would give other bytes each time."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
-
-
 def draw_kinds(
     axes: Axes, targets: np.ndarray, edges: np.ndarray, heights: Sequence[np.ndarray], baseline: float = 0
 ) -> None:
@@ -143,4 +155,4 @@ def say(text: str) -> Figure:
     """A small figure that holds nothing but a sentence."""
     figure = new_figure(WIDTH, 1.0)
     figure.text(0.5, 0.5, textwrap.fill(text, 60), ha="center", va="center", size=LABEL_SIZE)
-    return settle(figure)
+    return figure

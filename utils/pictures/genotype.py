@@ -1,4 +1,9 @@
-"""The cells of a genotype as graphs."""
+"""The cells of a genotype as graphs. All lengths are inches, and y points upwards.
+
+Every intermediate node has a lane of its own, a horizontal strip that holds the node and, to its left, the names of
+its two operations: so these cannot overlap, whatever the genotype. An edge bends in the columns' gaps and runs
+straight in its target's lane.
+"""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -16,13 +21,6 @@ from matplotlib.textpath import TextPath
 from models.genotypes import Gene, Genotype
 from utils.pictures.figure import FONT, GREY, INK, styled
 
-# ------------------------------------------------------------------------------------------------------------------
-# Genotypes. All lengths are inches, and y points upwards.
-#
-# Every intermediate node has a lane of its own, a horizontal strip that holds the node and, to its left, the names of
-# its two operations: so these cannot overlap, whatever the genotype. An edge bends in the columns' gaps and runs
-# straight in its target's lane.
-# ------------------------------------------------------------------------------------------------------------------
 INPUTS = 2  # of a cell; nodes are numbered from here
 FAMILIES = {  # an operation's family, by the beginning or the end of its name: dark enough to be read on white
     "pool_3x3": "#0067a5",
@@ -243,8 +241,8 @@ def _cost(layout: _Layout) -> float:
 def _draw_cell(axes: Axes, name: str, genes: Sequence[Gene], layout: _Layout) -> None:
     """Draw a cell; its artists' ids (gid) tell what they are."""
     colours = [next((colour for part, colour in FAMILIES.items() if part in operation), INK) for operation, _ in genes]
-    for position, (edge, colour) in enumerate(itertools.zip_longest(layout.edges, colours, fillvalue=GREY)):
-        width, order = (0.7, 1) if position >= len(genes) else (1.2, 2)
+    for position, edge in enumerate(layout.edges):
+        colour, width, order = (colours[position], 1.2, 2) if position < len(genes) else (GREY, 0.7, 1)
         style = ARROW_STYLE | {"color": colour, "linewidth": width, "zorder": order}
         axes.add_patch(FancyArrowPatch(path=edge.curve(), gid=f"{name}-edge-{position}", **style))
     for position, ((operation, _), pill, colour) in enumerate(zip(genes, layout.pills, colours, strict=True)):

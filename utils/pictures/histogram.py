@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.pictures.figure import DASHES, INK, WIDTH, check_trials, draw_kinds, new_figure, settle, styled
+from utils.pictures.figure import DASHES, INK, WIDTH, check_trials, draw_kinds, new_figure, styled
 
 FEWEST_BINS, MOST_BINS = 12, 80
 
@@ -37,7 +37,7 @@ def plot_histograms(
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(7))
     figure.legend(loc="outside lower center", ncols=2 if threshold is None else 1)
-    return settle(figure)
+    return figure
 
 
 def _bin_edges(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.pictures.figure import BLUE, INK, WIDTH, legible, new_figure, settle, styled
+from utils.pictures.figure import BLUE, INK, WIDTH, legible, new_figure, styled
 
 ROW = 0.24  # inches
 
@@ -49,4 +49,4 @@ def plot_intervals(
     axes.set_yticks(rows, [legible(name, 36) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    return settle(figure)
+    return figure
