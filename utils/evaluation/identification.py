@@ -33,12 +33,11 @@ class Identification:
     """Decisions on utterances.
 
     Attributes:
-        utterances: their names; rows: of the index.
+        rows: (N,) the utterances' in the index.
         speakers: the classes; labels: (N,) each utterance's.
         logits: (N, K) float32.
     """
 
-    utterances: list[str]
     rows: np.ndarray
     speakers: list[str]
     labels: np.ndarray
@@ -131,7 +130,7 @@ def identify_test_part(trained: TrainedNetwork, corpus: Corpus, cfg: CfgNode) ->
     with torch.inference_mode():
         logits = trained.network.classifier(vectors.to(trained.device)).float().cpu().numpy()
     speakers = trained.checkpoint.speakers
-    return Identification(utterances, rows, speakers, corpus.index.labels(speakers)[rows], logits)
+    return Identification(rows, speakers, corpus.index.labels(speakers)[rows], logits)
 
 
 def write_per_speaker(folder: Path, rows: pd.DataFrame) -> Path:

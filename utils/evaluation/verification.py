@@ -50,24 +50,19 @@ class Metric:
         title: of its column in tables; empty: it stands in the results alone.
         table: the report's that it stands in; on_console: it stands in the console's too.
         of_llrs: it is of log-likelihood ratios: none without a calibration, since a cosine is no such ratio.
-        is_rate: it is in per cent.
+        scale: what it is multiplied by: 100 for rates, which are in per cent.
     """
 
     compute: Callable[[np.ndarray, np.ndarray], float]
     title: str
     table: str = DISCRIMINATION
     of_llrs: bool = False
-    is_rate: bool = False
+    scale: int = 1
     on_console: bool = True
-
-    @property
-    def scale(self) -> int:
-        """What a fraction is multiplied by."""
-        return 100 if self.is_rate else 1
 
 
 METRICS = {  # by their keys in the results, in the order of the tables
-    "eer": Metric(equal_error_rate, "EER %", is_rate=True),
+    "eer": Metric(equal_error_rate, "EER %", scale=100),
     "eer_threshold": Metric(error_threshold, ""),
     "min_dcf_0.01": Metric(partial(min_dcf, target_prior=0.01), "minDCF 0.01"),
     "min_dcf_0.05": Metric(partial(min_dcf, target_prior=0.05), "minDCF 0.05"),
@@ -95,10 +90,8 @@ def measure(
         if values is not None:
             figures[name] = metric.scale * metric.compute(values, trials.labels)
     if replicates:
-        pairs = trials.speaker_pairs
-        intervals = verification_intervals(
-            scores, trials.labels, pairs, llrs=llrs, target_priors=PRIORS, replicates=replicates
-        )
+        of = scores, trials.labels, trials.speaker_pairs
+        intervals = verification_intervals(*of, llrs=llrs, target_priors=PRIORS, replicates=replicates)
         figures["intervals"] = {name: scaled(ends, METRICS[name].scale) for name, ends in intervals.items()}
     return figures
 

@@ -22,7 +22,7 @@ def plot_histograms(
         ValueError: trials that are not finite, of one kind only, or of other shapes.
     """
     scores, targets = check_trials(scores, labels, finite=True)
-    edges = _bin_edges(scores, targets)
+    edges = _bin_edges(scores)
     figure = new_figure(WIDTH, 3.8)
     axes = figure.add_subplot()
     axes.set(xlabel=xlabel, ylabel="density")
@@ -40,17 +40,11 @@ def plot_histograms(
     return figure
 
 
-def _bin_edges(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Bins of one width for both kinds, of the narrower one's liking (Freedman and Diaconis, 1981)."""
+def _bin_edges(scores: np.ndarray) -> np.ndarray:
+    """Bins of one width for both kinds, as many as twice the cube root of the trials (Rice's rule)."""
     low, high = float(scores.min()), float(scores.max())
     # Narrower bins than numbers are apart, or so narrow that a density would be infinite, are none.
     if high - low <= max(4 * MOST_BINS * np.spacing(max(abs(low), abs(high))), 1e-100):
         margin = 0.5 * max(abs(low), 1.0)
-        return np.linspace(low - margin, high + margin, FEWEST_BINS + 1)
-    widths = []
-    for kind in (scores[targets], scores[~targets]):
-        quartiles = np.quantile(kind, (0.25, 0.75))
-        widths.append(2 * float(np.diff(quartiles)[0]) / len(kind) ** (1 / 3))
-    usable = [width for width in widths if width > 0]
-    bins = np.ceil((high - low) / min(usable)) if usable else FEWEST_BINS
-    return np.linspace(low, high, int(np.clip(bins, FEWEST_BINS, MOST_BINS)) + 1)
+        low, high = low - margin, high + margin
+    return np.linspace(low, high, int(np.clip(2 * np.cbrt(len(scores)), FEWEST_BINS, MOST_BINS)) + 1)

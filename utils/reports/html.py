@@ -16,7 +16,6 @@ from utils.pictures.figure import render
 from utils.system.files import write_atomically
 
 HEAVIEST_SVG = 400_000  # bytes; a picture of more is embedded as pixels
-WIDE = 560  # CSS pixels: a wider picture is not shrunk to the width of a phone, but moved sideways
 PIXELS = 96  # CSS pixels an inch
 DASH = "–"
 NOTHING = {"", DASH, "-", "—", "n/a", "nan", "not defined"}  # what may stand in a column of numbers
@@ -79,16 +78,9 @@ class Picture:
     description: str = ""
 
     @property
-    def width(self) -> int:
-        return round(self.figure.get_figwidth() * PIXELS)
-
-    @property
-    def height(self) -> int:
-        return round(self.figure.get_figheight() * PIXELS)
-
-    @property
-    def is_wide(self) -> bool:
-        return self.width > WIDE
+    def size(self) -> list[int]:
+        """Width and height, CSS pixels."""
+        return [round(PIXELS * inches) for inches in self.figure.get_size_inches()]
 
     @property
     def address(self) -> str:

@@ -133,7 +133,8 @@ def tabulate(results: Mapping[str, Any]) -> pd.DataFrame:
         }
         for system, figures in entry["systems"].items():
             shown = {
-                metric.title: format_figure(figures, key, 2 if metric.is_rate else 3) for key, metric in METRICS.items()
+                metric.title: format_figure(figures, key, 2 if metric.scale == 100 else 3)
+                for key, metric in METRICS.items()
             }
             rows.append(of_list | {"key": system, "system": SYSTEMS[system]} | shown)
     return pd.DataFrame(rows)
