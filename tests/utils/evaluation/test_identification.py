@@ -37,7 +37,7 @@ def test_per_speaker(identification: Identification, tmp_path: Path) -> None:
     )
 
 
-def test_per_speaker_without_errors(identification: Identification) -> None:
+def test_per_speaker_without_errors() -> None:
     right = np.eye(5, dtype=np.float32)[LABELS]
     table = Identification(np.arange(10), list("abcde"), LABELS, right).per_speaker()
     assert table["most_often_taken_for"].tolist() == [""] * 4
