@@ -15,8 +15,6 @@ from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
-from cycler import cycler
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -51,7 +49,7 @@ STYLE: dict[str, Any] = {
     "axes.labelcolor": INK,
     "axes.labelsize": LABEL_SIZE,
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=COLOURS * 5) + cycler(linestyle=DASHES * 6),  # 30 pairs
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS * 5, linestyle=DASHES * 6),  # 30 pairs
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
@@ -100,7 +98,9 @@ def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequen
 def render(figure: Figure, name: str) -> bytes:
     """A figure in the format of this name; the same figure gives the same bytes."""
     content = io.BytesIO()
-    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "autospeech", "savefig.bbox": None}):
+    # The text of an SVG as curves: the reader's machine need not have the font.
+    fonts: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path"}
+    with matplotlib.rc_context(fonts | {"svg.hashsalt": "autospeech", "savefig.bbox": None}):
         figure.savefig(content, format=name, dpi=PNG_DPI, metadata=METADATA[name])
     return content.getvalue()
 
@@ -137,17 +137,6 @@ def check_trials(scores: np.ndarray, labels: np.ndarray, *, finite: bool = False
 def new_figure(width: float, height: float) -> Figure:
     """A white figure, sizes in inches, that makes room for labels and legends by itself."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=RIM, h_pad=RIM))
-
-
-def draw_kinds(
-    axes: Axes, targets: np.ndarray, edges: np.ndarray, heights: Sequence[np.ndarray], baseline: float = 0
-) -> None:
-    """Histograms of non-targets and targets, of these heights; the legend counts the trials."""
-    kinds = (("non-targets", ~targets, VERMILION), ("targets", targets, BLUE))
-    for (name, kind, colour), values, dashes in zip(kinds, heights, DASHES, strict=False):
-        stairs: dict[str, Any] = {"values": values, "edges": edges, "baseline": baseline, "color": colour}
-        axes.stairs(**stairs, fill=True, alpha=0.22)
-        axes.stairs(**stairs, linewidth=1.3, linestyle=dashes, label=f"{name} ({kind.sum():,})", gid=name)
 
 
 @styled

@@ -21,10 +21,9 @@ from utils.evaluation.verification import (
     Verification,
     evaluate_lists,
 )
-from utils.pictures.calibration import plot_reliability
 from utils.pictures.confusion import plot_confused_pairs
 from utils.pictures.det import plot_det
-from utils.pictures.histogram import plot_histograms
+from utils.pictures.scores import plot_histograms, plot_reliability
 from utils.records.guard import VERIFICATION
 from utils.records.provenance import Provenance
 from utils.reports.html import Section, Table

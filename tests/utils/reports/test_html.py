@@ -15,7 +15,7 @@ from PIL import Image
 
 from utils.pictures.confusion import plot_confusion
 from utils.pictures.det import plot_det
-from utils.pictures.histogram import plot_histograms
+from utils.pictures.scores import plot_histograms
 from utils.reports.html import HEAVIEST_SVG, Picture, Section, Table, write_report
 
 STRANGE = "<script>alert('1')</script> & \"quoted\" \udc80\ud800\x00\x0b\ufffe é 中"
