@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.rcsetup import cycler
 from matplotlib.style import context
 
 from utils.system.errors import UserError
@@ -49,7 +50,7 @@ STYLE: dict[str, Any] = {
     "axes.labelcolor": INK,
     "axes.labelsize": LABEL_SIZE,
     "axes.axisbelow": True,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS * 5, linestyle=DASHES * 6),  # 30 pairs
+    "axes.prop_cycle": cycler(color=COLOURS * 5, linestyle=DASHES * 6),  # 30 pairs
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.6,
     "legend.frameon": False,

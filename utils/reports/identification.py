@@ -51,7 +51,6 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
     checkpoint, corpus = evaluation.trained.checkpoint, evaluation.corpus
     replicates = evaluation.cfg.EVAL.BOOTSTRAP
     protocol = check_overlap(checkpoint, corpus.index, identification.rows)
-    provenance = evaluation.provenance(protocol)
     per_speaker = identification.per_speaker()
     results = {
         **identification.figures(replicates),
@@ -59,7 +58,6 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
         "speakers": len(per_speaker),
         "classes": len(checkpoint.speakers),
         "test_utterances_trained_on": count_common(protocol, "utterances", TRAIN, TEST),
-        **evaluation.subject(),
         "worst_speakers": per_speaker.head(5).to_dict("records"),
         "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), replicates),
     }
@@ -69,7 +67,7 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
     shown = ", ".join(f"{title} {format_figure(results, key)} %" for key, title in TITLES.items())
     evaluation.write(
         results,
-        provenance,
+        protocol,
         SUMMARY,
         title=f"Identification of {len(per_speaker):,} speakers",
         summary=f"{shown}; ",

@@ -90,45 +90,42 @@ class Evaluation:
         prepare_folder(self.folder)
         prepare_folder(self.folder / self.kind)
 
-    def provenance(self, protocol: Protocol, **trials: Any) -> Provenance:
-        """Where the figures come from; see `build_provenance`."""
-        of, script = self.trained, f"evaluate_{self.kind}.py"
-        source = of.checkpoint, of.path, self.corpus.index, protocol, of.device
-        return build_provenance(self.cfg, *source, script=script, **trials)
-
-    def subject(self) -> dict[str, Any]:
-        """For the results, what they are of."""
-        return {
-            "checkpoint": str(self.trained.path),
-            "epoch": self.trained.checkpoint.epoch,
-            "window_frames": self.corpus.window_frames,
-            "warnings": self.warnings,
-        }
-
     def write(
         self,
         results: dict[str, Any],
-        provenance: Provenance,
+        protocol: Protocol,
         keys: Sequence[str],
         *,
         title: str,
         summary: str,
         sections: Sequence[Section],
         files: Sequence[Path],
+        **trials: Any,
     ) -> None:
-        """The report, with what all reports end with, and results-KIND.json, which lists the files.
+        """The report, with what all reports end with, and results-KIND.json: of what, from where, in which files.
 
         Args:
             keys: of the results, what is printed on standard output.
             title, sections: of the report.
             summary: for the log.
             files: what was written already.
+            trials: see `build_provenance`.
         """
+        of, script = self.trained, f"evaluate_{self.kind}.py"
+        source = of.checkpoint, of.path, self.corpus.index, protocol, of.device
+        provenance = build_provenance(self.cfg, *source, script=script, **trials)
         page, path = self.folder / self.kind / REPORT, self.folder / f"results-{self.kind}.json"
         sections = [*sections, protocol_section(provenance.protocol), provenance_section(provenance)]
         write_report(page, title, warnings=self.warnings, sections=sections)
         get_logger().info(f"{summary}pictures and all tables: {page}")
-        write_results(path, results | {"files": remove_earlier(path, [page, *files])}, provenance, keys=keys)
+        results |= {
+            "checkpoint": str(of.path),
+            "epoch": of.checkpoint.epoch,
+            "window_frames": self.corpus.window_frames,
+            "warnings": self.warnings,
+            "files": remove_earlier(path, [page, *files]),
+        }
+        write_results(path, results, provenance, keys=keys)
 
 
 def protocol_section(protocol: Mapping[str, Any]) -> Section:

@@ -25,10 +25,9 @@ from utils.pictures.confusion import plot_confused_pairs
 from utils.pictures.det import plot_det
 from utils.pictures.scores import plot_histograms, plot_reliability
 from utils.records.guard import VERIFICATION
-from utils.records.provenance import Provenance
 from utils.reports.html import Section, Table
 from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
-from utils.system.files import write_atomically
+from utils.system.files import hash_file, write_atomically
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
 SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
@@ -73,27 +72,24 @@ def report_verification(
 def write(evaluation: Evaluation, verification: Verification, results: dict[str, Any]) -> None:
     """Everything that an evaluation leaves, and a table of it on standard error."""
     lists = verification.lists
-    provenance = evaluation.provenance(
-        verification.protocols[ALL],
-        trials={entry.name: entry.source() for entry in lists},
-        skipped_trials=sum(len(entry.skipped) for entry in lists),
-    )
     sections, files = make_sections(evaluation.folder / VERIFICATION, verification, results)
-    for name, text in make_files(verification, provenance):
+    for name, text in make_files(evaluation, verification):
         files.append(evaluation.folder / name)
         write_atomically(files[-1], text)
     evaluation.write(
-        results | evaluation.subject(),
-        provenance,
+        results,
+        verification.protocols[ALL],
         SUMMARY,
         title=f"Verification on {', '.join(entry.title for entry in lists)}",
         summary=f"\n{format_table(results)}\n",
         sections=sections,
         files=files,
+        trials={entry.name: entry.source() for entry in lists},
+        skipped_trials=sum(len(entry.skipped) for entry in lists),
     )
 
 
-def make_files(verification: Verification, provenance: Provenance) -> Iterator[tuple[str, str]]:
+def make_files(evaluation: Evaluation, verification: Verification) -> Iterator[tuple[str, str]]:
     """The names and texts of the files beside results and report, one after another: they may be large.
 
     For every list and system, scores: score, label, enrolment, test. The trials skipped, where there are any.
@@ -114,7 +110,7 @@ def make_files(verification: Verification, provenance: Provenance) -> Iterator[t
         if own is not None
     }
     if systems:
-        of = {"checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
+        of = {"checkpoint": hash_file(evaluation.trained.path), "index": evaluation.corpus.index.fingerprint}
         yield "calibration.json", json.dumps({"systems": systems} | of, indent=2) + "\n"
 
 
