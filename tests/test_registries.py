@@ -15,8 +15,9 @@ from models.pooling import POOLINGS
 from models.supernet import GRADIENTS
 from tests.helpers import call_script
 from utils.evaluation.systems import score_lists
+from utils.evaluation.verification import METRICS
 from utils.recognition.embeddings import Embeddings
-from utils.reports.verification import SYSTEMS
+from utils.reports.verification import NOTES, SYSTEMS, format_table
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,15 @@ def test_every_back_end_scores_and_has_a_title() -> None:
     assert tuple(scores) == BACKENDS
     assert all(np.isfinite(of_lists[0]).all() for of_lists in scores.values())
     assert set(SYSTEMS) == set(BACKENDS)
+
+
+def test_every_metric_has_a_table_and_a_column_of_its_own() -> None:
+    """What has a title stands in one of the report's tables, and on the console where it says so."""
+    shown = {key: metric for key, metric in METRICS.items() if metric.title}
+    assert {metric.table for metric in shown.values()} == set(NOTES)
+    assert len({metric.title for metric in shown.values()}) == len(shown)
+    numbers = ("trials", "speakers", "speaker_overlap", "speaker_disjoint")
+    entry = {"title": "list", "systems": {"cosine": dict.fromkeys(METRICS, 0.5)}} | dict.fromkeys(numbers, 1)
+    console = format_table({"lists": {"list": entry}}).splitlines()[0]
+    for metric in shown.values():
+        assert (metric.title in console) is metric.on_console

@@ -19,7 +19,7 @@ from models import build_model, build_network, count_parameters
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_genotype, read_genotype
 from tools.comparison.engine import FREE, Comparison, Job, Record, settings_of
 from tools.comparison.report import RESULTS, figure, make_table, plain, summarise, write_comparison
-from utils.pictures.figure import GREY, VERMILION, font, new_figure, settle
+from utils.pictures.figure import GREY, VERMILION, new_figure, styled
 from utils.pictures.intervals import draw_intervals
 from utils.recognition.network import identify
 from utils.records.checkpoint import load_last
@@ -160,6 +160,7 @@ def tabulate(comparison: Mapping[str, Any]) -> Table:
     return make_table("Genotypes under one recipe", rows, columns, "\n".join(notes))
 
 
+@styled
 def plot(records: DataFrame, summary: DataFrame, comparison: Mapping[str, Any]) -> Figure:
     """A panel for each of FIGURES, a row a genotype: see KEY."""
     chance, picture = comparison["random"], new_figure(8, 1.2 + 0.38 * len(summary))
@@ -173,5 +174,5 @@ def plot(records: DataFrame, summary: DataFrame, comparison: Mapping[str, Any]) 
             mean, deviation = chance[f"{name}_mean"], chance[f"{name}_std"] or 0
             axes.axvspan(mean - deviation, mean + deviation, color=GREY, alpha=0.2, linewidth=0, zorder=0)
             axes.axvline(mean, color=GREY, linestyle="--", linewidth=1, zorder=1)
-    picture.supxlabel(KEY, **font())
-    return settle(picture)
+    picture.supxlabel(KEY, size="medium")
+    return picture

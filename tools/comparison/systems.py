@@ -276,7 +276,7 @@ def draw(work: Systems, comparison: Mapping[str, Any]) -> list[Picture]:
     for name in DRAWN:
         estimates = np.array([result[name] for result in results.values()])
         intervals = np.array([result[f"{name}_interval"] or (np.nan, np.nan) for result in results.values()])
-        chart = plot_intervals(methods, estimates, intervals, FIGURES[name].title, percent=False)
+        chart = plot_intervals(methods, estimates, intervals, FIGURES[name].title)
         pictures.append(picture(name, chart, f"{FIGURES[name].title}, with 95 % intervals; seed {seed}."))
     return pictures
 

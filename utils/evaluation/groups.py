@@ -61,6 +61,6 @@ def break_down(groups: pd.DataFrame, measure: Callable[[np.ndarray], dict[str, A
     }
 
 
-def in_per_cent(interval: tuple[float, float] | None) -> list[float] | None:
-    """An interval of a rate, for the results."""
-    return None if interval is None else [100 * end for end in interval]
+def scaled(interval: tuple[float, float] | None, scale: float = 100) -> list[float] | None:
+    """An interval for the results, in per cent unless another scale is given."""
+    return None if interval is None else [scale * end for end in interval]

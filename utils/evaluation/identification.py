@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import confusion_matrix
 from torch import nn
 from yacs.config import CfgNode
 
@@ -17,7 +16,7 @@ from data_objects.audio import SAMPLE_RATE
 from data_objects.corpus import Corpus
 from data_objects.index import Index
 from data_objects.lists import Speaker
-from utils.evaluation.groups import Breakdowns, break_down, group_lengths, group_speakers, in_per_cent
+from utils.evaluation.groups import Breakdowns, break_down, group_lengths, group_speakers, scaled
 from utils.metrics.bootstrap import identification_intervals
 from utils.metrics.rates import top_k_hits
 from utils.recognition.embeddings import embed_kept
@@ -34,12 +33,11 @@ class Identification:
     """Decisions on utterances.
 
     Attributes:
-        utterances: their names; rows: of the index.
+        rows: (N,) the utterances' in the index.
         speakers: the classes; labels: (N,) each utterance's.
         logits: (N, K) float32.
     """
 
-    utterances: list[str]
     rows: np.ndarray
     speakers: list[str]
     labels: np.ndarray
@@ -62,7 +60,7 @@ class Identification:
         figures["loss"] = loss
         if replicates:
             intervals = identification_intervals(self.correct, self.labels, replicates=replicates)
-            figures["intervals"] = {name: in_per_cent(interval) for name, interval in intervals.items()}
+            figures["intervals"] = {name: scaled(interval) for name, interval in intervals.items()}
         return figures
 
     def per_speaker(self) -> pd.DataFrame:
@@ -75,10 +73,6 @@ class Identification:
         rows["top1"] *= 100
         rows["most_often_taken_for"] = taken_for.map(names)
         return rows.fillna({"most_often_taken_for": ""}).sort_values("top1", kind="stable")
-
-    def confusion(self) -> np.ndarray:
-        """Counts (K, K): of the utterances of a class (row), how many were taken for which (column)."""
-        return confusion_matrix(self.labels, self.decisions, labels=np.arange(len(self.speakers)))
 
     def break_down(self, index: Index, meta: Mapping[str, Speaker], replicates: int) -> Breakdowns:
         """top1 in per cent, with its interval, of groups of utterances: by gender, nationality and length."""
@@ -93,7 +87,7 @@ class Identification:
             "utterances": len(labels),
             "speakers": len(np.unique(labels)),
             "top1": 100 * float(correct["top1"].mean()),
-            "top1_interval": in_per_cent(intervals.get("top1")),
+            "top1_interval": scaled(intervals.get("top1")),
         }
 
 
@@ -136,7 +130,7 @@ def identify_test_part(trained: TrainedNetwork, corpus: Corpus, cfg: CfgNode) ->
     with torch.inference_mode():
         logits = trained.network.classifier(vectors.to(trained.device)).float().cpu().numpy()
     speakers = trained.checkpoint.speakers
-    return Identification(utterances, rows, speakers, corpus.index.labels(speakers)[rows], logits)
+    return Identification(rows, speakers, corpus.index.labels(speakers)[rows], logits)
 
 
 def write_per_speaker(folder: Path, rows: pd.DataFrame) -> Path:

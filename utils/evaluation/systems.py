@@ -1,7 +1,6 @@
 """Systems: ways of scoring (cosine, centred, snorm), what they are normalised and calibrated by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -65,30 +64,21 @@ def choose_cohort(checkpoint: Checkpoint, index: Index, most: int, lists: Sequen
     return sorted(index.utterances[row] for row in chosen)
 
 
-@dataclass(frozen=True, eq=False)
-class Cohort:
-    """What the speakers trained on say of scores.
+def average_cohort(
+    embeddings: Embeddings, utterances: Sequence[str], without: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the speakers trained on say of scores, but for some speakers: those of the trials to be scored.
 
-    Attributes:
-        mean: (D,) of their utterances' embeddings.
-        speakers: (K, D) of each the mean of its utterances' embeddings, which are brought to length 1 before.
+    Returns:
+        The mean (D,) of their utterances' embeddings; of each speaker (K, D) that of the same brought to length 1.
     """
-
-    mean: np.ndarray
-    speakers: np.ndarray
-    top_n: int
-
-    @classmethod
-    def of(cls, embeddings: Embeddings, utterances: Sequence[str], top_n: int, without: Sequence[str]) -> "Cohort":
-        """The cohort of these utterances, but for those of some speakers: those of the trials to be scored."""
-        left_out = set(without)
-        utterances = [name for name in utterances if speaker_of(name) not in left_out]
-        vectors = embeddings.vectors[embeddings.places(utterances)]
-        mean = vectors.mean(axis=0)
-        vectors /= row_norms(vectors)[:, None]
-        names, places = np.unique([speaker_of(name) for name in utterances], return_inverse=True)
-        speakers = np.stack([vectors[places == place].mean(axis=0) for place in range(len(names))])
-        return cls(mean, speakers, top_n)
+    left_out = set(without)
+    utterances = [name for name in utterances if speaker_of(name) not in left_out]
+    vectors = embeddings.vectors[embeddings.places(utterances)]
+    mean = vectors.mean(axis=0)
+    vectors /= row_norms(vectors)[:, None]
+    names, places = np.unique([speaker_of(name) for name in utterances], return_inverse=True)
+    return mean, np.stack([vectors[places == place].mean(axis=0) for place in range(len(names))])
 
 
 Scores = dict[str, list[np.ndarray]]  # of every system, those of each list
@@ -113,31 +103,29 @@ def score_lists(
     pairs = [(place[trials.enrolment], place[trials.test]) for place, trials in zip(places, lists, strict=True)]
     cohorts = []
     if set(systems) != {"cosine"}:
-        cohorts = [Cohort.of(embeddings, cohort_utterances, top_n, trials.speakers) for trials in lists]
+        cohorts = [average_cohort(embeddings, cohort_utterances, trials.speakers) for trials in lists]
     scores: Scores = {}
-    plain = [cosine_scores(embeddings.vectors, *pair) for pair in pairs] if {"cosine", "snorm"} & set(systems) else []
-    if "cosine" in systems:
-        scores["cosine"] = plain
+    if {"cosine", "snorm"} & set(systems):
+        scores["cosine"] = [cosine_scores(embeddings.vectors, *pair) for pair in pairs]
     if "snorm" in systems:
-        statistics = [_statistics(embeddings.vectors, *both) for both in zip(places, cohorts, strict=True)]
-        every = zip(plain, pairs, statistics, strict=True)
+        of_lists = zip(places, cohorts, strict=True)
+        statistics = (_statistics(embeddings.vectors, used, speakers, top_n) for used, (_, speakers) in of_lists)
+        every = zip(scores["cosine"], pairs, statistics, strict=True)
         scores["snorm"] = [adaptive_s_norm(own, *pair, *moments) for own, pair, moments in every]
     if "centred" in systems:  # last: there is not room for two sets of embeddings
         scores["centred"], before = [], np.zeros(embeddings.vectors.shape[1], dtype=np.float32)
-        for pair, cohort in zip(pairs, cohorts, strict=True):
-            centre(embeddings.vectors, cohort.mean - before)
-            before = cohort.mean
+        for pair, (mean, _) in zip(pairs, cohorts, strict=True):
+            centre(embeddings.vectors, mean - before)
+            before = mean
             scores["centred"].append(cosine_scores(embeddings.vectors, *pair))
     return {system: scores[system] for system in systems}
 
 
-def _statistics(vectors: np.ndarray, used: np.ndarray, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(vectors: np.ndarray, used: np.ndarray, cohort: np.ndarray, top_n: int) -> tuple[np.ndarray, np.ndarray]:
     """Means and deviations (M,) of the nearest cohort scores of the embeddings in use; 0 and 1 of the others."""
-    if len(used) == len(vectors):
-        return cohort_statistics(vectors, cohort.speakers, cohort.top_n)
     means, deviations = np.zeros(len(vectors)), np.ones(len(vectors))
     for chunk in np.array_split(used, len(used) // 8192 + 1):
-        means[chunk], deviations[chunk] = cohort_statistics(vectors[chunk], cohort.speakers, cohort.top_n)
+        means[chunk], deviations[chunk] = cohort_statistics(vectors[chunk], cohort, top_n)
     return means, deviations
 
 
@@ -148,20 +136,3 @@ def calibrate(scores: np.ndarray, trials: TrialList, system: str) -> Calibration
     except ValueError as error:
         get_logger().warning(f"no calibration of {system}: {error}")
         return None
-
-
-def score_systems(
-    embeddings: Embeddings,
-    lists: Sequence[ListOfTrials],
-    systems: Sequence[str],
-    validation: TrialList | None,
-    cohort_utterances: Sequence[str],
-    top_n: int,
-) -> tuple[Scores, dict[str, Calibration | None]]:
-    """Scores of the lists by every system, and the systems' calibrations by the validation trials."""
-    every = [entry.trials for entry in lists] + ([] if validation is None else [validation])
-    scores = score_lists(embeddings, every, systems, cohort_utterances, top_n)
-    calibrations = dict.fromkeys(systems)
-    if validation is not None:
-        calibrations = {system: calibrate(scores[system].pop(), validation, system) for system in systems}
-    return scores, calibrations

@@ -3,8 +3,8 @@
 What a figure is of: the scores of a *system*, a way of scoring (cosine, centred, snorm), on a *list* of trials.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,9 @@ from config import backends
 from data_objects.corpus import Corpus
 from data_objects.index import Index
 from data_objects.lists import META, Speaker, TrialList
-from utils.evaluation.groups import Breakdowns, break_down, group_trials, in_per_cent
+from utils.evaluation.groups import break_down, group_trials, scaled
 from utils.evaluation.lists import ListOfTrials
-from utils.evaluation.systems import Scores, choose_cohort, score_systems, validation_trials
+from utils.evaluation.systems import Scores, calibrate, choose_cohort, score_lists, validation_trials
 from utils.metrics.bootstrap import verification_intervals
 from utils.metrics.rates import act_dcf, cllr, equal_error_rate, error_threshold, min_cllr, min_dcf
 from utils.metrics.scoring import Calibration
@@ -37,64 +37,89 @@ from utils.records.guard import (
 from utils.system.logger import get_logger
 
 PRIORS = (0.01, 0.05)  # of target trials, for detection costs
+DISCRIMINATION, CALIBRATION = "How well the scores tell speakers apart", "How well they are calibrated"  # tables
 ALL = ""  # among protocols: of all lists together
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a system on a list.
+
+    Attributes:
+        compute: what it is, of scores and labels.
+        title: of its column in tables; empty: it stands in the results alone.
+        table: the report's that it stands in; on_console: it stands in the console's too.
+        of_llrs: it is of log-likelihood ratios: none without a calibration, since a cosine is no such ratio.
+        scale: what it is multiplied by: 100 for rates, which are in per cent.
+    """
+
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    title: str
+    table: str = DISCRIMINATION
+    of_llrs: bool = False
+    scale: int = 1
+    on_console: bool = True
+
+
+METRICS = {  # by their keys in the results, in the order of the tables
+    "eer": Metric(equal_error_rate, "EER %", scale=100),
+    "eer_threshold": Metric(error_threshold, ""),
+    "min_dcf_0.01": Metric(partial(min_dcf, target_prior=0.01), "minDCF 0.01"),
+    "min_dcf_0.05": Metric(partial(min_dcf, target_prior=0.05), "minDCF 0.05"),
+    "act_dcf_0.01": Metric(partial(act_dcf, target_prior=0.01), "actDCF 0.01", CALIBRATION, of_llrs=True),
+    "act_dcf_0.05": Metric(
+        partial(act_dcf, target_prior=0.05), "actDCF 0.05", CALIBRATION, of_llrs=True, on_console=False
+    ),
+    "cllr": Metric(cllr, "Cllr", CALIBRATION, of_llrs=True),
+    "min_cllr": Metric(min_cllr, "min Cllr", CALIBRATION),
+}
 
 
 def measure(
     scores: np.ndarray, trials: TrialList, calibration: Calibration | None, *, replicates: int
 ) -> dict[str, Any]:
-    """The figures of a system on a list: rates in per cent, costs normalised, Cllr in bits.
-
-    Without a calibration there is no actDCF and no Cllr: a cosine is no likelihood ratio.
+    """The figures of a system on a list: rates in per cent, costs normalised, Cllr in bits; None without calibration.
 
     Args:
         replicates: of the bootstrap over speakers that the 95 % intervals come from; 0: no intervals.
     """
-    labels = trials.labels
     llrs = None if calibration is None else calibration.llrs(scores)
-    figures: dict[str, Any] = {
-        "eer": 100 * equal_error_rate(scores, labels),
-        "eer_threshold": error_threshold(scores, labels),
-    }
-    figures |= {f"min_dcf_{prior}": min_dcf(scores, labels, prior) for prior in PRIORS}
-    figures["min_cllr"] = min_cllr(scores, labels)
-    figures |= {f"act_dcf_{prior}": None if llrs is None else act_dcf(llrs, labels, prior) for prior in PRIORS}
-    figures["cllr"] = None if llrs is None else cllr(llrs, labels)
+    figures: dict[str, Any] = dict.fromkeys(METRICS)
+    for name, metric in METRICS.items():
+        values = llrs if metric.of_llrs else scores
+        if values is not None:
+            figures[name] = metric.scale * metric.compute(values, trials.labels)
     if replicates:
-        intervals = verification_intervals(
-            scores, labels, trials.speaker_pairs, llrs=llrs, target_priors=PRIORS, replicates=replicates
-        )
-        listed = {name: None if interval is None else list(interval) for name, interval in intervals.items()}
-        figures["intervals"] = listed | {"eer": in_per_cent(intervals["eer"])}
+        of = scores, trials.labels, trials.speaker_pairs
+        intervals = verification_intervals(*of, llrs=llrs, target_priors=PRIORS, replicates=replicates)
+        figures["intervals"] = {name: scaled(ends, METRICS[name].scale) for name, ends in intervals.items()}
     return figures
 
 
 def measure_part(scores: np.ndarray, trials: TrialList, replicates: int, chosen: np.ndarray) -> dict[str, Any]:
     """Numbers of the trials that chosen (N,) bool says, their EER and its interval; none without both kinds."""
-    labels, pairs = trials.labels[chosen], trials.speaker_pairs[chosen]
-    eer, interval = None, None
+    scores, labels, pairs = scores[chosen], trials.labels[chosen], trials.speaker_pairs[chosen]
+    eer, intervals = None, {}
     if len(np.unique(labels)) == 2:
-        eer = 100 * equal_error_rate(scores[chosen], labels)
+        eer = 100 * equal_error_rate(scores, labels)
         if replicates:
-            intervals = verification_intervals(scores[chosen], labels, pairs, target_priors=(), replicates=replicates)
-            interval = intervals["eer"]
+            intervals = verification_intervals(scores, labels, pairs, target_priors=(), replicates=replicates)
     return {
         "trials": len(labels),
         "targets": int((labels == 1).sum()),
         "speakers": len(np.unique(pairs)),
         "eer": eer,
-        "eer_interval": in_per_cent(interval),
+        "eer_interval": scaled(intervals.get("eer")),
     }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verification:
-    """An evaluation: lists, scores, figures.
+    """An evaluation: lists and their scores.
 
     Attributes:
         scores: of every system, those of each list.
         calibrations: by system; None where there is none.
-        figures: of every list, by its name, what `measure` says of each system; breakdowns of the first system.
         protocols: of every list, by its name.
     """
 
@@ -103,8 +128,6 @@ class Verification:
     scores: Scores
     calibrations: dict[str, Calibration | None]
     protocols: dict[str, Protocol]
-    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    breakdowns: dict[str, Breakdowns] = field(default_factory=dict)
 
 
 def protocols_of(checkpoint: Checkpoint, index: Index, lists: Sequence[ListOfTrials]) -> dict[str, Protocol]:
@@ -118,26 +141,24 @@ def protocols_of(checkpoint: Checkpoint, index: Index, lists: Sequence[ListOfTri
     }
 
 
-def measure_all(evaluation: Verification, index: Index, speakers: Mapping[str, Speaker], replicates: int) -> None:
-    """Fill in an evaluation's figures and breakdowns."""
+def results_of(
+    evaluation: Verification, index: Index, speakers: Mapping[str, Speaker], replicates: int
+) -> dict[str, Any]:
+    """All figures, plain values, headed by those of the first system on the first list; breakdowns are of the first."""
+    lists = {}
     for place, entry in enumerate(evaluation.lists):
-        evaluation.figures[entry.name] = {
-            system: measure(
-                evaluation.scores[system][place],
-                entry.trials,
-                evaluation.calibrations[system],
-                replicates=replicates,
-            )
-            for system in evaluation.systems
+        scores = {system: evaluation.scores[system][place] for system in evaluation.systems}
+        measured = {
+            system: measure(own, entry.trials, evaluation.calibrations[system], replicates=replicates)
+            for system, own in scores.items()
         }
-        head = evaluation.scores[evaluation.systems[0]][place]
         groups = group_trials(entry.trials, index, speakers)
-        evaluation.breakdowns[entry.name] = break_down(groups, partial(measure_part, head, entry.trials, replicates))
-
-
-def results_of(evaluation: Verification) -> dict[str, Any]:
-    """Plain values, headed by the first system on the first list."""
-    lists = {entry.name: _results_of_list(evaluation, entry) for entry in evaluation.lists}
+        measure_group = partial(measure_part, scores[evaluation.systems[0]], entry.trials, replicates)
+        lists[entry.name] = {
+            **_describe(entry, evaluation.protocols[entry.name]),
+            "systems": measured,
+            "breakdowns": break_down(groups, measure_group),
+        }
     first = lists[evaluation.lists[0].name]
     head = first["systems"][evaluation.systems[0]]
     counts = ("trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
@@ -147,15 +168,11 @@ def results_of(evaluation: Verification) -> dict[str, Any]:
         **{name: first[name] for name in counts},
         "system": evaluation.systems[0],
         "lists": lists,
-        "calibration": {
-            system: None if calibration is None else calibration.as_dict()
-            for system, calibration in evaluation.calibrations.items()
-        },
+        "calibration": {system: own and own.as_dict() for system, own in evaluation.calibrations.items()},
     }
 
 
-def _results_of_list(evaluation: Verification, entry: ListOfTrials) -> dict[str, Any]:
-    protocol = evaluation.protocols[entry.name]
+def _describe(entry: ListOfTrials, protocol: Protocol) -> dict[str, Any]:
     return {
         "title": entry.title,
         "trials": len(entry.trials),
@@ -166,8 +183,6 @@ def _results_of_list(evaluation: Verification, entry: ListOfTrials) -> dict[str,
         "speaker_overlap": len(protocol.seen_speakers),
         "speaker_disjoint": protocol.is_speaker_disjoint,
         "protocol": protocol.summary(),
-        "systems": evaluation.figures[entry.name],
-        "breakdowns": evaluation.breakdowns[entry.name],
     }
 
 
@@ -196,8 +211,8 @@ def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], proto
 
 def evaluate_lists(
     cfg: CfgNode, trained: TrainedNetwork, corpus: Corpus, lists: Sequence[ListOfTrials]
-) -> Verification | None:
-    """Embed, score, calibrate and measure; None on other processes than the main one.
+) -> tuple[Verification, dict[str, Any]] | None:
+    """Embed, score, calibrate and measure: the evaluation and its results; None on other processes than the main one.
 
     Raises:
         UserError: no cohort for a system that needs one; embeddings that are not finite.
@@ -217,8 +232,11 @@ def evaluate_lists(
     embeddings = embed_kept(cfg, trained, corpus, sorted(set().union(*used)))
     if embeddings is None:
         return None
-    scores, calibrations = score_systems(embeddings, lists, systems, trials, of_cohort, cfg.EVAL.COHORT_TOP_N)
+    every = [entry.trials for entry in lists] + ([] if trials is None else [trials])
+    scores = score_lists(embeddings, every, systems, of_cohort, cfg.EVAL.COHORT_TOP_N)
     del embeddings  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
+    calibrations: dict[str, Calibration | None] = dict.fromkeys(systems)
+    if trials is not None:
+        calibrations = {system: calibrate(scores[system].pop(), trials, system) for system in systems}
     evaluation = Verification(lists, systems, scores, calibrations, protocols)
-    measure_all(evaluation, corpus.index, speakers, cfg.EVAL.BOOTSTRAP)
-    return evaluation
+    return evaluation, results_of(evaluation, corpus.index, speakers, cfg.EVAL.BOOTSTRAP)

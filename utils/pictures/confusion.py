@@ -1,63 +1,23 @@
 """Who is taken for whom: the most confused speakers, as a matrix."""
 
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
 
-from utils.pictures.figure import (
-    FONT,
-    INK,
-    RIM,
-    TICK_SIZE,
-    TITLE_SIZE,
-    WIDTH,
-    check_trials,
-    dress,
-    font,
-    legible,
-    new_figure,
-    say,
-    settle,
-)
+from utils.pictures.figure import INK, TICK_SIZE, WIDTH, check_trials, legible, new_figure, say, styled
 
 OTHERS = "all others"
-SHADES = "Blues"  # from light to dark, in grey too
-DIAGONAL = "#e9e9e9"
+SHADES = matplotlib.colormaps["Blues"].with_extremes(bad="#e9e9e9")  # from light to dark, in grey too; the diagonal
 LONGEST_NAME = 18  # characters
 FEW_TRIALS = 20
 MARGIN = 1.5  # inches, for names and title
 
 
-@dataclass(frozen=True)
-class ConfusedPairs:
-    """False acceptances between speakers at a threshold, among those with the most of them.
-
-    Attributes:
-        names: (K,), the most confused first.
-        others: whether the last stands for all others together.
-        accepted, trials: (K, K), symmetric: non-target trials between two speakers accepted, and tried.
-        total: false acceptances between any two speakers.
-        speakers: how many have non-target trials.
-    """
-
-    names: tuple[str, ...]
-    others: bool
-    accepted: np.ndarray
-    trials: np.ndarray
-    total: int
-    speakers: int
-
-    @property
-    def rates(self) -> np.ndarray:
-        """(K, K): false-acceptance rates, NaN where there are no trials."""
-        return np.divide(self.accepted, self.trials, out=np.full(self.trials.shape, np.nan), where=self.trials > 0)
-
-
-def confused_pairs(
+def plot_confused_pairs(
     scores: np.ndarray,
     labels: np.ndarray,
     speakers: np.ndarray,
@@ -65,8 +25,10 @@ def confused_pairs(
     threshold: float,
     *,
     most: int = 20,
-) -> ConfusedPairs:
-    """Who is taken for whom: false acceptances by pairs of speakers, of which a trial has no order.
+) -> Figure:
+    """The false-acceptance rates between the most confused speakers, in per cent; a trial has no order.
+
+    Of fewer than 20 trials there is no rate to speak of: such cells say how many of how many were accepted.
 
     Args:
         scores, labels: (N,); what scores the threshold or more is accepted.
@@ -78,123 +40,83 @@ def confused_pairs(
             speaker, or a `most` below 1.
     """
     scores, targets = check_trials(scores, labels)
-    speakers = np.asarray(speakers)
-    if speakers.shape != (len(scores), 2) or speakers.min() < 0 or speakers.max() >= len(names):
-        raise ValueError(f"speakers must be ({len(scores)}, 2), from 0 to {len(names) - 1}, not {speakers.shape}")
-    pairs, accepted = speakers[~targets], scores[~targets] >= threshold
+    pairs, accepted = _check_pairs(speakers, len(scores), len(names))[~targets], scores[~targets] >= threshold
     if (pairs[:, 0] == pairs[:, 1]).any():
         raise ValueError("some trials are labelled non-targets but have the same speaker twice")
-    chosen = _most_confused(np.bincount(pairs[accepted].ravel(), minlength=len(names)), most)
-    group = np.full(len(names), len(chosen))
-    group[chosen] = np.arange(len(chosen))
-    size = len(chosen) + 1
-    tried, wrong = (_count_pairs(group[pairs[which]], size) for which in (slice(None), accepted))
-    others = bool(wrong[-1, :-1].any())
-    kept = size if others else size - 1
-    shown = (*(names[speaker] for speaker in chosen), OTHERS)[:kept]
-    part = np.s_[:kept, :kept]
-    return ConfusedPairs(shown, others, wrong[part], tried[part], int(accepted.sum()), len(np.unique(pairs)))
-
-
-def _most_confused(mass: np.ndarray, most: int) -> np.ndarray:
-    """The positions of the classes with the most errors, those without any left out; ties in their order."""
-    if most < 1:
-        raise ValueError(f"most must be at least 1, not {most}")
-    order = np.argsort(-mass, kind="stable")[:most]
-    return order[mass[order] > 0]
-
-
-def _count_pairs(pairs: np.ndarray, size: int) -> np.ndarray:
-    """How often every unordered pair (N, 2) of groups occurs, (size, size) and symmetric; none of one group alone."""
-    counts = np.bincount(pairs[:, 0] * size + pairs[:, 1], minlength=size * size).reshape(size, size)
-    counts = counts + counts.T
-    np.fill_diagonal(counts, 0)
-    return counts
-
-
-def plot_confused_pairs(pairs: ConfusedPairs) -> Figure:
-    """The false-acceptance rates between the most confused speakers, in per cent.
-
-    Of fewer than 20 trials there is no rate to speak of: such cells say how many of how many were accepted.
-    """
-    if not pairs.total:
-        return say(f"No false acceptances among {pairs.speakers:,} speakers.")
-    shown = int(pairs.accepted.sum()) // 2
-    told = len(pairs.names) - pairs.others
-    title = (
-        f"{told:,} of {pairs.speakers:,} speakers: {_share(shown, pairs.total, 'false acceptances')}\n"
-        f"cells: %, or accepted/tried (< {FEW_TRIALS} trials); dot: no trials"
-    )
-    texts = np.vectorize(_pair_text, otypes=[object])(pairs.accepted, pairs.trials)
+    number = len(np.unique(pairs))
+    if not accepted.any():
+        return say(f"No false acceptances among {number:,} speakers.")
+    chosen = _most_confused(pairs[accepted], len(names), most)
+    wrong, tried = (_collapse(which, chosen, len(names)) for which in (pairs[accepted], pairs))
+    title = _title(chosen, number, "speakers", int(wrong.sum()), int(accepted.sum()), "false acceptances")
+    title += f"\ncells: %, or accepted/tried (< {FEW_TRIALS} trials); dot: no trials"
+    wrong, tried = wrong + wrong.T, tried + tried.T
+    texts = np.vectorize(_pair_text, otypes=[object])(wrong, tried)
     np.fill_diagonal(texts, "")
-    return _draw_matrix(pairs.rates, texts, pairs.names, title, "speaker", "speaker")
+    rates = wrong / np.maximum(tried, 1)
+    return _draw_matrix(rates, texts, [names[speaker] for speaker in chosen], title, "speaker", "speaker")
 
 
-def _pair_text(accepted: int, trials: int) -> str:
-    if not trials:
-        return "·"
-    return f"{accepted}/{trials}" if accepted and trials < FEW_TRIALS else _short_number(100 * accepted / trials)
-
-
-def plot_confusion(
-    counts: np.ndarray,
-    names: Sequence[str],
-    *,
-    most: int = 20,
-    xlabel: str = "decided",
-    ylabel: str = "true",
-) -> Figure:
+def plot_confusion(labels: np.ndarray, decisions: np.ndarray, names: Sequence[str], *, most: int = 20) -> Figure:
     """The decisions between the most confused classes: those with the most errors in their row and column.
 
     The title says what share of all errors is shown. The shade of a cell is its share of the largest error; correct
     decisions, the diagonal, are grey.
 
     Args:
-        counts: (K, K), rows are true classes, columns decisions. Of whole numbers, the classes not chosen are added up
-            to one; anything else is taken for rates, shown in per cent, whose others are left out.
-        names: (K,).
-        most: classes to tell apart.
+        labels, decisions: (N,), true classes and those decided for, positions in `names`.
+        most: classes to tell apart; the others, if they are confused with these, come last, as one.
 
     Raises:
-        ValueError: counts that are not square, negative or not finite; another number of names; a `most` below 1.
+        ValueError: arrays of other shapes, classes that have no name, or a `most` below 1.
     """
-    counts = np.asarray(counts)
-    _check_counts(counts, len(names))
-    whole = bool((counts == np.rint(counts)).all())
-    errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    if not errors.any():
-        decisions = f" among {int(counts.sum()):,} decisions" if whole else ""
-        return say(f"No errors{decisions}: each of the {len(names):,} classes is always recognised.")
-    chosen = _most_confused(errors.sum(axis=0) + errors.sum(axis=1), most)
-    cells = _collapse(errors, chosen)
-    if not (whole and cells[-1].any() | cells[:, -1].any()):
-        cells = cells[:-1, :-1]
-    inside, total = cells.sum(), errors.sum()
-    share = _share(int(inside), int(total), "errors") if whole else f"{100 * inside / total:.3g} % of the errors"
-    cells[range(len(chosen)), range(len(chosen))] = counts[chosen, chosen]
-    shown = [*(names[position] for position in chosen), OTHERS][: len(cells)]
-    title = f"{len(chosen):,} of {len(names):,} classes: {share}"
-    texts = np.vectorize(_short_number, otypes=[object])(cells if whole else 100 * cells)
-    return _draw_matrix(cells, texts, shown, title, xlabel, ylabel if whole else f"{ylabel} (cells: %)")
+    pairs = _check_pairs(np.stack([labels, decisions], axis=1), len(labels), len(names))
+    wrong = pairs[:, 0] != pairs[:, 1]
+    if not wrong.any():
+        return say(
+            f"No errors among {len(pairs):,} decisions: each of the {len(names):,} classes is always recognised."
+        )
+    chosen = _most_confused(pairs[wrong], len(names), most)
+    cells = _collapse(pairs, chosen, len(names))
+    title = _title(chosen, len(names), "classes", int(cells.sum() - cells.trace()), int(wrong.sum()), "errors")
+    texts = np.vectorize(_short_number, otypes=[object])(cells)
+    return _draw_matrix(cells, texts, [names[position] for position in chosen], title, "decided", "true")
 
 
-def _check_counts(counts: np.ndarray, classes: int) -> None:
-    if counts.shape != (classes, classes):
-        raise ValueError(f"counts must be ({classes}, {classes}), one row and column a name, not {counts.shape}")
-    if not (np.isfinite(counts).all() and (counts >= 0).all()):
-        raise ValueError("counts must be finite and not negative")
+def _check_pairs(pairs: np.ndarray, number: int, classes: int) -> np.ndarray:
+    pairs = np.asarray(pairs)
+    if pairs.shape != (number, 2) or pairs.min() < 0 or pairs.max() >= classes:
+        raise ValueError(f"classes must be ({number}, 2), from 0 to {classes - 1}, not {pairs.shape}")
+    return pairs
 
 
-def _collapse(errors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The errors between the chosen classes, and between them and all others, the last row and column."""
-    others = np.ones(len(errors), dtype=bool)
-    others[chosen] = False
-    to, away = errors[np.ix_(chosen, others)].sum(axis=1), errors[np.ix_(others, chosen)].sum(axis=0)
-    return np.block([[errors[np.ix_(chosen, chosen)], to[:, None]], [away, np.zeros((1, 1))]])
+def _most_confused(errors: np.ndarray, classes: int, most: int) -> np.ndarray:
+    """The classes that most of the errors (N, 2) are of, those without any left out; ties in their order."""
+    if most < 1:
+        raise ValueError(f"most must be at least 1, not {most}")
+    mass = np.bincount(errors.ravel(), minlength=classes)
+    order = np.argsort(-mass, kind="stable")[:most]
+    return order[mass[order] > 0]
 
 
-def _share(part: int, total: int, what: str) -> str:
-    return f"{part:,} of {total:,} {what} ({100 * part / total:.3g} %)"
+def _collapse(pairs: np.ndarray, chosen: np.ndarray, classes: int) -> np.ndarray:
+    """How often pairs (N, 2) of classes occur; all but the chosen are one, the last, of which alone nothing counts."""
+    group = np.full(classes, len(chosen))
+    group[chosen] = np.arange(len(chosen))
+    counts = confusion_matrix(*group[pairs].T, labels=np.arange(len(chosen) + 1))
+    counts[-1, -1] = 0
+    return counts
+
+
+def _title(chosen: np.ndarray, number: int, classes: str, shown: int, total: int, errors: str) -> str:
+    share = f"{shown:,} of {total:,} {errors} ({100 * shown / total:.3g} %)"
+    return f"{len(chosen):,} of {number:,} {classes}: {share}"
+
+
+def _pair_text(accepted: int, trials: int) -> str:
+    if not trials:
+        return "·"
+    return f"{accepted}/{trials}" if accepted and trials < FEW_TRIALS else _short_number(100 * accepted / trials)
 
 
 def _short_number(value: float) -> str:
@@ -204,35 +126,32 @@ def _short_number(value: float) -> str:
     return f"{value:.2g}" if value < 10 and value != round(value) else f"{value:,.0f}"
 
 
+@styled
 def _draw_matrix(
     values: np.ndarray, texts: np.ndarray, names: Sequence[str], title: str, xlabel: str, ylabel: str
 ) -> Figure:
-    """Cells shaded by their share of the largest value off the diagonal, with these texts in them."""
-    size = len(values)
+    """Cells shaded by their share of the largest value off the diagonal; the last are all others', if there is any."""
+    if values[-1].any() or values[:, -1].any():
+        names = [*names, OTHERS]
+    size = len(names)
+    off = np.where(np.eye(size, dtype=bool), np.nan, values[:size, :size])
+    dark = 0.6 * np.nanmax(off, initial=0)
     cell = float(np.clip(3.2 / size, 0.29, 0.62))
     figure = new_figure(max(size * cell + MARGIN, WIDTH), max(size * cell + MARGIN, 2.4))
-    axes = figure.add_subplot()
-    off = np.where(np.eye(size, dtype=bool), np.nan, values)
-    largest = np.nanmax(off, initial=0)
-    shares = np.nan_to_num(off) / (largest if largest else 1)
-    colours = matplotlib.colormaps[SHADES](0.85 * shares)
-    colours[np.eye(size, dtype=bool)] = matplotlib.colors.to_rgba(DIAGONAL)
-    axes.imshow(colours, interpolation="nearest")
-    longest = max(map(len, texts.flat))
-    style = {"ha": "center", "va": "center_baseline", **font(min(TICK_SIZE, 105 * cell / max(longest, 3)))}
-    for (row, column), text in np.ndenumerate(texts):
-        if text:
-            dark = shares[row, column] > 0.6
-            axes.text(column, row, text, color="white" if dark else INK, gid=f"cell-{row}-{column}", **style)
-    dress(axes, xlabel, ylabel, grid=None)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    axes.imshow(off, cmap=SHADES, vmin=0, vmax=dark / 0.51 or 1, interpolation="nearest")
+    letters = max(3, *(len(text) for text in texts.flat))
+    style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "size": min(TICK_SIZE, 105 * cell / letters)}
+    for (row, column), value in np.ndenumerate(off):
+        if text := texts[row, column]:
+            colour = "white" if value > dark else INK
+            axes.text(column, row, text, color=colour, gid=f"cell-{row}-{column}", **style)
     shown = [legible(name, LONGEST_NAME) for name in names]
     axes.set_xticks(range(size), shown, rotation=90)
     axes.set_yticks(range(size), shown)
-    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
-    axes.grid(True, which="minor", color="white", linewidth=0.8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=0.8)
     axes.tick_params(which="minor", length=0)
-    letters = int((figure.get_figwidth() - 2 * RIM) * 72 / TITLE_SIZE / 0.55)  # a letter is about so wide for its size
-    lines = [textwrap.fill(line, letters) for line in title.splitlines()]
-    figure.suptitle("\n".join(lines), size=TITLE_SIZE, family=FONT, color=INK)
-    return settle(figure)
+    figure.suptitle(title, wrap=True)
+    return figure

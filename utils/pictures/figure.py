@@ -6,35 +6,76 @@ Colours are those of Okabe and Ito, which colour-blind people tell apart; lines 
 survive a black-and-white printer. Names may be any text.
 """
 
+import functools
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.rcsetup import cycler
+from matplotlib.style import context
 
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
 
 PNG_DPI = 200
-# By format; undated, so that the same figure gives the same bytes.
-METADATA: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+# By format; undated and unsigned, so that the same figure gives the same bytes.
+METADATA = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+}
 
-INK, GREY, GRID = "#222222", "#9a9a9a", "#e3e3e3"
+INK, GREY = "#222222", "#9a9a9a"
 FONT = "DejaVu Sans"  # comes with matplotlib
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 1.5)))  # 5 and 6: 30 pairs
+COLOURS = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
+DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 1.5))]
 LABEL_SIZE, TICK_SIZE, TITLE_SIZE = 9.0, 8.0, 9.5  # points
 WIDTH = 4.9  # inches, of most pictures: two stand beside each other in a report
 RIM = 0.08  # inches around everything
 LINE_LETTERS = 60  # how many go beside a handle of a legend
+STYLE: dict[str, Any] = {
+    "font.family": FONT,
+    "font.size": TICK_SIZE,
+    "text.color": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": INK,
+    "axes.labelsize": LABEL_SIZE,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=COLOURS * 5, linestyle=DASHES * 6),  # 30 pairs
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.titlesize": TITLE_SIZE,
+}
+for _axis in ("xtick", "ytick"):
+    STYLE |= {f"{_axis}.color": INK, f"{_axis}.major.size": 3, f"{_axis}.major.width": 0.6}
+Arguments = ParamSpec("Arguments")
+
+
+def styled(make: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Dress what makes a figure: in our style, whatever is in a matplotlibrc, and laid out once for all.
+
+    Laid out anew at every drawing, the same figure would give other bytes each time.
+    """
+
+    @functools.wraps(make)
+    def make_styled(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Figure:
+        with context(["default", STYLE]):
+            figure = make(*arguments, **keywords)
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        return figure
+
+    return make_styled
 
 
 def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -49,14 +90,20 @@ def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequen
     for name in formats:
         if name not in METADATA:
             raise UserError(f"no pictures of the format {name!r}; valid are {', '.join(METADATA)}")
-    paths = []
-    for name in formats:
-        content = io.BytesIO()
-        with matplotlib.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "autospeech"}):
-            figure.savefig(content, format=name, dpi=PNG_DPI, metadata=METADATA[name])
-        paths.append(Path(f"{path_without_suffix}.{name}"))
-        write_atomically(paths[-1], content.getvalue())
+    paths = [Path(f"{path_without_suffix}.{name}") for name in formats]
+    for name, path in zip(formats, paths, strict=True):
+        write_atomically(path, render(figure, name))
     return paths
+
+
+def render(figure: Figure, name: str) -> bytes:
+    """A figure in the format of this name; the same figure gives the same bytes."""
+    content = io.BytesIO()
+    # The text of an SVG as curves: the reader's machine need not have the font.
+    fonts: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path"}
+    with matplotlib.rc_context(fonts | {"svg.hashsalt": "autospeech", "savefig.bbox": None}):
+        figure.savefig(content, format=name, dpi=PNG_DPI, metadata=METADATA[name])
+    return content.getvalue()
 
 
 def legible(text: str, most: int = 60) -> str:
@@ -90,37 +137,12 @@ def check_trials(scores: np.ndarray, labels: np.ndarray, *, finite: bool = False
 
 def new_figure(width: float, height: float) -> Figure:
     """A white figure, sizes in inches, that makes room for labels and legends by itself."""
-    return Figure(figsize=(width, height), facecolor="white", layout=ConstrainedLayoutEngine(w_pad=RIM, h_pad=RIM))
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=RIM, h_pad=RIM))
 
 
-def settle(figure: Figure) -> Figure:
-    """Lay a finished figure out, once for all: laid out anew at every drawing, it would give other bytes each time."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
-
-
-def dress(axes: Axes, xlabel: str = "", ylabel: str = "", grid: Literal["both", "x", "y"] | None = "both") -> None:
-    """Labels, ticks and grid as in every picture; explicitly, so that nobody's matplotlibrc changes them."""
-    axes.set_facecolor("white")
-    axes.set_xlabel(xlabel, size=LABEL_SIZE, family=FONT, color=INK)
-    axes.set_ylabel(ylabel, size=LABEL_SIZE, family=FONT, color=INK)
-    axes.tick_params(labelsize=TICK_SIZE, labelfontfamily=FONT, colors=INK, length=3, width=0.6)
-    axes.grid(False)
-    if grid:
-        axes.grid(True, axis=grid, color=GRID, linewidth=0.6, linestyle="-")
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set(color=GREY, linewidth=0.7)
-
-
-def font(size: float = TICK_SIZE) -> dict[str, Any]:
-    return {"family": FONT, "size": size}
-
-
+@styled
 def say(text: str) -> Figure:
     """A small figure that holds nothing but a sentence."""
     figure = new_figure(WIDTH, 1.0)
-    text = textwrap.fill(text, 60)
-    figure.text(0.5, 0.5, text, ha="center", va="center", size=LABEL_SIZE, family=FONT, color=INK)
-    return settle(figure)
+    figure.text(0.5, 0.5, textwrap.fill(text, 60), ha="center", va="center", size=LABEL_SIZE)
+    return figure

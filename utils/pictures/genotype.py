@@ -1,4 +1,9 @@
-"""The cells of a genotype as graphs."""
+"""The cells of a genotype as graphs. All lengths are inches, and y points upwards.
+
+Every intermediate node has a lane of its own, a horizontal strip that holds the node and, to its left, the names of
+its two operations: so these cannot overlap, whatever the genotype. An edge bends in the columns' gaps and runs
+straight in its target's lane.
+"""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -12,18 +17,10 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
 
 from models.genotypes import Gene, Genotype
-from utils.pictures.figure import FONT, GREY, INK
+from utils.pictures.figure import FONT, GREY, INK, styled
 
-# ------------------------------------------------------------------------------------------------------------------
-# Genotypes. All lengths are inches, and y points upwards.
-#
-# Every intermediate node has a lane of its own, a horizontal strip that holds the node and, to its left, the names of
-# its two operations: so these cannot overlap, whatever the genotype. An edge bends in the columns' gaps and runs
-# straight in its target's lane.
-# ------------------------------------------------------------------------------------------------------------------
 INPUTS = 2  # of a cell; nodes are numbered from here
 FAMILIES = {  # an operation's family, by the beginning or the end of its name: dark enough to be read on white
     "pool_3x3": "#0067a5",
@@ -43,6 +40,12 @@ BORDER, TITLE_HEIGHT = 0.12, 0.36
 PORT_SHIFT, PORT_LIMIT = 0.055, 0.15  # between the edges that leave a box, and the farthest from its middle
 CLEARANCE = 0.035  # between an edge and the boxes that it passes
 SAMPLING = 0.0193  # of edges, where crossings are counted; odd, so that no sample falls on a crossing by symmetry
+ARROW_STYLE: dict[str, Any] = {
+    "arrowstyle": "-|>,head_length=0.42,head_width=0.2",
+    "mutation_scale": 10,
+    "capstyle": "butt",
+    "joinstyle": "miter",
+}
 Point = tuple[float, float]
 
 
@@ -69,7 +72,6 @@ class _Edge:
     """A curve that rises or falls from `bend[0]` to `bend[1]` (a cubic), and is level before and after."""
 
     source: int
-    target: int
     start: Point
     end: Point
     bend: tuple[float, float]
@@ -97,6 +99,7 @@ class _Layout:
     edges: tuple[_Edge, ...]  # one an operation, then one a node, to the output
 
 
+@styled
 def draw_genotype(genotype: Genotype) -> Figure:
     """Both cells of a genotype as graphs, the normal cell above the reduction cell.
 
@@ -110,18 +113,17 @@ def draw_genotype(genotype: Genotype) -> Figure:
     # A path's unit is a point, of which an inch has 72.
     name_width = max(TextPath((0, 0), name, prop=font).get_extents().width for name in names) / 72 + 2 * NAME_MARGIN
     layouts = {name: _best_layout(genes, name_width) for name, genes in cells.items()}
-    lanes = len(genotype.normal) // 2
-    height = TITLE_HEIGHT + lanes * LANE
+    lanes = LANE * (len(genotype.normal) // 2)
     width = max(layout.vertices[-1].right for layout in layouts.values()) + BORDER
-    figure = Figure(figsize=(width, len(cells) * height + BORDER))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(-len(cells) * height - BORDER, 0))
-    axes.set_axis_off()
-    for row, (name, genes) in enumerate(cells.items()):
-        style: dict[str, Any] = {"family": FONT, "size": TITLE_SIZE, "weight": "bold", "color": INK}
-        axes.text(BORDER, -row * height - TITLE_HEIGHT / 2, f"{name} cell", va="center", gid=f"{name}-title", **style)
-        middle = -row * height - TITLE_HEIGHT - lanes * LANE / 2
-        _draw_cell(axes, name, genes, layouts[name], middle)
+    figure = Figure(figsize=(width, len(cells) * (TITLE_HEIGHT + lanes) + BORDER))
+    share = (TITLE_HEIGHT + lanes) / figure.get_figheight()  # of a cell, whose middle is at y = 0 of its own axes
+    for row, (name, genes) in enumerate(cells.items(), start=1):
+        axes = figure.add_axes((0, 1 - row * share, 1, share))
+        axes.set(xlim=(0, width), ylim=(-lanes / 2, lanes / 2 + TITLE_HEIGHT))
+        axes.set_axis_off()
+        title: dict[str, Any] = {"size": TITLE_SIZE, "weight": "bold", "va": "center", "gid": f"{name}-title"}
+        axes.text(BORDER, (lanes + TITLE_HEIGHT) / 2, f"{name} cell", **title)
+        _draw_cell(axes, name, genes, layouts[name])
     return figure
 
 
@@ -180,7 +182,7 @@ def _operation_edges(
         start, end = (vertices[source].right, ports[position]), (vertices[target].left, pills[position].y)
         # The last one ends in the first gap, where there is nothing.
         for column in reversed(columns[depths[source] : depths[target]]):
-            edge = _Edge(source, target, start, end, (start[0], column))
+            edge = _Edge(source, start, end, (start[0], column))
             if not _hits(edge, others):
                 break
         yield edge
@@ -206,7 +208,7 @@ def _output_edges(vertices: Sequence[_Box], last: float) -> Iterator[_Edge]:
     for rank, node in enumerate(nodes):
         box = vertices[node]
         end = (output.left, output.y + (rank - (len(nodes) - 1) / 2) * 2 * PORT_SHIFT)
-        yield _Edge(node, len(vertices) - 1, (box.right, box.y), end, (last, output.left - 0.08))
+        yield _Edge(node, (box.right, box.y), end, (last, output.left - 0.08))
 
 
 def _hits(edge: _Edge, boxes: Sequence[_Box]) -> int:
@@ -236,42 +238,28 @@ def _cost(layout: _Layout) -> float:
     return round(crossings + 0.5 * close + 0.12 * climbs, 6)  # rounded, so that ties are the same on every machine
 
 
-def _draw_cell(axes: Axes, name: str, genes: Sequence[Gene], layout: _Layout, middle: float) -> None:
-    """Draw a cell around the height `middle`; its artists' ids (gid) tell what they are."""
-    arrow: dict[str, Any] = {
-        "arrowstyle": "-|>,head_length=0.42,head_width=0.2",
-        "mutation_scale": 10,
-        "capstyle": "butt",
-    }
+def _draw_cell(axes: Axes, name: str, genes: Sequence[Gene], layout: _Layout) -> None:
+    """Draw a cell; its artists' ids (gid) tell what they are."""
+    colours = [next((colour for part, colour in FAMILIES.items() if part in operation), INK) for operation, _ in genes]
     for position, edge in enumerate(layout.edges):
-        curve = edge.curve().transformed(Affine2D().translate(0, middle))
-        style: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 1}
-        if position < len(genes):
-            style = {"color": _colour(genes[position][0]), "linewidth": 1.2, "zorder": 2}
-        axes.add_patch(FancyArrowPatch(path=curve, gid=f"{name}-edge-{position}", joinstyle="miter", **arrow, **style))
-    for position, ((operation, _), pill) in enumerate(zip(genes, layout.pills, strict=True)):
-        colours = {"facecolor": "white", "edgecolor": _colour(operation), "linewidth": 0.8}
-        _draw_box(axes, pill, middle, NAME_HEIGHT / 2, f"{name}-pill-{position}", colours)
-        style = {"family": FONT, "size": NAME_SIZE, "color": _colour(operation), "zorder": 4}
-        _draw_text(axes, pill, middle, operation, f"{name}-name-{position}", style)
-    last = len(layout.vertices) - 1
-    texts = {0: "$c_{k{-}2}$", 1: "$c_{k{-}1}$", last: "$c_{k}$"}
+        colour, width, order = (colours[position], 1.2, 2) if position < len(genes) else (GREY, 0.7, 1)
+        style = ARROW_STYLE | {"color": colour, "linewidth": width, "zorder": order}
+        axes.add_patch(FancyArrowPatch(path=edge.curve(), gid=f"{name}-edge-{position}", **style))
+    for position, ((operation, _), pill, colour) in enumerate(zip(genes, layout.pills, colours, strict=True)):
+        shape = {"facecolor": "white", "edgecolor": colour, "linewidth": 0.8, "gid": f"{name}-pill-{position}"}
+        text = {"size": NAME_SIZE, "color": colour, "gid": f"{name}-name-{position}"}
+        _draw_box(axes, pill, NAME_HEIGHT / 2, shape, operation, text)
+    symbols = {0: "$c_{k{-}2}$", 1: "$c_{k{-}1}$", len(layout.vertices) - 1: "$c_{k}$"}
     for number, box in enumerate(layout.vertices):
-        colours = {"facecolor": "#ececec" if number in texts else "#fff3cf", "edgecolor": INK, "linewidth": 0.9}
-        _draw_box(axes, box, middle, 0.06, f"{name}-node-{number}", colours)
-        style = {"family": FONT, "math_fontfamily": "dejavusans", "size": NODE_SIZE, "color": INK, "zorder": 4}
-        _draw_text(axes, box, middle, texts.get(number, str(number)), f"{name}-number-{number}", style)
+        colour = "#ececec" if number in symbols else "#fff3cf"
+        shape = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.9, "gid": f"{name}-node-{number}"}
+        text = {"size": NODE_SIZE, "gid": f"{name}-number-{number}"}
+        _draw_box(axes, box, 0.06, shape, symbols.get(number, str(number)), text)
 
 
-def _draw_box(axes: Axes, box: _Box, middle: float, rounding: float, gid: str, colours: dict[str, Any]) -> None:
-    corner = (box.left, middle + box.y - box.height / 2)
-    shape = f"round,pad=0,rounding_size={rounding}"
-    axes.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=shape, zorder=3, gid=gid, **colours))
-
-
-def _draw_text(axes: Axes, box: _Box, middle: float, text: str, gid: str, style: dict[str, Any]) -> None:
-    axes.text(box.x, middle + box.y, text, ha="center", va="center_baseline", gid=gid, **style)
-
-
-def _colour(operation: str) -> str:
-    return next((colour for part, colour in FAMILIES.items() if part in operation), INK)
+def _draw_box(
+    axes: Axes, box: _Box, rounding: float, shape: dict[str, Any], text: str, text_style: dict[str, Any]
+) -> None:
+    corner, boxstyle = (box.left, box.y - box.height / 2), f"round,pad=0,rounding_size={rounding}"
+    axes.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=boxstyle, zorder=3, **shape))
+    axes.text(box.x, box.y, text, ha="center", va="center_baseline", zorder=4, **text_style)

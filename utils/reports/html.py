@@ -1,7 +1,6 @@
 """A report: one HTML file that holds everything it shows, and needs nothing else; report.html.jinja is the page."""
 
 import base64
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -9,16 +8,14 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 
-import matplotlib
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from utils.pictures.figure import PNG_DPI
+from utils.pictures.figure import render
 from utils.system.files import write_atomically
 
 HEAVIEST_SVG = 400_000  # bytes; a picture of more is embedded as pixels
-PLAIN_SVG = {"Date": None, "Creator": None, "Format": None, "Type": None}  # the same figure gives the same bytes
-WIDE = 560  # CSS pixels: a wider picture is not shrunk to the width of a phone, but moved sideways
 PIXELS = 96  # CSS pixels an inch
 DASH = "–"
 NOTHING = {"", DASH, "-", "—", "n/a", "nan", "not defined"}  # what may stand in a column of numbers
@@ -50,6 +47,11 @@ class Table:
     rows: Sequence[Sequence[object]]
     note: str = ""
 
+    @classmethod
+    def of(cls, caption: str, frame: pd.DataFrame, note: str = "") -> "Table":
+        """The table of a frame's columns."""
+        return cls(caption, list(frame), frame.to_numpy(dtype=object).tolist(), note)
+
     def texts(self) -> list[list[str]]:
         """The rows as they are shown.
 
@@ -76,16 +78,9 @@ class Picture:
     description: str = ""
 
     @property
-    def width(self) -> int:
-        return round(self.figure.get_figwidth() * PIXELS)
-
-    @property
-    def height(self) -> int:
-        return round(self.figure.get_figheight() * PIXELS)
-
-    @property
-    def is_wide(self) -> bool:
-        return self.width > WIDE
+    def size(self) -> list[int]:
+        """Width and height, CSS pixels."""
+        return [round(PIXELS * inches) for inches in self.figure.get_size_inches()]
 
     @property
     def address(self) -> str:
@@ -93,9 +88,9 @@ class Picture:
 
         An image of its own, and not part of the page: its ids and styles meet nobody else's.
         """
-        kind, content = "svg+xml", _render(self.figure, "svg", PLAIN_SVG)
+        kind, content = "svg+xml", render(self.figure, "svg")
         if len(content) > HEAVIEST_SVG:
-            kind, content = "png", _render(self.figure, "png", {"Software": None})
+            kind, content = "png", render(self.figure, "png")
         return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -149,11 +144,3 @@ def _starts_as_number(cell: str) -> bool:
     """A number, perhaps with a sign, an interval, and a short unit: 7.42 % [6.9, 8.0]; -1.2e-3; 12 kHz."""
     letters = sum(map(str.isalpha, re.sub(r"(?<=\d)[eE](?=[+-]?\d)", "", cell)))
     return bool(re.match(r"\s*[<>≤≥≈~(\[]?\s*[+\-−±]?\.?\d", cell)) and letters <= 3
-
-
-def _render(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
-    content = io.BytesIO()
-    # Text as curves: the reader's machine need not have the font.
-    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "autospeech", "savefig.bbox": None}):
-        figure.savefig(content, format=kind, dpi=PNG_DPI, metadata=metadata)
-    return content.getvalue()

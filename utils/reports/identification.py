@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 from yacs.config import CfgNode
 
-from data_objects.corpus import Corpus
 from data_objects.index import Index
-from utils.evaluation.identification import Identification, check_class_list, identify_test_part, write_per_speaker
+from utils.evaluation.identification import Identification, identify_test_part, write_per_speaker
 from utils.pictures.confusion import plot_confusion
-from utils.recognition.network import check_genotype, load_trained
 from utils.records.checkpoint import Checkpoint
 from utils.records.guard import (
     IDENTIFICATION,
@@ -20,7 +18,6 @@ from utils.records.guard import (
     TRAIN,
     UNKNOWN_PRETRAINING,
     Protocol,
-    check_index,
     count_common,
     is_pretraining_known,
     role_of_rows,
@@ -28,8 +25,7 @@ from utils.records.guard import (
 )
 from utils.reports.html import DASH, Section, Table
 from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
-from utils.system.device import prepare
-from utils.system.logger import WarningCollector, get_logger
+from utils.system.logger import get_logger
 
 TITLES = {"top1": "Top-1", "top5": "Top-5"}
 SUMMARY = ("top1", "top5", "utterances", "speakers")
@@ -41,25 +37,11 @@ def report_identification(
 ) -> None:
     """What evaluate_identification.py does: evaluate a trained network on the test part, and write what comes of it.
 
-    Args:
-        load_path: a run folder or a checkpoint.
-        text_arch: the genotype that the network must be of; None: any will do.
-        allow_index_change: evaluate on another index than that of the training.
-        out_dir: for the results; None: the checkpoint's.
-
-    Raises:
-        UserError: a network or an index that will not do: see `load_trained`, `check_class_list`, `check_index`; no
-            test part.
+    For arguments and errors see `Evaluation.open`; without a test part there is an error, too.
     """
-    warned = WarningCollector()
-    trained = load_trained(cfg, load_path, prepare(cfg))
-    check_genotype(trained, text_arch)
-    corpus = Corpus(cfg)
-    check_class_list(trained.checkpoint, corpus.index, trained.path)
-    check_index(trained.checkpoint, corpus.index, trained.path, allow_index_change)
-    evaluation = Evaluation("identification", cfg, trained, corpus, out_dir or trained.path.parent, warned.messages)
+    evaluation = Evaluation.open(IDENTIFICATION, cfg, load_path, text_arch, allow_index_change, out_dir)
     evaluation.prepare()
-    identification = identify_test_part(trained, corpus, cfg)
+    identification = identify_test_part(evaluation.trained, evaluation.corpus, cfg)
     if identification is not None:  # the main process goes on alone
         write(evaluation, identification)
 
@@ -69,7 +51,6 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
     checkpoint, corpus = evaluation.trained.checkpoint, evaluation.corpus
     replicates = evaluation.cfg.EVAL.BOOTSTRAP
     protocol = check_overlap(checkpoint, corpus.index, identification.rows)
-    provenance = evaluation.provenance(protocol)
     per_speaker = identification.per_speaker()
     results = {
         **identification.figures(replicates),
@@ -77,7 +58,6 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
         "speakers": len(per_speaker),
         "classes": len(checkpoint.speakers),
         "test_utterances_trained_on": count_common(protocol, "utterances", TRAIN, TEST),
-        **evaluation.subject(),
         "worst_speakers": per_speaker.head(5).to_dict("records"),
         "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), replicates),
     }
@@ -87,7 +67,7 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
     shown = ", ".join(f"{title} {format_figure(results, key)} %" for key, title in TITLES.items())
     evaluation.write(
         results,
-        provenance,
+        protocol,
         SUMMARY,
         title=f"Identification of {len(per_speaker):,} speakers",
         summary=f"{shown}; ",
@@ -131,5 +111,5 @@ def _speakers_section(identification: Identification, per_speaker: pd.DataFrame,
         worst,
         note="accuracy_per_speaker.csv holds all of them.",
     )
-    figure = plot_confusion(identification.confusion(), identification.speakers)
+    figure = plot_confusion(identification.labels, identification.decisions, identification.speakers)
     return Section("Speakers", "", [table], [picture("confusion", figure, "The most confused speakers.")])

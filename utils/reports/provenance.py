@@ -1,26 +1,27 @@
 """What the two evaluations share: how they end, the parts that both reports have, and how figures are written."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from yacs.config import CfgNode
 
 from config import flatten
 from data_objects.corpus import Corpus
 from utils.evaluation.groups import Breakdowns
+from utils.evaluation.identification import check_class_list
 from utils.pictures.figure import save_figure
 from utils.pictures.intervals import plot_intervals
-from utils.recognition.network import TrainedNetwork
-from utils.records.guard import Protocol
+from utils.recognition.network import TrainedNetwork, check_genotype, load_trained
+from utils.records.guard import IDENTIFICATION, Protocol, check_index
 from utils.records.provenance import Provenance, build_provenance, prepare_folder, remove_earlier, write_results
 from utils.reports.html import DASH, Picture, Section, Table, write_report
-from utils.system.logger import get_logger
+from utils.system.device import prepare
+from utils.system.logger import WarningCollector, get_logger
 
 REPORT = "report.html"
 SETTINGS_SHOWN = ("DATASET.", "EVAL.", "MODEL.", "TRAIN.", "SEED", "AUGMENT.")  # beginnings of keys
@@ -60,50 +61,71 @@ class Evaluation:
     folder: Path
     warnings: Sequence[str]
 
+    @classmethod
+    def open(
+        cls, kind: str, cfg: CfgNode, load_path: str, text_arch: str | None, allow_change: bool, out_dir: Path | None
+    ) -> "Evaluation":
+        """Load a network and the corpus that it is to be evaluated on.
+
+        Args:
+            load_path: a run folder or a checkpoint.
+            text_arch: the genotype that the network must be of; None: any will do.
+            allow_change: evaluate on another index than that of the training.
+            out_dir: for the results; None: the checkpoint's.
+
+        Raises:
+            UserError: they will not do: see `load_trained`, `check_class_list` (identification alone), `check_index`.
+        """
+        warned = WarningCollector()
+        trained = load_trained(cfg, load_path, prepare(cfg))
+        check_genotype(trained, text_arch)
+        corpus = Corpus(cfg)
+        if kind == IDENTIFICATION:
+            check_class_list(trained.checkpoint, corpus.index, trained.path)
+        check_index(trained.checkpoint, corpus.index, trained.path, allow_change)
+        return cls(kind, cfg, trained, corpus, out_dir or trained.path.parent, warned.messages)
+
     def prepare(self) -> None:
         """Make the folders before anything is computed that could not be written; see `prepare_folder` for errors."""
         prepare_folder(self.folder)
         prepare_folder(self.folder / self.kind)
 
-    def provenance(self, protocol: Protocol, **trials: Any) -> Provenance:
-        """Where the figures come from; see `build_provenance`."""
-        of, script = self.trained, f"evaluate_{self.kind}.py"
-        source = of.checkpoint, of.path, self.corpus.index, protocol, of.device
-        return build_provenance(self.cfg, *source, script=script, **trials)
-
-    def subject(self) -> dict[str, Any]:
-        """For the results, what they are of."""
-        return {
-            "checkpoint": str(self.trained.path),
-            "epoch": self.trained.checkpoint.epoch,
-            "window_frames": self.corpus.window_frames,
-            "warnings": self.warnings,
-        }
-
     def write(
         self,
         results: dict[str, Any],
-        provenance: Provenance,
+        protocol: Protocol,
         keys: Sequence[str],
         *,
         title: str,
         summary: str,
         sections: Sequence[Section],
         files: Sequence[Path],
+        **trials: Any,
     ) -> None:
-        """The report, with what all reports end with, and results-KIND.json, which lists the files.
+        """The report, with what all reports end with, and results-KIND.json: of what, from where, in which files.
 
         Args:
             keys: of the results, what is printed on standard output.
             title, sections: of the report.
             summary: for the log.
             files: what was written already.
+            trials: see `build_provenance`.
         """
+        of, script = self.trained, f"evaluate_{self.kind}.py"
+        source = of.checkpoint, of.path, self.corpus.index, protocol, of.device
+        provenance = build_provenance(self.cfg, *source, script=script, **trials)
         page, path = self.folder / self.kind / REPORT, self.folder / f"results-{self.kind}.json"
         sections = [*sections, protocol_section(provenance.protocol), provenance_section(provenance)]
         write_report(page, title, warnings=self.warnings, sections=sections)
         get_logger().info(f"{summary}pictures and all tables: {page}")
-        write_results(path, results | {"files": remove_earlier(path, [page, *files])}, provenance, keys=keys)
+        results |= {
+            "checkpoint": str(of.path),
+            "epoch": of.checkpoint.epoch,
+            "window_frames": self.corpus.window_frames,
+            "warnings": self.warnings,
+            "files": remove_earlier(path, [page, *files]),
+        }
+        write_results(path, results, provenance, keys=keys)
 
 
 def protocol_section(protocol: Mapping[str, Any]) -> Section:
@@ -140,13 +162,14 @@ def provenance_section(provenance: Provenance) -> Section:
     """Everything that it takes to get the figures again."""
     fields = asdict(provenance)
     checkpoint, index = fields["checkpoint"], fields["index"]
-    trials = [(("trials", entry["file"]), ("their sha256", entry["sha256"])) for entry in fields["trials"].values()]
+    named = (("trials", "file"), ("their sha256", "sha256"))
+    trials = ((name, entry[key]) for entry in fields["trials"].values() for name, key in named)
     files = [
         ("command", fields["command"]),
         *(("checkpoint", checkpoint["file"]), ("its sha256", checkpoint["sha256"]), ("its epoch", checkpoint["epoch"])),
         *(("index", index["folder"]), ("its sha256", index["sha256"])),
         ("its sha256 at the training", index["sha256_at_training"]),
-        *chain.from_iterable(trials),
+        *trials,
         ("trials skipped", fields["skipped_trials"]),
         *((f"package {name}", number) for name, number in fields["packages"].items()),
         *((f"machine: {name}", value) for name, value in fields["machine"].items()),
@@ -173,22 +196,15 @@ def breakdown_section(breakdowns: Breakdowns, figure: str, title: str, overall: 
     """
     tables, pictures = [], []
     for kind, rows in breakdowns.items():
-        counts = [key for key in rows[0] if key not in ("group", figure, f"{figure}_interval")]
-        cells = [
-            (row["group"], *(row[key] for key in counts), format_estimate(row[figure], row[f"{figure}_interval"]))
-            for row in rows
-        ]
-        tables.append(Table(f"{title} by {kind}", (kind, *counts, f"{title} % [95 % interval]"), cells))
-        shown = [row for row in rows if row[figure] is not None]
-        if len(shown) > 1:
-            chart = plot_intervals(
-                [row["group"] for row in shown],
-                np.array([row[figure] for row in shown]),
-                np.array([row[f"{figure}_interval"] or (math.nan, math.nan) for row in shown]),
-                f"{title}, %",
-                overall=overall,
-                percent=False,
-            )
+        groups = pd.DataFrame(rows, dtype=object).rename(columns={"group": kind})
+        estimates, intervals = groups.pop(figure), groups.pop(f"{figure}_interval")
+        groups[f"{title} % [95 % interval]"] = list(map(format_estimate, estimates, intervals))
+        tables.append(Table.of(f"{title} by {kind}", groups))
+        known = estimates.notna()
+        if known.sum() > 1:
+            ends = np.array([interval or (np.nan, np.nan) for interval in intervals[known]])
+            names = list(groups[kind][known])
+            chart = plot_intervals(names, np.array(estimates[known], float), ends, f"{title}, %", overall=overall)
             pictures.append(picture(f"{figure}-by-{kind}", chart, f"{title} by {kind}; the line is all together."))
     return Section("Breakdowns", "", tables, pictures)
 

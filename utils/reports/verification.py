@@ -1,7 +1,7 @@
 """What evaluate_verification.py does and leaves: scores, skipped trials, calibration, a table, a report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,42 +9,34 @@ from typing import Any
 import pandas as pd
 from yacs.config import CfgNode
 
-from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS
-from utils.evaluation.lists import ListOfTrials, open_lists
+from utils.evaluation.lists import open_lists
 from utils.evaluation.systems import EVEN
-from utils.evaluation.verification import ALL, PRIORS, Verification, evaluate_lists, results_of
-from utils.pictures.calibration import plot_reliability
-from utils.pictures.confusion import confused_pairs, plot_confused_pairs
+from utils.evaluation.verification import (
+    ALL,
+    CALIBRATION,
+    DISCRIMINATION,
+    METRICS,
+    PRIORS,
+    Verification,
+    evaluate_lists,
+)
+from utils.pictures.confusion import plot_confused_pairs
 from utils.pictures.det import plot_det
-from utils.pictures.histogram import plot_histograms
-from utils.recognition.network import check_genotype, load_trained
-from utils.records.guard import check_index
-from utils.records.provenance import Provenance
+from utils.pictures.scores import plot_histograms, plot_reliability
+from utils.records.guard import VERIFICATION
 from utils.reports.html import Section, Table
 from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
-from utils.system.device import prepare
-from utils.system.files import write_atomically
-from utils.system.logger import WarningCollector
+from utils.system.files import hash_file, write_atomically
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
-SKIPPED, CALIBRATION = "skipped_trials.txt", "calibration.json"
 SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
-FIGURES = {
-    "eer": "EER %",
-    "min_dcf_0.01": "minDCF 0.01",
-    "min_dcf_0.05": "minDCF 0.05",
-    "act_dcf_0.01": "actDCF 0.01",
-    "act_dcf_0.05": "actDCF 0.05",
-    "cllr": "Cllr",
-    "min_cllr": "min Cllr",
-}
 APART = "speakers apart from training's"
-# Columns of the tables, on the console and in the report.
-DISCRIMINATION = ["list", "system", "speaker-disjoint", "trials", "speakers", "EER %", "minDCF 0.01", "minDCF 0.05"]
-CALIBRATED = ["list", "system", "actDCF 0.01", "actDCF 0.05", "Cllr", "min Cllr"]
-RATES = ["EER %", "minDCF 0.01", "minDCF 0.05", "actDCF 0.01", "Cllr", "min Cllr"]
-CONSOLE = ["list", "system", "trials", *RATES, APART]
+NOTES = {  # of the tables of figures
+    DISCRIMINATION: "In brackets: 95 % intervals by bootstrap over speakers; none where a list has fewer than five. "
+    "The EER is interpolated linearly on the ROC.",
+    CALIBRATION: "A dash: the scores are not calibrated, and a cosine is no likelihood ratio.",
+}
 
 
 def report_verification(
@@ -59,129 +51,105 @@ def report_verification(
 ) -> None:
     """What evaluate_verification.py does: evaluate a trained network on lists of trials, and write what comes of it.
 
+    For other arguments see `Evaluation.open`.
+
     Args:
-        load_path: a run folder or a checkpoint.
         files: the lists; none: veri_test.txt of DATA_DIR.
-        text_arch: the genotype that the network must be of; None: any will do.
         allow_missing: skip trials without utterances, instead of refusing the list.
-        allow_index_change: evaluate on another index than that of the training.
-        out_dir: for the results; None: the checkpoint's.
 
     Raises:
-        UserError: a network, an index or a list that will not do: see `load_trained`, `check_index`, `open_lists`.
+        UserError: a network, an index or a list that will not do: see `Evaluation.open`, `open_lists`.
     """
-    warned = WarningCollector()
-    trained = load_trained(cfg, load_path, prepare(cfg))
-    check_genotype(trained, text_arch)
-    corpus = Corpus(cfg)
-    check_index(trained.checkpoint, corpus.index, trained.path, allow_index_change)
+    evaluation = Evaluation.open(VERIFICATION, cfg, load_path, text_arch, allow_index_change, out_dir)
+    corpus = evaluation.corpus
     lists = open_lists([Path(file) for file in files] or [corpus.data_dir / TRIALS], corpus.index, allow_missing)
-    evaluation = Evaluation("verification", cfg, trained, corpus, out_dir or trained.path.parent, warned.messages)
     evaluation.prepare()
-    verification = evaluate_lists(cfg, trained, corpus, lists)
-    if verification is not None:  # the main process goes on alone
-        write(evaluation, verification)
+    evaluated = evaluate_lists(cfg, evaluation.trained, corpus, lists)
+    if evaluated is not None:  # the main process goes on alone
+        write(evaluation, *evaluated)
 
 
-def write(evaluation: Evaluation, verification: Verification) -> None:
+def write(evaluation: Evaluation, verification: Verification, results: dict[str, Any]) -> None:
     """Everything that an evaluation leaves, and a table of it on standard error."""
-    provenance = evaluation.provenance(
-        verification.protocols[ALL],
-        trials={entry.name: entry.source() for entry in verification.lists},
-        skipped_trials=sum(len(entry.skipped) for entry in verification.lists),
-    )
-    results = results_of(verification) | evaluation.subject()
-    sections, files = make_sections(evaluation.folder / "verification", verification, results)
-    files += write_scores(evaluation.folder, verification) + write_skipped(evaluation.folder, verification)
-    files += write_calibrations(evaluation.folder, verification, provenance)
+    lists = verification.lists
+    sections, files = make_sections(evaluation.folder / VERIFICATION, verification, results)
+    for name, text in make_files(evaluation, verification):
+        files.append(evaluation.folder / name)
+        write_atomically(files[-1], text)
     evaluation.write(
         results,
-        provenance,
+        verification.protocols[ALL],
         SUMMARY,
-        title=f"Verification on {', '.join(entry.title for entry in verification.lists)}",
-        summary=f"\n{format_table(verification)}\n",
+        title=f"Verification on {', '.join(entry.title for entry in lists)}",
+        summary=f"\n{format_table(results)}\n",
         sections=sections,
         files=files,
+        trials={entry.name: entry.source() for entry in lists},
+        skipped_trials=sum(len(entry.skipped) for entry in lists),
     )
 
 
-def score_file(verification: Verification, entry: ListOfTrials, system: str) -> str:
-    """The name of a file of scores: scores.txt, and where there are several lists or systems, theirs in it."""
-    of_list = f"-{entry.name}" if len(verification.lists) > 1 else ""
-    return f"scores{of_list}{'' if system == verification.systems[0] else f'--{system}'}.txt"
+def make_files(evaluation: Evaluation, verification: Verification) -> Iterator[tuple[str, str]]:
+    """The names and texts of the files beside results and report, one after another: they may be large.
 
-
-def write_scores(folder: Path, verification: Verification) -> list[Path]:
-    """A file for every list and system: score, label, enrolment, test; returns their paths."""
-    files = []
-    for place, entry in enumerate(verification.lists):
-        for system in verification.systems:
-            pairs = zip(verification.scores[system][place].tolist(), entry.trials, strict=True)
-            files.append(folder / score_file(verification, entry, system))
-            write_atomically(files[-1], "".join(f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in pairs))
-    return files
-
-
-def write_skipped(folder: Path, verification: Verification) -> list[Path]:
-    """skipped_trials.txt, where there are any; returns its path, if so."""
-    text = "".join(entry.skipped.text() for entry in verification.lists)
-    if not text:
-        return []
-    write_atomically(folder / SKIPPED, text)
-    return [folder / SKIPPED]
-
-
-def write_calibrations(folder: Path, verification: Verification, provenance: Provenance) -> list[Path]:
-    """calibration.json: what turns scores into log likelihood ratios and decisions, for others to use.
-
-    Returns:
-        Its path; nothing where there is no calibration.
+    For every list and system, scores: score, label, enrolment, test. The trials skipped, where there are any.
+    calibration.json: what turns scores into log likelihood ratios and decisions, for others to use.
     """
+    for place, entry in enumerate(verification.lists):
+        of_list = f"-{entry.name}" if len(verification.lists) > 1 else ""
+        for system in verification.systems:
+            of_system = "" if system == verification.systems[0] else f"--{system}"
+            pairs = zip(verification.scores[system][place].tolist(), entry.trials, strict=True)
+            lines = (f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in pairs)
+            yield f"scores{of_list}{of_system}.txt", "".join(lines)
+    if skipped := "".join(entry.skipped.text() for entry in verification.lists):
+        yield "skipped_trials.txt", skipped
     systems = {
         system: own.as_dict() | {"thresholds": {str(prior): own.threshold(prior) for prior in (EVEN, *PRIORS)}}
         for system, own in verification.calibrations.items()
         if own is not None
     }
-    if not systems:
-        return []
-    content = {"systems": systems, "checkpoint": provenance.checkpoint["sha256"], "index": provenance.index["sha256"]}
-    write_atomically(folder / CALIBRATION, json.dumps(content, indent=2) + "\n")
-    return [folder / CALIBRATION]
+    if systems:
+        of = {"checkpoint": hash_file(evaluation.trained.path), "index": evaluation.corpus.index.fingerprint}
+        yield "calibration.json", json.dumps({"systems": systems} | of, indent=2) + "\n"
 
 
-def tabulate(verification: Verification) -> pd.DataFrame:
+def tabulate(results: Mapping[str, Any]) -> pd.DataFrame:
     """The figures of every list and system, a row each, as texts; an interval behind what it is of."""
     rows = []
-    for entry in verification.lists:
-        protocol, speakers = verification.protocols[entry.name], len(entry.trials.speakers)
-        disjoint, overlap = protocol.is_speaker_disjoint, len(protocol.seen_speakers)
+    for entry in results["lists"].values():
+        disjoint, unlike = entry["speaker_disjoint"], f"{entry['speaker_overlap']} of {entry['speakers']} are not"
         of_list = {
-            "list": entry.title,
+            "list": entry["title"],
             "speaker-disjoint": "yes" if disjoint else "NO",
-            APART: "yes" if disjoint else f"NO: {overlap} of {speakers} are not",
-            "trials": f"{len(entry.trials):,}",
-            "speakers": f"{speakers:,}",
+            APART: "yes" if disjoint else f"NO: {unlike}",
+            "trials": f"{entry['trials']:,}",
+            "speakers": f"{entry['speakers']:,}",
         }
-        for system, figures in verification.figures[entry.name].items():
-            shown = {title: format_figure(figures, key, 2 if key == "eer" else 3) for key, title in FIGURES.items()}
+        for system, figures in entry["systems"].items():
+            shown = {
+                metric.title: format_figure(figures, key, 2 if metric.scale == 100 else 3)
+                for key, metric in METRICS.items()
+            }
             rows.append(of_list | {"key": system, "system": SYSTEMS[system]} | shown)
     return pd.DataFrame(rows)
 
 
-def format_table(verification: Verification) -> str:
+def format_table(results: Mapping[str, Any]) -> str:
     """The figures of every list and system, for the console."""
-    table = tabulate(verification).drop(columns="system").rename(columns={"key": "system"})
-    rows = [CONSOLE, *table[CONSOLE].values.tolist()]
+    titles = [metric.title for metric in METRICS.values() if metric.title and metric.on_console]
+    table = tabulate(results).drop(columns="system").rename(columns={"key": "system"})
+    table = table[["list", "system", "trials", *titles, APART]]
+    rows = [list(table), *table.to_numpy().tolist()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def make_sections(
     folder: Path, verification: Verification, results: Mapping[str, Any]
 ) -> tuple[list[Section], list[Path]]:
     """The report's parts, and the files of their pictures, which are written."""
-    sections, files = [_summary_section(verification)], []
+    sections, files = [_summary_section(results)], []
     for place, entry in enumerate(verification.lists):
         picture = Pictures(folder if len(verification.lists) == 1 else folder / entry.name)
         sections += _sections_of_list(picture, verification, place, results["lists"][entry.name])
@@ -189,20 +157,13 @@ def make_sections(
     return [*sections, _calibration_section(verification)], files
 
 
-def _summary_section(verification: Verification) -> Section:
-    figures = tabulate(verification)
-    bracketed = (
-        "In brackets: 95 % intervals by bootstrap over speakers; none where a list has fewer than five. The EER is "
-        "interpolated linearly on the ROC."
-    )
-    uncalibrated = "A dash: the scores are not calibrated, and a cosine is no likelihood ratio."
-    tables = [
-        Table(caption, columns, figures[columns].values.tolist(), note)
-        for caption, columns, note in (
-            ("How well the scores tell speakers apart", DISCRIMINATION, bracketed),
-            ("How well they are calibrated", CALIBRATED, uncalibrated),
-        )
-    ]
+def _summary_section(results: Mapping[str, Any]) -> Section:
+    figures = tabulate(results)
+    of_lists = {DISCRIMINATION: ["list", "system", "speaker-disjoint", "trials", "speakers"]}
+    tables = []
+    for caption, note in NOTES.items():
+        titles = [metric.title for metric in METRICS.values() if metric.title and metric.table == caption]
+        tables.append(Table.of(caption, figures[of_lists.get(caption, ["list", "system"]) + titles], note))
     text = "Detection costs are normalised, with costs of 1 for either error; Cllr is in bits."
     return Section("Figures", text, tables)
 
@@ -211,27 +172,30 @@ def _sections_of_list(
     picture: Pictures, verification: Verification, place: int, results: Mapping[str, Any]
 ) -> list[Section]:
     """Pictures and breakdowns of one list."""
-    entry = verification.lists[place]
-    trials, labels = entry.trials, entry.trials.labels
+    entry, head = verification.lists[place], verification.systems[0]
+    trials, labels, name = entry.trials, entry.trials.labels, SYSTEMS[head]
     systems = {SYSTEMS[system]: (verification.scores[system][place], labels) for system in verification.systems}
-    pictures = [picture("det", plot_det(systems, PRIORS), f"DET curves on {entry.title}.")]
-    head = verification.systems[0]
     scores, calibration = verification.scores[head][place], verification.calibrations[head]
-    threshold = results["systems"][head]["eer_threshold"] if calibration is None else calibration.threshold(EVEN)
-    meaning = "the threshold of the EER" if calibration is None else "where same and different are as likely"
-    histogram = plot_histograms(scores, labels, threshold, f"score ({SYSTEMS[head]})")
-    pictures.append(picture("scores", histogram, f"Scores by {SYSTEMS[head]}; the line is {meaning}."))
+    if calibration is None:
+        threshold, meaning = results["systems"][head]["eer_threshold"], "the threshold of the EER"
+    else:
+        threshold, meaning = calibration.threshold(EVEN), "where same and different are as likely"
+    pictures = [
+        picture("det", plot_det(systems, PRIORS), f"DET curves on {entry.title}."),
+        picture(
+            "scores",
+            plot_histograms(scores, labels, threshold, f"score ({name})"),
+            f"Scores by {name}; the line is {meaning}.",
+        ),
+    ]
     if calibration is not None:
-        reliability = plot_reliability(calibration.llrs(scores), labels)
-        caption = f"Calibration of {SYSTEMS[head]}: what the scores promise against what is true, at even priors."
-        pictures.append(picture("reliability", reliability, caption))
-    pairs = confused_pairs(scores, labels, trials.speaker_pairs, trials.speakers, threshold)
-    caption = f"Who is taken for whom, at the same threshold ({threshold:.3f})."
-    pictures.append(picture("confusion", plot_confused_pairs(pairs), caption))
-    overall = results["systems"][head]["eer"]
-    breakdowns = breakdown_section(results["breakdowns"], "eer", "EER", overall, picture)
+        caption = f"Calibration of {name}: what the scores promise against what is true, at even priors."
+        pictures.append(picture("reliability", plot_reliability(calibration.llrs(scores), labels), caption))
+    pairs = plot_confused_pairs(scores, labels, trials.speaker_pairs, trials.speakers, threshold)
+    pictures.append(picture("confusion", pairs, f"Who is taken for whom, at the same threshold ({threshold:.3f})."))
+    breakdowns = breakdown_section(results["breakdowns"], "eer", "EER", results["systems"][head]["eer"], picture)
     text = (
-        f"Of the trials by {SYSTEMS[head]}. By gender and nationality: trials both of whose speakers are of the group; "
+        f"Of the trials by {name}. By gender and nationality: trials both of whose speakers are of the group; "
         "'of two': of two groups, which are never of one speaker. By length: of the shorter utterance."
     )
     named = replace(breakdowns, title=f"{entry.title}: breakdowns", text=text)

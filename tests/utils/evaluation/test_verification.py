@@ -7,7 +7,7 @@ import pytest
 
 from data_objects.lists import TrialList, speaker_of
 from tests.utils.evaluation.corpus import all_trials
-from utils.evaluation.verification import measure, measure_part
+from utils.evaluation.verification import METRICS, measure, measure_part
 from utils.metrics.rates import cllr, equal_error_rate, min_dcf
 from utils.metrics.scoring import Calibration
 
@@ -21,6 +21,11 @@ def test_figures_are_those_of_the_metrics() -> None:
     assert figures["eer"] == pytest.approx(100 * equal_error_rate(scores, trials.labels))
     assert figures["min_dcf_0.05"] == pytest.approx(min_dcf(scores, trials.labels, 0.05))
     assert figures["cllr"] == pytest.approx(cllr(3 * scores - 2, trials.labels))
+    llrs = 3 * scores - 2
+    assert {name: figures[name] for name in METRICS} == {
+        name: pytest.approx(metric.scale * metric.compute(llrs if metric.of_llrs else scores, trials.labels))
+        for name, metric in METRICS.items()
+    }
     for name, least in (("eer", 5), ("min_dcf_0.01", 0.3), ("act_dcf_0.05", 0.3), ("cllr", 0.3)):  # eer: per cent
         low, high = figures["intervals"][name]
         assert low < figures[name] < high

@@ -24,6 +24,7 @@ from tests.utils.pictures.drawn import (
 )
 from utils.metrics.rates import equal_error_rate, error_rates, min_dcf
 from utils.pictures.det import plot_det
+from utils.pictures.figure import render
 
 
 @every_system
@@ -117,19 +118,10 @@ def test_few_trials_are_steps() -> None:
 
 
 def test_many_trials_are_thinned_out() -> None:
-    """What is left is light, and nowhere farther from all points than can be seen."""
-    trials = simulate(581_480, 4, target=0.5)
-    figure = plot_det({"system": trials})
-    curve = points(figure, "curve-0")
-    assert len(curve) < 5_000
-    assert (np.diff(curve[:, 0]) >= 0).all()
-    assert (np.diff(curve[:, 1]) <= 0).all()
-    low, high = ndtri(figure.axes[0].get_xlim())
-    rates = error_rates(*trials)[:2]
-    places = np.clip(ndtri(np.stack(rates)), low, high)
-    left = np.clip(ndtri(curve.T), low, high)
-    between = np.interp(places[0] - places[1], left[0] - left[1], left[0])  # rises along the curve
-    assert np.abs(between - places[0]).max() < 0.002 * (high - low)
+    """The 581,480 of Vox1-E: matplotlib leaves out what cannot be seen, so that the files are light."""
+    figure = plot_det({"system": simulate(581_480, 4, target=0.5)})
+    assert len(render(figure, "svg")) < 400_000
+    assert len(render(figure, "pdf")) < 400_000
 
 
 def test_lines_are_told_apart_without_colours() -> None:

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES
 from tests.utils.pictures.drawn import MAGIC, alpha_history, modules_loaded
 from utils.pictures.alpha import draw_alpha_history
-from utils.pictures.calibration import plot_reliability
-from utils.pictures.confusion import confused_pairs
+from utils.pictures.confusion import plot_confused_pairs
 from utils.pictures.det import plot_det
 from utils.pictures.figure import save_figure
 from utils.pictures.genotype import draw_genotype
-from utils.pictures.histogram import plot_histograms
+from utils.pictures.scores import plot_histograms, plot_reliability
 from utils.system.errors import UserError
 
 
@@ -63,13 +62,13 @@ def test_trials_that_are_refused(scores: list, labels: list, message: str) -> No
         lambda: plot_det({"system": trials}),
         lambda: plot_histograms(*trials),
         lambda: plot_reliability(*trials),
-        lambda: confused_pairs(*trials, np.zeros((len(scores), 2), dtype=int), ["a"], 0.5),
+        lambda: plot_confused_pairs(*trials, np.zeros((len(scores), 2), dtype=int), ["a"], 0.5),
     ):
         with pytest.raises(ValueError, match=message):
             attempt()
 
 
-@pytest.mark.parametrize("module", ["alpha", "calibration", "confusion", "det", "figure", "histogram", "intervals"])
+@pytest.mark.parametrize("module", ["alpha", "confusion", "det", "figure", "intervals", "scores"])
 def test_pictures_do_without_torch(module: str) -> None:
     """All but those of genotypes, which are the networks'."""
     loaded = modules_loaded(f"import utils.pictures.{module}")

@@ -53,8 +53,7 @@ draw_once = functools.cache(draw_genotype)  # the tests only look at it
 
 def drawn(figure: Figure, part: str) -> dict[str, object]:
     """What a figure holds of a part (name, number, node, pill or edge), by cell and number, as normal-name-3."""
-    (axes,) = figure.axes
-    artists = [*axes.texts, *axes.patches]
+    artists = [artist for axes in figure.axes for artist in (*axes.texts, *axes.patches)]
     return {artist.get_gid(): artist for artist in artists if f"-{part}" in artist.get_gid()}
 
 

@@ -11,15 +11,15 @@ from utils.pictures.intervals import plot_intervals
 
 
 def test_intervals() -> None:
-    estimates = np.array([0.05, np.nan, 0.1])
-    intervals = np.array([[0.04, 0.07], [np.nan, np.nan], [np.nan, np.nan]])
-    figure = plot_intervals(["a", STRANGE, "c"], estimates, intervals, "EER (%)", overall=0.06)
+    estimates = np.array([5, np.nan, 10])
+    intervals = np.array([[4, 7], [np.nan, np.nan], [np.nan, np.nan]])
+    figure = plot_intervals(["a", STRANGE, "c"], estimates, intervals, "EER (%)", overall=6)
     np.testing.assert_allclose(points(figure, "estimates")[[0, 2]], [(5, 0), (10, 2)])
     np.testing.assert_allclose(named(figure, "intervals").get_segments()[0], [(4, 0), (7, 0)])
     assert "not defined" in [text.get_text() for text in figure.axes[0].texts]
     assert figure.axes[0].yaxis_inverted()
     check_layout(figure)
-    whole = plot_intervals(["a"], np.array([0.5]), np.array([[0.4, 0.6]]), "minDCF", percent=False)
+    whole = plot_intervals(["a"], np.array([0.5]), np.array([[0.4, 0.6]]), "minDCF")
     assert points(whole, "estimates").tolist() == [[0.5, 0]]
     check_layout(whole)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from utils.pictures.confusion import plot_confusion
 from utils.pictures.det import plot_det
-from utils.pictures.histogram import plot_histograms
+from utils.pictures.scores import plot_histograms
 from utils.reports.html import HEAVIEST_SVG, Picture, Section, Table, write_report
 
 STRANGE = "<script>alert('1')</script> & \"quoted\" \udc80\ud800\x00\x0b\ufffe é 中"
@@ -65,12 +65,12 @@ def figures() -> list[Figure]:
     draw = np.random.default_rng(0)
     labels = np.arange(834) % 2
     scores = draw.normal(0.1 + 0.5 * labels, 0.15)
-    counts = draw.integers(0, 4, (30, 30))
+    decisions = draw.integers(30, size=(2, 2000))
     names = [f"<{STRANGE}> {number}" for number in range(30)]
     return [
         plot_det({STRANGE: (scores, labels)}),
         plot_histograms(scores, labels, 0.35),
-        plot_confusion(counts, names),
+        plot_confusion(*decisions, names),
     ]
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from utils.system.cli import config_parser, take_options
+from utils.system.cli import config_parser, evaluation_parser, take_options, training_parser
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from utils.system.cli import config_parser, take_options
 )
 def test_options_and_settings_in_any_order(line: str, load_path: str | None, opts: list[str]) -> None:
     """KEY VALUE pairs may stand before, between and after options."""
-    args = config_parser("what it does", load_path="a run").parse_intermixed_args(line.split())
+    args = training_parser("what it does").parse_intermixed_args(line.split())
     assert (args.cfg, args.load_path, args.opts) == ("a.yaml", load_path, opts)
 
 
@@ -25,7 +25,7 @@ def test_load_path_only_where_it_is_wanted() -> None:
     """A script that takes none refuses it; one that needs it says so."""
     assert not hasattr(config_parser("search").parse_intermixed_args(["--cfg", "a.yaml"]), "load_path")
     with pytest.raises(SystemExit):
-        config_parser("evaluate", load_path="a run", load_path_required=True).parse_intermixed_args(["--cfg", "a.yaml"])
+        evaluation_parser("what it does").parse_intermixed_args(["--cfg", "a.yaml"])
 
 
 @pytest.mark.parametrize(

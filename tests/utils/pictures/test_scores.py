@@ -1,4 +1,4 @@
-"""Reliability: what scores promise against what is true."""
+"""Histograms of scores, and reliability: what scores promise against what is true."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,38 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tests.utils.pictures.drawn import Trials, check_layout, every_system, named, points
-from utils.pictures.calibration import plot_reliability
+from tests.utils.pictures.drawn import SYSTEMS, Trials, check_layout, every_system, legend_of, named, points
+from utils.pictures.scores import plot_histograms, plot_reliability
+
+
+@every_system
+def test_histograms(trials: Trials) -> None:
+    """Each has an area of 1 and lies where its trials are."""
+    figure = plot_histograms(*trials, xlabel="cosine similarity")
+    for name, label in (("targets", 1), ("non-targets", 0)):
+        values, edges, _ = named(figure, name).get_data()
+        assert np.sum(values * np.diff(edges)) == pytest.approx(1)
+        assert np.sum(values * (edges[1:] + edges[:-1]) / 2 * np.diff(edges)) == pytest.approx(
+            trials[0][trials[1] == label].mean(), abs=np.diff(edges)[0]
+        )
+    assert figure.axes[0].get_xlabel() == "cosine similarity"
+    check_layout(figure)
+
+
+def test_histograms_of_close_scores() -> None:
+    """Bins cannot be narrower than numbers are apart."""
+    for low in (0.0, 1.0, 1e9):
+        check_layout(plot_histograms(np.array([low, np.nextafter(low, np.inf)]), np.array([0, 1])))
+
+
+def test_threshold() -> None:
+    """A line, with the rates of accepting what scores it or more."""
+    figure = plot_histograms(np.array([0.1, 0.3, 0.3, 0.9]), np.array([0, 0, 1, 1]), threshold=0.3)
+    assert set(points(figure, "threshold")[:, 0]) == {0.3}
+    assert legend_of(figure)[-1] == "threshold 0.3: 50.00 % false acceptances, 0.00 % false rejections"
+    figure = plot_histograms(*SYSTEMS["37720"], threshold=9.0)
+    assert figure.axes[0].get_xlim()[1] > 9
+    check_layout(figure)
 
 
 def test_reliability_of_calibrated_ratios() -> None:
@@ -54,6 +84,7 @@ GOOD = np.array([0, 1])
 @pytest.mark.parametrize(
     "attempt",
     [
+        lambda: plot_histograms(np.array([0, np.inf]), GOOD),
         lambda: plot_reliability(GOOD, GOOD, bins=0),
     ],
 )
