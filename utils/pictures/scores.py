@@ -92,10 +92,10 @@ def plot_reliability(llrs: np.ndarray, labels: np.ndarray, bins: int = 15) -> Fi
 
 def _draw_reliability(axes: Axes, predicted: np.ndarray, targets: np.ndarray, edges: np.ndarray) -> None:
     weights = np.where(targets, 0.5 / targets.sum(), 0.5 / (~targets).sum())
-    axes.plot((0, 1), (0, 1), color=GREY, linewidth=0.8, label="perfectly calibrated", gid="diagonal")
+    axes.plot((0, 1), (0, 1), "-", color=GREY, linewidth=0.8, label="perfectly calibrated", gid="diagonal")
     isotonic = IsotonicRegression(y_min=0, y_max=1).fit(predicted, targets, weights)
     corners = isotonic.X_thresholds_, isotonic.y_thresholds_
-    axes.plot(*corners, color=VERMILION, linewidth=0.8, label="isotonic regression", gid="isotonic")
+    axes.plot(*corners, "-", color=VERMILION, linewidth=0.8, label="isotonic regression", gid="isotonic")
     sums = [
         np.histogram(predicted, edges, weights=values)[0]
         for values in (weights, weights * predicted, weights * targets)

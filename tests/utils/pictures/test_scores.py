@@ -46,6 +46,7 @@ def test_reliability_of_calibrated_ratios() -> None:
     labels = (np.arange(100_000) < 10_000).astype(int)
     llrs = draw.normal(np.where(labels, 2.0, -2.0), 2.0)  # variance 2 m: these are log-likelihood ratios of themselves
     figure = plot_reliability(llrs, labels, bins=10)
+    assert {named(figure, gid).get_linestyle() for gid in ("diagonal", "isotonic", "bins")} == {"-"}
     for gid, tolerance in (("bins", 0.05), ("isotonic", 0.1)):
         line = points(figure, gid)
         inner = line[(line[:, 0] > 0.02) & (line[:, 0] < 0.98)]
