@@ -62,23 +62,29 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.RLIM_INFINITY))
 
 
-def base_mb(device: torch.device) -> float:
-    """Memory in MB beyond which a peak counts: what this process has now; on CUDA, tensors count from 0."""
-    return 0 if device.type == "cuda" else memory_mb("VmRSS")
+class Peak:
+    """Memory in MB at most, beyond what there was when this was made: of this process, or of tensors on a CUDA device.
 
+    Attributes:
+        before: what there was; on CUDA 0, so that all tensors count.
+    """
 
-def forget_peak(device: torch.device) -> None:
-    """Let the peak that `peak_mb` tells begin here."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        with contextlib.suppress(OSError):  # some systems have no such file: then the peak is since the beginning
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is in memory now
+    def __init__(self, device: torch.device) -> None:
+        self.is_cuda = device.type == "cuda"
+        self.before = 0 if self.is_cuda else memory_mb("VmRSS")
 
+    def forget(self) -> None:
+        """Let the peak begin here."""
+        if self.is_cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with contextlib.suppress(OSError):  # some systems have no such file: then the peak is since the beginning
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is in memory now
 
-def peak_mb(device: torch.device) -> float:
-    """Memory in MB that tensors took at most on a CUDA device, or that this process took at most on a CPU."""
-    return torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else memory_mb("VmHWM")
+    def read(self) -> float:
+        """The peak so far."""
+        most = torch.cuda.max_memory_allocated() / 1e6 if self.is_cuda else memory_mb("VmHWM")
+        return most - self.before
 
 
 class Steps:
@@ -96,12 +102,14 @@ class Steps:
 
     def __call__(self, step: str, work: Callable[[], Result]) -> Result:
         """Take a step; returns what it does."""
-        forget_peak(CPU)
-        before, began = memory_mb("VmRSS"), time.perf_counter()
+        peak = Peak(CPU)
+        peak.forget()
+        began = time.perf_counter()
         result = work()
-        seconds, most = time.perf_counter() - began, peak_mb(CPU)
-        self.taken[step] = {"seconds": seconds, "process_mb": most, "added_mb": most - before}
-        self.taken[step] |= {"peak_mb": most - self.imports_mb, "kept_mb": memory_mb("VmRSS") - self.imports_mb}
+        seconds, added = time.perf_counter() - began, peak.read()
+        most, now = peak.before + added, memory_mb("VmRSS")
+        self.taken[step] = {"seconds": seconds, "added_mb": added, "process_mb": most}
+        self.taken[step] |= {"peak_mb": most - self.imports_mb, "kept_mb": now - self.imports_mb}
         return result
 
     def report(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def try_case(measure: Measure, case: Case) -> Outcome | None:
         raise
 
 
-def summarise(rounds: Sequence[Outcome], most: Iterable[str] = ("peak_mb",)) -> dict[str, float]:
-    """The median `seconds` of all rounds, and the most of other figures."""
-    seconds = float(np.median(np.hstack([outcome["seconds"] for outcome in rounds])))
-    return {"seconds": seconds} | {key: max(outcome[key] for outcome in rounds) for key in most}
+def summarise(rounds: Sequence[Outcome], keys: Iterable[str] = ("seconds", "peak_mb")) -> dict[str, float]:
+    """The median `seconds` of all rounds, and the most of what else there is of these keys."""
+    most = {key: max(outcome[key] for outcome in rounds) for key in keys}
+    return most | {"seconds": float(np.median(np.hstack([outcome["seconds"] for outcome in rounds])))}

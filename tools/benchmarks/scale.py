@@ -1,7 +1,6 @@
 """benchmark.py scale: what VoxCeleb1's size takes, from the index to the scores of the trials."""
 
 import argparse
-import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,23 +35,13 @@ COLUMNS: Columns = {
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure."""
-    with open_corpus(args.data_dir, args.utterances, args.speakers) as data_dir:
-        rounds = run_alone(measure, {"data_dir": str(data_dir.resolve())}, "scale", args.rounds)
-    most = ("peak_mb", "kept_mb")
-    yield rounds[0] | {
-        "steps": {step: summarise([outcome["steps"][step] for outcome in rounds], most) for step in STEPS}
-    }
-
-
-@contextlib.contextmanager
-def open_corpus(data_dir: Path | None, utterances: int, speakers: int) -> Iterator[Path]:
-    """The folder given, or that of a simulated corpus, which is removed afterwards."""
-    if data_dir is not None:
-        yield data_dir
-        return
     with tempfile.TemporaryDirectory() as folder:
-        make_corpus(Path(folder) / "corpus", scale_sizes(utterances, speakers))
-        yield Path(folder) / "corpus"
+        data_dir = args.data_dir or Path(folder) / "corpus"
+        if args.data_dir is None:
+            make_corpus(data_dir, scale_sizes(args.utterances, args.speakers))
+        rounds = run_alone(measure, {"data_dir": str(data_dir.resolve())}, "scale", args.rounds)
+    of_steps = {step: [outcome["steps"][step] for outcome in rounds] for step in STEPS}
+    yield rounds[0] | {"steps": {step: summarise(of_step, COLUMNS) for step, of_step in of_steps.items()}}
 
 
 def measure(case: Case) -> Outcome:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models import build_supernet
-from tools.benchmarks.measure import base_mb, build_settings, describe_machine, draw_batch, peak_mb, time_repeats
+from tools.benchmarks.measure import Peak, build_settings, describe_machine, draw_batch, time_repeats
 from tools.benchmarks.options import CLASSES, LARGEST, MODES
 from tools.benchmarks.processes import Case, Outcome, run_case, run_in_turn, summarise
 from tools.benchmarks.tables import Columns, format_heading, format_table
@@ -66,9 +66,9 @@ def measure(case: Case) -> Outcome:
     train, val = (draw_batch(case, CLASSES, device) for _ in range(2))
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     start_gradients_at_zero(supernet)
-    before, data = base_mb(device), (train, val, case["precision"])
+    peak, data = Peak(device), (train, val, case["precision"])
     seconds = time_repeats(lambda: search_iteration(supernet, optimizers, criterion, *data), case["iterations"], device)
-    return {"seconds": seconds, "peak_mb": peak_mb(device) - before}
+    return {"seconds": seconds, "peak_mb": peak.read()}
 
 
 def report_mode(outcomes: list[Outcome], batch_size: int) -> dict[str, float | None]:

@@ -19,16 +19,7 @@ from data_objects.datasets import to_device
 from models import build_network
 from models.genotypes import PAPER_GENOTYPE, parse_genotype, read_genotype
 from models.network import Network
-from tools.benchmarks.measure import (
-    base_mb,
-    build_settings,
-    clock,
-    describe_machine,
-    draw_batch,
-    forget_peak,
-    multiply_rate,
-    peak_mb,
-)
+from tools.benchmarks.measure import Peak, build_settings, clock, describe_machine, draw_batch, multiply_rate
 from tools.benchmarks.options import CLASSES, COMPILE, DEFAULT_VARIANTS, TENTHS
 from tools.benchmarks.processes import Case, Outcome, run_in_turn, summarise
 from tools.benchmarks.tables import Columns, format_heading, format_table
@@ -138,14 +129,14 @@ def measure(case: Case) -> Outcome:
     cfg.TRAIN.TF32 = variant == "tf32"
     device = prepare(cfg)
     network, macs = build_row(cfg, case, device)
-    before = base_mb(device)
+    peak = Peak(device)
     rate = multiply_rate(device, torch.bfloat16 if variant == "bf16" else torch.float32)
     torch.manual_seed(cfg.SEED)  # all rows draw the same drop-path
     steps = training_steps(cfg, case, network)
     first = list(islice(steps, WARM_UP))
-    forget_peak(device)
+    peak.forget()
     others = list(islice(steps, case["steps"] - WARM_UP))
-    outcome = {"rate": rate, "macs": macs, "peak_mb": peak_mb(device) - before}
+    outcome = {"rate": rate, "macs": macs, "peak_mb": peak.read()}
     outcome |= {
         "warm_up_seconds": sum(step.seconds for step in first),
         "losses": [step.loss for step in first + others],

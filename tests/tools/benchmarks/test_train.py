@@ -90,7 +90,9 @@ def test_benchmark_of_training_on_a_corpus(toy: Path, here: mock.Mock) -> None:
     assert all(0 < float(difference) < 0.1 for difference in curve[-1].split()[-2:])
     measured = train.measure(here.call_args.args[1])
     assert len(measured["losses"]) - 3 == len(measured["seconds"]) == 9
-    for seconds, waiting, front_end in zip(*(measured[name] for name in ("seconds", "waiting", "front_end")), strict=True):
+    for seconds, waiting, front_end in zip(
+        *(measured[name] for name in ("seconds", "waiting", "front_end")), strict=True
+    ):
         assert 0 < waiting + front_end < seconds
 
 
