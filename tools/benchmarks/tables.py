@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from tools.benchmarks.processes import OUT_OF_MEMORY
 
 Columns = dict[str, tuple[str, Callable[[Any], str]]]  # by a row's key: the heading, and how a value is written
@@ -15,13 +13,16 @@ def format_table(rows: Mapping[str, Mapping[str, Any]], columns: Columns, corner
 
     A row that has no values is one for which memory was short.
     """
-    names = [
-        name if any(row.get(key) is not None for key in columns) else f"{name}: {OUT_OF_MEMORY}"
-        for name, row in rows.items()
-    ]
-    table = pd.DataFrame(list(rows.values()), names, list(columns), dtype=object).dropna(axis="columns", how="all")
-    cells = {columns[key][0]: table[key].map(columns[key][1], na_action="ignore").fillna("") for key in table}
-    return pd.DataFrame(cells, names).rename_axis(columns=corner).to_string()
+    used = [key for key in columns if any(row.get(key) is not None for row in rows.values())]
+    lines = [[corner, *(columns[key][0] for key in used)]]
+    for name, row in rows.items():
+        cells = ["" if row.get(key) is None else columns[key][1](row[key]) for key in used]
+        lines.append([name if any(cells) else f"{name}: {OUT_OF_MEMORY}", *cells])
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))])
+        for name, *cells in lines
+    )
 
 
 def format_heading(report: Mapping[str, Any], keys: Iterable[str], *facts: str) -> str:

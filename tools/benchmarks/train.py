@@ -237,4 +237,4 @@ def print_report(report: dict[str, Any]) -> None:
         table = pd.DataFrame(curve["tenths"], [f"{tenth + 1}/{TENTHS}" for tenth in range(TENTHS)]).map("{:.5f}".format)
         table.loc["largest difference"] = pd.Series(curve["largest_difference"]).map("{:.2e}".format)
         print(f"\nmean loss of each tenth of {curve['steps']} steps, and the largest difference to the first column")
-        print(table.to_string())
+        print(format_table(table.to_dict("index"), {name: (name, str) for name in table}))
