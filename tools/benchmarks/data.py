@@ -2,12 +2,12 @@
 
 import argparse
 import itertools
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from yacs.config import CfgNode
 
@@ -15,8 +15,8 @@ from data_objects.corpus import Corpus
 from data_objects.datasets import to_device
 from models.genotypes import PAPER_GENOTYPE
 from tools.benchmarks.measure import CPU, build_settings, clock, describe_machine
-from tools.benchmarks.tables import format_machine, format_settings, format_table
-from tools.benchmarks.train import WARM_UP, Step, build_network, load_batches, training_steps
+from tools.benchmarks.tables import format_heading, format_table
+from tools.benchmarks.train import WARM_UP, build_row, training_steps
 from utils.system.device import prepare
 from utils.system.errors import UserError
 from utils.training.loop import to_features
@@ -31,17 +31,15 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure."""
     if not 0 < args.seconds < float("inf"):
         raise UserError(f"--seconds must be more than 0, not {args.seconds}")
-    cfg = build_settings(args.device, args.batch_size, args.frames, args.data_dir, args.num_workers)
-    train_cfg = build_settings(args.device, args.train_batch_size, args.frames, args.data_dir, args.num_workers)
+    options = vars(args)
+    cfg, train_cfg = build_settings(options), build_settings(options | {"batch_size": args.train_batch_size})
     device = prepare(cfg)
     corpus, train_corpus = Corpus(cfg), Corpus(train_cfg)
     train_corpus.crops("train")  # told here, before anything is measured, where there are too few
-    cfg.DATASET.NUM_WORKERS = 0
-    report = {key: getattr(args, key) for key in SETTINGS}
-    report |= {"utterances": len(corpus.rows("train"))} | describe_machine(device)
-    report |= measure_rates(corpus, device, args.seconds)
-    report |= measure_alone(Corpus(cfg), args.seconds)
-    report |= {"training": measure_training(train_cfg, train_corpus, args, device)}
+    report = {key: options[key] for key in SETTINGS} | {"utterances": len(corpus.rows("train"))}
+    report |= describe_machine(device) | measure_rates(corpus, device, args.seconds)
+    report |= measure_alone(Corpus(build_settings(options | {"num_workers": 0})), args.seconds)
+    report["training"] = measure_training(train_cfg, options | {"classes": len(train_corpus.speakers)}, device)
     yield report | {"original_crops_per_second": ORIGINAL_CROPS_PER_SECOND}
 
 
@@ -50,30 +48,21 @@ def measure_rates(corpus: Corpus, device: torch.device, seconds: float) -> dict[
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
     batches = crops.endless(0)
     load(itertools.islice(batches, len(crops)), seconds)  # to warm up: an epoch, if that is shorter
-    alone = crops_per_second(batches, device, seconds)
+    _, alone = load(batches, seconds, device)
     copied = to_device(batches, device)
     to_features(next(copied), front_end, device)  # the first time is slower
-    features = (to_features(batch, front_end, device) for batch in copied)
-    return {
-        "loader_crops_per_second": alone,
-        "front_end_crops_per_second": crops_per_second(features, device, seconds),
-    }
+    _, with_front_end = load((to_features(batch, front_end, device) for batch in copied), seconds, device)
+    return {"loader_crops_per_second": alone, "front_end_crops_per_second": with_front_end}
 
 
-def crops_per_second(batches: Iterator[Any], device: torch.device, seconds: float) -> float:
-    """The rate over so many seconds."""
-    began = clock(device)
-    return load(batches, seconds) / (clock(device) - began)
-
-
-def load(batches: Iterator[Any], seconds: float) -> int:
-    """Load for so many seconds, or until there are no more batches; returns the number of crops."""
-    crops, end = 0, time.perf_counter() + seconds
+def load(batches: Iterator[Any], seconds: float, device: torch.device = CPU) -> tuple[int, float]:
+    """Load for so many seconds, or until there are no more batches: the number of crops, and how many a second."""
+    crops, began = 0, clock(device)
     for batch in batches:
         crops += len(batch[0])
-        if time.perf_counter() > end:
+        if time.perf_counter() > began + seconds:
             break
-    return crops
+    return crops, crops / (clock(device) - began)
 
 
 def measure_alone(corpus: Corpus, seconds: float) -> dict[str, float | None]:
@@ -82,10 +71,10 @@ def measure_alone(corpus: Corpus, seconds: float) -> dict[str, float | None]:
     batches = crops.endless(0)
     next(batches)  # whatever is read once only: code, the index
     before = count_reads()
-    loaded = load(itertools.islice(batches, len(crops)), seconds)
+    loaded, _ = load(itertools.islice(batches, len(crops)), seconds)
     after = count_reads()
     reads = {name: (after[name] - before[name]) / loaded if before else None for name in READS}
-    return reads | {"loader_crops_per_second_without_workers": crops_per_second(batches, CPU, seconds)}
+    return reads | {"loader_crops_per_second_without_workers": load(batches, seconds)[1]}
 
 
 def count_reads() -> dict[str, int]:
@@ -103,31 +92,30 @@ def count_reads() -> dict[str, int]:
     return {name: int(counts[field]) for name, field in READS.items()}
 
 
-def measure_training(cfg: CfgNode, corpus: Corpus, args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+def measure_training(cfg: CfgNode, options: dict[str, Any], device: torch.device) -> dict[str, float]:
     """Seconds of a training step of the derived network, and the shares of waiting for data and of the front end."""
-    case = {"row": "fp32", "layers": args.layers, "channels": args.channels, "frames": args.frames, "drop_path": 0.1}
-    case |= {"genotype": str(PAPER_GENOTYPE), "classes": len(corpus.speakers)}
-    network, _ = build_network(case, device)
-    steps = training_steps(cfg, network, *load_batches(corpus, device))
-    for _ in range(WARM_UP):
-        next(steps)
-    measured: list[Step] = []
-    end = time.perf_counter() + args.seconds
-    while len(measured) < FEWEST_STEPS or time.perf_counter() < end:
+    case = options | {"row": "fp32", "genotype": str(PAPER_GENOTYPE), "drop_path": 0.1}
+    network, _ = build_row(cfg, case, device)
+    steps = training_steps(cfg, case, network)
+    measured, end = list(itertools.islice(steps, WARM_UP)), time.perf_counter() + options["seconds"]
+    while len(measured) < WARM_UP + FEWEST_STEPS or time.perf_counter() < end:
         measured.append(next(steps))
+    table = pd.DataFrame(measured[WARM_UP:])
+    shares = table.div(table.seconds, axis="index").median()
     return {
-        "steps": len(measured),
-        "seconds": statistics.median(step.seconds for step in measured),
-        "waiting_share": statistics.median(step.waiting / step.seconds for step in measured),
-        "mean_waiting_share": sum(step.waiting for step in measured) / sum(step.seconds for step in measured),
-        "front_end_share": statistics.median(step.front_end / step.seconds for step in measured),
+        "steps": len(table),
+        "seconds": table.seconds.median(),
+        "waiting_share": shares.waiting,
+        "mean_waiting_share": table.waiting.sum() / table.seconds.sum(),
+        "front_end_share": shares.front_end,
     }
 
 
 def print_report(report: dict[str, Any]) -> None:
     """A report, for people."""
-    settings = format_settings(report, ("batch_size", "frames", "num_workers"))
-    print(f"\n{settings}; {report['utterances']:,} utterances; {format_machine(report)}")
+    settings = ("batch_size", "frames", "num_workers")
+    utterances = f"{report['utterances']:,} utterances"
+    print(f"\n{format_heading(report, settings, utterances)}")
     names = {
         f"loader, {report['num_workers']} workers": "loader_crops_per_second",
         "loader and front end": "front_end_crops_per_second",

@@ -3,9 +3,9 @@
 import contextlib
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,24 +18,34 @@ from utils.system.errors import UserError
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}  # large enough for the machine's full speed
 MULTIPLICATIONS = 5
 CPU = torch.device("cpu")
+SETTINGS = {  # by the option that means them
+    "device": "DEVICE",
+    "data_dir": "DATASET.DATA_DIR",
+    "num_workers": "DATASET.NUM_WORKERS",
+    "frames": "DATASET.PARTIAL_N_FRAMES",
+    "layers": "MODEL.LAYERS",
+    "channels": "MODEL.INIT_CHANNELS",
+    "space": "SEARCH.SPACE",
+    "batch_size": "TRAIN.BATCH_SIZE",
+    "precision": "TRAIN.PRECISION",
+}
 
 Result = TypeVar("Result")
 
 
-def build_settings(
-    device: str, batch_size: int, frames: int, data_dir: str | None = None, num_workers: int = 0
-) -> CfgNode:
+def build_settings(options: Mapping[str, Any]) -> CfgNode:
     """The default settings but for what options say; free to change."""
     cfg = default_config()
-    cfg.DEVICE, cfg.TRAIN.BATCH_SIZE = device, batch_size
-    cfg.DATASET.DATA_DIR, cfg.DATASET.NUM_WORKERS = data_dir or "", num_workers
-    cfg.DATASET.PARTIAL_N_FRAMES = frames
+    for option, key in SETTINGS.items():
+        if options.get(option) is not None:
+            cfg.merge_from_list([key, options[option]])
     return cfg
 
 
-def draw_batch(batch_size: int, frames: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def draw_batch(case: Mapping[str, Any], classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Features (B, T, 257) and labels (B,) of noise."""
-    return torch.randn(batch_size, frames, BINS).to(device), torch.randint(classes, (batch_size,)).to(device)
+    size = case["batch_size"]
+    return torch.randn(size, case["frames"], BINS).to(device), torch.randint(classes, (size,)).to(device)
 
 
 def memory_mb(field: str, file: str = "/proc/self/status") -> float:
@@ -46,30 +56,35 @@ def memory_mb(field: str, file: str = "/proc/self/status") -> float:
     raise UserError(f"{file} has no {field}: memory is measured on Linux only")
 
 
-def limit_memory(device_type: str) -> None:
+def limit_memory() -> None:
     """Let this process fail, not the machine, where a case needs more main memory than is free."""
-    if device_type != "cuda":
-        limit = 1e6 * (memory_mb("VmData") + 0.9 * memory_mb("MemAvailable", "/proc/meminfo"))
-        resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.RLIM_INFINITY))
+    limit = 1e6 * (memory_mb("VmData") + 0.9 * memory_mb("MemAvailable", "/proc/meminfo"))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.RLIM_INFINITY))
 
 
-def base_mb(device: torch.device) -> float:
-    """Memory in MB beyond which a peak counts: what this process has now; on CUDA, tensors count from 0."""
-    return 0 if device.type == "cuda" else memory_mb("VmRSS")
+class Peak:
+    """Memory in MB at most, beyond what there was when this was made: of this process, or of tensors on a CUDA device.
 
+    Attributes:
+        before: what there was; on CUDA 0, so that all tensors count.
+    """
 
-def forget_peak(device: torch.device) -> None:
-    """Let the peak that `peak_mb` tells begin here."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        with contextlib.suppress(OSError):  # some systems have no such file: then the peak is since the beginning
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is in memory now
+    def __init__(self, device: torch.device) -> None:
+        self.is_cuda = device.type == "cuda"
+        self.before = 0 if self.is_cuda else memory_mb("VmRSS")
 
+    def forget(self) -> None:
+        """Let the peak begin here."""
+        if self.is_cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with contextlib.suppress(OSError):  # some systems have no such file: then the peak is since the beginning
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is in memory now
 
-def peak_mb(device: torch.device) -> float:
-    """Memory in MB that tensors took at most on a CUDA device, or that this process took at most on a CPU."""
-    return torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else memory_mb("VmHWM")
+    def read(self) -> float:
+        """The peak so far."""
+        most = torch.cuda.max_memory_allocated() / 1e6 if self.is_cuda else memory_mb("VmHWM")
+        return most - self.before
 
 
 class Steps:
@@ -87,18 +102,19 @@ class Steps:
 
     def __call__(self, step: str, work: Callable[[], Result]) -> Result:
         """Take a step; returns what it does."""
-        forget_peak(CPU)
-        before, began = memory_mb("VmRSS"), time.perf_counter()
+        peak = Peak(CPU)
+        peak.forget()
+        began = time.perf_counter()
         result = work()
-        seconds, most = time.perf_counter() - began, peak_mb(CPU)
-        self.taken[step] = {
-            "seconds": seconds,
-            "peak_mb": most - self.imports_mb,
-            "kept_mb": memory_mb("VmRSS") - self.imports_mb,
-            "added_mb": most - before,
-            "process_mb": most,
-        }
+        seconds, added = time.perf_counter() - began, peak.read()
+        most, now = peak.before + added, memory_mb("VmRSS")
+        self.taken[step] = {"seconds": seconds, "added_mb": added, "process_mb": most}
+        self.taken[step] |= {"peak_mb": most - self.imports_mb, "kept_mb": now - self.imports_mb}
         return result
+
+    def report(self) -> dict[str, Any]:
+        """What is reported of them."""
+        return {"imports_mb": self.imports_mb, "steps": self.taken}
 
 
 def clock(device: torch.device) -> float:
@@ -108,6 +124,16 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def time_repeats(work: Callable[[], object], times: int, device: torch.device) -> list[float]:
+    """Seconds that work takes each of so many times, after a first time that also sets up what it needs."""
+    seconds = []
+    for _ in range(1 + times):
+        began = clock(device)
+        work()
+        seconds.append(clock(device) - began)
+    return seconds[1:]
+
+
 def multiply_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of the fastest of several multiplications of square matrices.
 
@@ -115,12 +141,7 @@ def multiply_rate(device: torch.device, dtype: torch.dtype) -> float:
     """
     size = MATRIX_SIZE[device.type]
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    seconds = []
-    for _ in range(1 + MULTIPLICATIONS):
-        began = clock(device)
-        a @ b
-        seconds.append(clock(device) - began)
-    return 2 * size**3 / min(seconds[1:])  # the first one also sets up the library
+    return 2 * size**3 / min(time_repeats(lambda: a @ b, MULTIPLICATIONS, device))
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:

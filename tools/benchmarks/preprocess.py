@@ -43,7 +43,11 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     cores = os.cpu_count() or 1
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        whole, half = corpora(Path(folder), args.data_dir, utterances)
+        whole = args.data_dir or Path(folder) / "corpus"
+        if args.data_dir is None:
+            # A process takes a speaker at a time: ten utterances each let all end as one, as 123 do of 1,251 speakers.
+            make_corpus(whole, scale_sizes(utterances, utterances // 10), files="full")
+        half = take_half(whole.resolve(), Path(folder) / "half")
         for workers in args.workers or numbers_of_workers(cores):
             taken = preprocess(whole, Path(folder) / "feature", workers)
             of_half = preprocess(half, Path(folder) / "feature", workers)
@@ -56,15 +60,6 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def numbers_of_workers(cores: int) -> list[int]:
     """1, 2, 4, ... and all cores."""
     return sorted({cores, *(2**power for power in range(cores.bit_length()))})
-
-
-def corpora(folder: Path, data_dir: Path | None, utterances: int) -> tuple[Path, Path]:
-    """A corpus, the one given or noise, and one of every second speaker of it; what is made is below the folder."""
-    if data_dir is None:
-        data_dir = folder / "corpus"
-        # A process takes a speaker at a time. Ten utterances each let all end together, as 123 do of 1,251 speakers.
-        make_corpus(data_dir, scale_sizes(utterances, utterances // 10), files="full")
-    return data_dir, take_half(data_dir.resolve(), folder / "half")
 
 
 def take_half(data_dir: Path, folder: Path) -> Path:

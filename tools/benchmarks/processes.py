@@ -1,64 +1,81 @@
-"""A process of its own for every case that is measured."""
+"""A process of its own for every case that is measured, and what all rounds of a case come to."""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
+from traceback import format_exception_only
 from typing import Any
 
-from utils.system.errors import UserError
-from utils.system.files import ROOT
+import numpy as np
 
+from tools.benchmarks.measure import limit_memory
+from utils.system.errors import UserError
+
+Case = Outcome = dict[str, Any]
+Measure = Callable[[Case], Outcome]
 OUT_OF_MEMORY = "out of memory"
 NO_MEMORY = (OUT_OF_MEMORY, "not enough memory", "allocate memory")  # how PyTorch says so
 
 
-def run_in_turn(
-    command: str, cases: dict[str, dict[str, Any]], rounds: int, environment: dict[str, str] | None = None
-) -> dict[str, list[dict[str, Any]]]:
-    """Every case's outcomes, one a round; after one that is out of memory it is not run again.
-
-    Args:
-        cases: by what to call them.
-        environment: variables on top of this process's.
-    """
-    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in cases}
-    for _ in range(rounds):
-        for name, case in cases.items():
-            if not is_short(outcomes[name]):
-                outcomes[name].append(run_case(command, case, name, environment))
+def run_in_turn(measure: Measure, cases: Mapping[str, Case], rounds: int) -> dict[str, list[Outcome]]:
+    """The outcomes of every case, by its name, one a round; a case that memory is too short for is left out."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in cases}
+    for name, case in [*cases.items()] * rounds:
+        if name in outcomes:
+            outcome = run_case(measure, case, name)
+            if outcome is None:
+                del outcomes[name]
+            else:
+                outcomes[name].append(outcome)
     return outcomes
 
 
-def is_short(outcomes: list[dict[str, Any]]) -> bool:
-    """Whether memory was too short for a case."""
-    return any("error" in outcome for outcome in outcomes)
-
-
-def run_case(
-    command: str, case: dict[str, Any], name: str, environment: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """What `tools/benchmark.py COMMAND --worker CASE` prints, run in a process of its own.
+def run_alone(measure: Measure, case: Case, name: str, rounds: int = 1) -> list[Outcome]:
+    """The outcomes of a command that has one case only.
 
     Raises:
-        UserError: it failed, for another reason than memory: of that, its `error` tells.
+        UserError: it failed, or memory was too short for it.
     """
-    line = [sys.executable, str(ROOT / "tools" / "benchmark.py"), command, "--worker", json.dumps(case)]
-    done = subprocess.run(line, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True)
-    if done.returncode == -9:  # the system's way to say so
-        return {"error": OUT_OF_MEMORY}
-    if done.returncode:
-        message = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise UserError(f"{name} failed: {message.removeprefix('benchmark.py: error: ')}")
-    return json.loads(done.stdout.splitlines()[-1])
+    outcomes = run_in_turn(measure, {name: case}, rounds)
+    if not outcomes:
+        raise UserError(f"{name} failed: {OUT_OF_MEMORY}")
+    return outcomes[name]
 
 
-def try_case(measure: Callable[[dict[str, Any]], dict[str, Any]], case: dict[str, Any]) -> dict[str, Any]:
-    """What is measured of a case, or the `error` that memory was too short."""
+def run_case(measure: Measure, case: Case, name: str) -> Outcome | None:
+    """What is measured of a case in a new process; None where memory was too short.
+
+    Raises:
+        UserError: it failed for another reason.
+    """
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            outcome = pool.submit(try_case, measure, case)
+            (process,) = active_children()
+            return outcome.result()
+    except BrokenProcessPool as error:
+        if process.exitcode == -9:  # the system's way to say that memory is short
+            return None
+        raise UserError(f"{name} failed: its process ended with exit status {process.exitcode}") from error
+    except Exception as error:
+        message = str(error) if isinstance(error, UserError) else format_exception_only(error)[-1].strip()
+        raise UserError(f"{name} failed: {message}") from error
+
+
+def try_case(measure: Measure, case: Case) -> Outcome | None:
+    """What is measured of a case in this process; None where memory is too short."""
+    if case.get("device") == "cpu":
+        limit_memory()
     try:
         return measure(case)
     except (RuntimeError, MemoryError) as error:  # of which CUDA's OutOfMemoryError is one
         if isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY):
-            return {"error": OUT_OF_MEMORY}
+            return None
         raise
+
+
+def summarise(rounds: Sequence[Outcome], keys: Iterable[str] = ("seconds", "peak_mb")) -> dict[str, float]:
+    """The median `seconds` of all rounds, and the most of what else there is of these keys."""
+    most = {key: max(outcome[key] for outcome in rounds) for key in keys}
+    return most | {"seconds": float(np.median(np.hstack([outcome["seconds"] for outcome in rounds])))}

@@ -1,8 +1,6 @@
 """benchmark.py scale: what VoxCeleb1's size takes, from the index to the scores of the trials."""
 
 import argparse
-import contextlib
-import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,8 @@ import numpy as np
 from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS, TrialList, read_trials
 from tools.benchmarks.measure import CPU, Steps, build_settings, describe_machine
-from tools.benchmarks.processes import run_in_turn
-from tools.benchmarks.tables import Columns, format_machine, format_table
+from tools.benchmarks.processes import Case, Outcome, run_alone, summarise
+from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.corpora.simulated import make_corpus
 from tools.corpora.sizes import scale_sizes
 from utils.metrics.rates import equal_error_rate, min_dcf
@@ -37,51 +35,29 @@ COLUMNS: Columns = {
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure."""
-    with open_corpus(args.data_dir, args.utterances, args.speakers) as data_dir:
-        rounds = run_in_turn("scale", {"scale": {"data_dir": str(data_dir.resolve())}}, args.rounds)["scale"]
-    yield rounds[0] | {"steps": {step: summarize([outcome["steps"][step] for outcome in rounds]) for step in STEPS}}
-
-
-@contextlib.contextmanager
-def open_corpus(data_dir: Path | None, utterances: int, speakers: int) -> Iterator[Path]:
-    """The folder given, or that of a simulated corpus, which is removed afterwards."""
-    if data_dir is not None:
-        yield data_dir
-        return
     with tempfile.TemporaryDirectory() as folder:
-        make_corpus(Path(folder) / "corpus", scale_sizes(utterances, speakers))
-        yield Path(folder) / "corpus"
+        data_dir = args.data_dir or Path(folder) / "corpus"
+        if args.data_dir is None:
+            make_corpus(data_dir, scale_sizes(args.utterances, args.speakers))
+        rounds = run_alone(measure, {"data_dir": str(data_dir.resolve())}, "scale", args.rounds)
+    of_steps = {step: [outcome["steps"][step] for outcome in rounds] for step in STEPS}
+    yield rounds[0] | {"steps": {step: summarise(of_step, COLUMNS) for step, of_step in of_steps.items()}}
 
 
-def summarize(outcomes: list[dict[str, float]]) -> dict[str, float]:
-    """Median seconds and most memory of one step."""
-    seconds = statistics.median(outcome["seconds"] for outcome in outcomes)
-    return {"seconds": seconds} | {key: max(outcome[key] for outcome in outcomes) for key in ("peak_mb", "kept_mb")}
-
-
-def measure(case: dict[str, Any]) -> dict[str, Any]:
+def measure(case: Case) -> Outcome:
     """Seconds and MB of every step in this process, and what the corpus holds."""
     take = Steps()
-    cfg = build_settings("cpu", BATCH_SIZE, FRAMES, case["data_dir"])
+    cfg = build_settings({"device": "cpu", "batch_size": BATCH_SIZE, "frames": FRAMES, "num_workers": 0} | case)
     loaded = take("index", lambda: Corpus(cfg))
     take("classes", lambda: loaded.index.labels(loaded.speakers))
     batch = take("first_batch", lambda: next(iter(loaded.crops("train").batches)))
     trials = take("trials", lambda: read_trials(loaded.data_dir / TRIALS))
     used = len(trials.utterances)
     embeddings = np.random.default_rng(0).standard_normal((used, DIMENSIONS), dtype=np.float32)
-    rates = take("scores", lambda: score(trials, embeddings))
-    return {
-        "utterances": len(loaded.index),
-        "speakers": len(loaded.speakers),
-        "batch": len(batch),
-        "trials": len(trials),
-        "trial_utterances": used,
-        "eer": rates[0],
-        "min_dcf": rates[1],
-        "imports_mb": take.imports_mb,
-        "steps": take.taken,
-        **describe_machine(CPU),
-    }
+    eer, least_cost = take("scores", lambda: score(trials, embeddings))
+    counts = {"utterances": len(loaded.index), "speakers": len(loaded.speakers), "batch": len(batch)}
+    counts |= {"trials": len(trials), "trial_utterances": used}
+    return counts | {"eer": eer, "min_dcf": least_cost} | take.report() | describe_machine(CPU)
 
 
 def score(trials: TrialList, embeddings: np.ndarray) -> tuple[float, float]:
@@ -92,8 +68,7 @@ def score(trials: TrialList, embeddings: np.ndarray) -> tuple[float, float]:
 
 def print_report(report: dict[str, Any]) -> None:
     """A report, for people."""
-    print(
-        f"{report['utterances']:,} utterances of {report['speakers']:,} speakers, {report['trials']:,} trials of "
-        f"{report['trial_utterances']:,} utterances; {format_machine(report)}"
-    )
+    corpus = f"{report['utterances']:,} utterances of {report['speakers']:,} speakers"
+    trials = f"{report['trials']:,} trials of {report['trial_utterances']:,} utterances"
+    print(format_heading(report, (), f"{corpus}, {trials}"))
     print(format_table({STEPS[step]: taken for step, taken in report["steps"].items()}, COLUMNS))

@@ -9,7 +9,7 @@ Columns = dict[str, tuple[str, Callable[[Any], str]]]  # by a row's key: the hea
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]], columns: Columns, corner: str = "") -> str:
-    """A line for each row's name and values, as wide as they need to be; without the columns that have none.
+    """A line for each row's name and values, without the columns that have none.
 
     A row that has no values is one for which memory was short.
     """
@@ -25,11 +25,7 @@ def format_table(rows: Mapping[str, Mapping[str, Any]], columns: Columns, corner
     )
 
 
-def format_settings(report: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """The settings with these keys."""
-    return ", ".join(f"{key} {report[key]}" for key in keys)
-
-
-def format_machine(report: Mapping[str, Any]) -> str:
-    """What it was measured on, as `describe_machine` has it."""
-    return f"{report['machine']}, torch {report['torch']}"
+def format_heading(report: Mapping[str, Any], keys: Iterable[str], *facts: str) -> str:
+    """The settings with these keys, other facts, and what it was measured on, as `describe_machine` has it."""
+    settings = ", ".join(f"{key} {report[key]}" for key in keys)
+    return "; ".join(filter(None, [settings, *facts, f"{report['machine']}, torch {report['torch']}"]))

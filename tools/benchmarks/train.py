@@ -1,36 +1,28 @@
 """benchmark.py train: steps of training the derived network."""
 
 import argparse
-import itertools
-import statistics
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from data_objects.datasets import to_device
-from models import DERIVED, build_model
-from models.genotypes import PAPER_GENOTYPE, read_genotype
+from models import build_network
+from models.genotypes import PAPER_GENOTYPE, parse_genotype, read_genotype
 from models.network import Network
-from tools.benchmarks.measure import (
-    base_mb,
-    build_settings,
-    clock,
-    describe_machine,
-    draw_batch,
-    forget_peak,
-    multiply_rate,
-    peak_mb,
-)
+from tools.benchmarks.measure import Peak, build_settings, clock, describe_machine, draw_batch, multiply_rate
 from tools.benchmarks.options import CLASSES, COMPILE, DEFAULT_VARIANTS, TENTHS
-from tools.benchmarks.processes import is_short, run_in_turn
-from tools.benchmarks.tables import Columns, format_machine, format_settings, format_table
+from tools.benchmarks.processes import Case, Outcome, run_in_turn, summarise
+from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.corpora.sizes import PARTS
 from tools.networks.size import count_macs
 from utils.system.device import prepare, select_device
@@ -38,13 +30,11 @@ from utils.system.errors import UserError
 from utils.training.loop import to_features, train_step
 from utils.training.optim import build_weight_optimizer
 
-CUDA_ONLY = {"tf32": "CPUs have no such arithmetic"}
 COMPILED, NUDGED = "_compiled", "_nudged"  # at the end of a row's name, in this order
 LAST_BIT = 2**-23  # of a float32, relative to its value
 REFERENCES = ("channels_first", "fp32", f"fp32{COMPILED}")  # the first of these that was run has ratio 1
 WARM_UP = 3  # steps that are not measured
 EPOCHS = 301  # of the paper's training
-TIMES = ("seconds", "waiting", "front_end")  # of a step
 SETTINGS = ("layers", "channels", "batch_size", "frames", "classes")
 COLUMNS: Columns = {
     "seconds": ("s/step", "{:.4f}".format),
@@ -69,16 +59,15 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     case = build_case(args, device)
     rows = list_rows(args.variants or DEFAULT_VARIANTS[device.type], args.compile, device)
     nudged = [f"{rows[0]}{NUDGED}"] if args.curve else []
-    cases = {row: case | {"row": row} for row in rows + nudged}
     with tempfile.TemporaryDirectory() as cache:  # what was compiled on another day would be found in the usual one
-        rounds = args.rounds or (1 if args.curve else 2)
-        outcomes = run_in_turn("train", cases, rounds, {"TORCHINDUCTOR_CACHE_DIR": cache})
+        cases = {row: case | {"row": row, "cache": cache} for row in rows + nudged}
+        outcomes = run_in_turn(measure, cases, args.rounds or (1 if args.curve else 2))
     report = {key: value for key, value in case.items() if key != "steps"} | describe_machine(device)
-    report |= summarise(case, {row: outcomes[row] for row in rows})
+    report |= compare_rows(case, rows, outcomes)
     yield report | ({"curve": compare_curves(outcomes)} if args.curve else {})
 
 
-def build_case(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def build_case(args: argparse.Namespace, device: torch.device) -> Case:
     """What the rows have in common, for `measure`.
 
     Raises:
@@ -94,7 +83,7 @@ def build_case(args: argparse.Namespace, device: torch.device) -> dict[str, Any]
     case["steps"] = args.curve or WARM_UP + args.iterations
     speakers = 0
     if args.data_dir:
-        corpus = Corpus(build_settings(device.type, args.batch_size, args.frames, args.data_dir, args.num_workers))
+        corpus = Corpus(build_settings(case))
         corpus.crops("train")  # told here, before any process is begun, where there are too few
         speakers = len(corpus.speakers)
     case["classes"] = args.classes or speakers or CLASSES
@@ -111,8 +100,8 @@ def list_rows(variants: Iterable[str], compiled: str, device: torch.device) -> l
     """
     rows = []
     for variant in dict.fromkeys(variants):
-        if device.type != "cuda" and variant in CUDA_ONLY:
-            raise UserError(f"--variants {variant} needs a CUDA device: {CUDA_ONLY[variant]}")
+        if device.type != "cuda" and variant == "tf32":
+            raise UserError("--variants tf32 needs a CUDA device: CPUs have no such arithmetic")
         choices = (False,) if variant == "channels_first" else COMPILE[compiled]
         rows += [f"{variant}{COMPILED * is_compiled}" for is_compiled in choices]
     return rows
@@ -124,35 +113,40 @@ class Step(NamedTuple):
     seconds: float
     waiting: float
     front_end: float
-    loss: Tensor
+    loss: float
 
 
-def measure(case: dict[str, Any]) -> dict[str, Any]:
-    """Times and losses of the steps of a row in this process, its peak memory in MB, and the machine's own rate."""
+def measure(case: Case) -> Outcome:
+    """The steps of a row in this process, its peak memory in MB, and the machine's own rate.
+
+    Returns:
+        Lists of the measured steps' `seconds`, `waiting` and `front_end`; of all steps the `losses`; the first steps'
+        `warm_up_seconds`; `peak_mb`; `macs` of an input; the `rate` of multiplications.
+    """
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = case["cache"]  # of this process and those that compile for it
     variant = case["row"].removesuffix(NUDGED).removesuffix(COMPILED)
-    cfg = build_settings(*(case[key] for key in ("device", "batch_size", "frames", "data_dir", "num_workers")))
-    cfg.TRAIN.PRECISION = "bf16" if variant == "bf16" else "fp32"
+    cfg = build_settings(case | {"precision": "bf16" if variant == "bf16" else "fp32"})
     cfg.TRAIN.TF32 = variant == "tf32"
     device = prepare(cfg)
-    network, macs = build_network(case, device)
-    before = base_mb(device)
+    network, macs = build_row(cfg, case, device)
+    peak = Peak(device)
     rate = multiply_rate(device, torch.bfloat16 if variant == "bf16" else torch.float32)
     torch.manual_seed(cfg.SEED)  # all rows draw the same drop-path
-    steps: list[Step] = []
-    for step in itertools.islice(training_steps(cfg, network, *batches_of(cfg, case, device)), case["steps"]):
-        steps.append(step)
-        if len(steps) == WARM_UP:
-            forget_peak(device)
-    times = {name: [getattr(step, name) for step in steps] for name in TIMES}
-    losses = [step.loss.item() for step in steps]
-    return times | {"losses": losses, "macs": macs, "rate": rate, "peak_mb": peak_mb(device) - before}
+    steps = training_steps(cfg, case, network)
+    first = list(islice(steps, WARM_UP))
+    peak.forget()
+    others = list(islice(steps, case["steps"] - WARM_UP))
+    outcome = {"rate": rate, "macs": macs, "peak_mb": peak.read()}
+    outcome |= {
+        "warm_up_seconds": sum(step.seconds for step in first),
+        "losses": [step.loss for step in first + others],
+    }
+    return outcome | pd.DataFrame(others).drop(columns="loss").to_dict("list")
 
 
-def build_network(case: dict[str, Any], device: torch.device) -> tuple[Network, int]:
+def build_row(cfg: CfgNode, case: Case, device: torch.device) -> tuple[Network, int]:
     """The network of a row, ready for training, and its multiply-accumulates for one input."""
-    architecture = {key: case[key] for key in ("layers", "channels", "genotype")}
-    network = build_model(architecture | {"kind": DERIVED, "num_classes": case["classes"]})
-    assert isinstance(network, Network)
+    network = build_network(cfg, parse_genotype(case["genotype"]), case["classes"])
     macs = count_macs(network, case["frames"])
     row = case["row"].removesuffix(NUDGED)
     if row == "channels_first":
@@ -167,26 +161,20 @@ def build_network(case: dict[str, Any], device: torch.device) -> tuple[Network, 
     return network.to(device).train(), macs
 
 
-def batches_of(cfg: CfgNode, case: dict[str, Any], device: torch.device) -> tuple[Iterator[Any], MakeFeatures]:
-    """Batches without end, and what makes features and labels of one: noise, or a corpus's crops."""
-    if cfg.DATASET.DATA_DIR:
-        return load_batches(Corpus(cfg), device)
-    batch = draw_batch(case["batch_size"], case["frames"], case["classes"], device)
-    return itertools.repeat(batch), lambda batch: batch
-
-
-def load_batches(corpus: Corpus, device: torch.device) -> tuple[Iterator[Any], MakeFeatures]:
-    """Batches of the train part's crops, epoch after epoch, and what makes features and labels of one."""
+def open_batches(cfg: CfgNode, case: Case, device: torch.device) -> tuple[Iterator[Any], MakeFeatures]:
+    """Batches without end, and what makes features and labels of one: noise, or a corpus's crops, epoch after epoch."""
+    if not cfg.DATASET.DATA_DIR:
+        return repeat(draw_batch(case, case["classes"], device)), lambda batch: batch
+    corpus = Corpus(cfg)
     front_end = corpus.build_front_end().to(device)
     batches = to_device(corpus.crops("train").endless(0), device)
     return iter(batches), lambda batch: to_features(batch, front_end, device)
 
 
-def training_steps(
-    cfg: CfgNode, network: Network, batches: Iterator[Any], make_features: MakeFeatures
-) -> Iterator[Step]:
+def training_steps(cfg: CfgNode, case: Case, network: Network) -> Iterator[Step]:
     """Train on one batch after the other, as `utils.training.loop` does."""
     device = next(network.parameters()).device
+    batches, make_features = open_batches(cfg, case, device)
     optimizer = build_weight_optimizer(cfg, network.parameters())
     criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
     while True:
@@ -196,78 +184,57 @@ def training_steps(
         features = make_features(batch)
         made = clock(device)
         loss, _, _ = train_step(network, optimizer, features, criterion, cfg.TRAIN.PRECISION)
-        yield Step(clock(device) - began, arrived - began, made - arrived, loss.detach())
+        seconds = clock(device) - began
+        yield Step(seconds, arrived - began, made - arrived, loss.item())
 
 
-def summarise(case: dict[str, Any], outcomes: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def compare_rows(case: Case, rows: Iterable[str], outcomes: dict[str, list[Outcome]]) -> dict[str, Any]:
     """Figures for every row, as COLUMNS has them; all None where memory was short."""
-    measured = {name: summarise_row(case, name, rounds) for name, rounds in outcomes.items() if not is_short(rounds)}
-    reference = next((name for name in (*REFERENCES, *measured) if name in measured), None)
-    if reference is not None:
-        for row in measured.values():
-            row["ratio"] = measured[reference]["seconds"] / row["seconds"]
-    macs = next((outcomes[name][0]["macs"] for name in measured), None)
-    rows = {name: measured.get(name, dict.fromkeys(COLUMNS)) for name in outcomes}
-    return {"macs": macs, "reference": reference, "variants": rows}
+    figures = {row: report_row(case, row, outcomes[row]) if row in outcomes else dict.fromkeys(COLUMNS) for row in rows}
+    measured = [row for row in figures if row in outcomes]
+    reference = next((row for row in (*REFERENCES, *measured) if row in measured), None)
+    for row in measured:
+        figures[row]["ratio"] = figures[reference]["seconds"] / figures[row]["seconds"]
+    macs = outcomes[measured[0]][0]["macs"] if measured else None
+    return {"macs": macs, "reference": reference, "variants": figures}
 
 
-def summarise_row(case: dict[str, Any], name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
+def report_row(case: Case, row: str, rounds: list[Outcome]) -> dict[str, Any]:
     """The figures of a row's rounds, all but the ratio, which takes another row."""
-    measured = {key: [value for outcome in rounds for value in outcome[key][WARM_UP:]] for key in TIMES}
-    seconds = statistics.median(measured["seconds"])
-    per_second = case["batch_size"] / seconds
+    figures = dict.fromkeys(COLUMNS) | summarise(rounds)
+    per_second = case["batch_size"] / figures["seconds"]
     flops, rate = 3 * 2 * rounds[0]["macs"] * per_second, max(outcome["rate"] for outcome in rounds)
-    row = dict.fromkeys(COLUMNS) | {
-        "seconds": seconds,
-        "utterances_per_second": per_second,
-        "flops_per_second": flops,
-        "multiply_flops_per_second": rate,
-        "share": flops / rate,
-        "peak_mb": max(outcome["peak_mb"] for outcome in rounds),
-        "voxceleb1_hours": EPOCHS * PARTS[0] / per_second / 3600,
-    }
-    if name.endswith(COMPILED):
-        row["compile_seconds"] = sum(rounds[0]["seconds"][:WARM_UP]) - WARM_UP * seconds
+    figures |= {"utterances_per_second": per_second, "voxceleb1_hours": EPOCHS * PARTS[0] / per_second / 3600}
+    figures |= {"flops_per_second": flops, "multiply_flops_per_second": rate, "share": flops / rate}
+    if row.endswith(COMPILED):
+        figures["compile_seconds"] = rounds[0]["warm_up_seconds"] - WARM_UP * figures["seconds"]
     if case["data_dir"]:
-        row["waiting_share"] = sum(measured["waiting"]) / sum(measured["seconds"])
-        row["front_end_share"] = sum(measured["front_end"]) / sum(measured["seconds"])
-    return row
+        sums = {part: sum(sum(outcome[part]) for outcome in rounds) for part in ("seconds", "waiting", "front_end")}
+        figures |= {f"{part}_share": sums[part] / sums["seconds"] for part in ("waiting", "front_end")}
+    return figures
 
 
-def compare_curves(outcomes: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def compare_curves(outcomes: dict[str, list[Outcome]]) -> dict[str, Any]:
     """The mean loss of each tenth of the first round's steps, and the largest difference to the first row's."""
-    losses = {name: rounds[0]["losses"] for name, rounds in outcomes.items() if "losses" in rounds[0]}
-    tenths = {name: [statistics.fmean(part) for part in split_in_tenths(values)] for name, values in losses.items()}
-    first = next(iter(tenths.values()), [])
-    differences = {
-        name: max(abs(value - other) for value, other in zip(values, first, strict=True))
-        for name, values in tenths.items()
-    }
-    return {"steps": len(next(iter(losses.values()), [])), "tenths": tenths, "largest_difference": differences}
-
-
-def split_in_tenths(values: list[float]) -> list[np.ndarray]:
-    """Ten parts as long as each other, as far as that goes."""
-    return np.split(np.array(values), [len(values) * tenth // TENTHS for tenth in range(1, TENTHS)])
+    losses = pd.DataFrame({row: rounds[0]["losses"] for row, rounds in outcomes.items()})
+    if losses.empty:  # memory was short for every row
+        return {"steps": 0, "tenths": {}, "largest_difference": {}}
+    tenth = (TENTHS * np.arange(1, len(losses) + 1) - 1) // len(
+        losses
+    )  # parts as long as each other, as far as it goes
+    means = losses.groupby(tenth).mean()
+    differences = means.sub(means.iloc[:, 0], axis="index").abs().max()
+    return {"steps": len(losses), "tenths": means.to_dict("list"), "largest_difference": differences.to_dict()}
 
 
 def print_report(report: dict[str, Any]) -> None:
     """A report, for people."""
-    print(f"\n{format_settings(report, SETTINGS)}; {format_machine(report)}")
-    print(format_table(report["variants"], COLUMNS))
+    print(f"\n{format_heading(report, SETTINGS)}\n{format_table(report['variants'], COLUMNS)}")
     if report["macs"]:
         print(f"hours: {EPOCHS} epochs of VoxCeleb1; {report['macs'] / 1e9:.3f} G multiply-accumulates an input")
     if "curve" in report:
-        print_curve(report["curve"])
-
-
-def print_curve(curve: dict[str, Any]) -> None:
-    """The losses side by side."""
-    columns: Columns = {name: (name, str) for name in curve["tenths"]}
-    rows = {
-        f"{tenth + 1}/{TENTHS}": {name: f"{losses[tenth]:.5f}" for name, losses in curve["tenths"].items()}
-        for tenth in range(TENTHS)
-    }
-    rows["largest difference"] = {name: f"{value:.2e}" for name, value in curve["largest_difference"].items()}
-    print(f"\nmean loss of each tenth of {curve['steps']} steps, and the largest difference to the first column")
-    print(format_table(rows, columns))
+        curve = report["curve"]
+        table = pd.DataFrame(curve["tenths"], [f"{tenth + 1}/{TENTHS}" for tenth in range(TENTHS)]).map("{:.5f}".format)
+        table.loc["largest difference"] = pd.Series(curve["largest_difference"]).map("{:.2e}".format)
+        print(f"\nmean loss of each tenth of {curve['steps']} steps, and the largest difference to the first column")
+        print(format_table(table.to_dict("index"), {name: (name, str) for name in table}))

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from tools.benchmarks.measure import CPU, Steps, describe_machine
-from tools.benchmarks.processes import run_case
+from tools.benchmarks.processes import Case, Outcome, run_alone
 from tools.benchmarks.tables import Columns, format_table
 from tools.corpora.sizes import check_utterances
 from utils.metrics.bootstrap import verification_intervals
 from utils.metrics.rates import equal_error_rate, min_cllr, min_dcf
 from utils.metrics.scoring import adaptive_s_norm, cohort_statistics, cosine_scores, fit_calibration
-from utils.system.errors import UserError
 
 COHORT, TOP_N = 1_211, 300  # speakers of dev, and those of them that adaptive s-norm takes
 REPLICATES = 1_000
@@ -40,13 +39,10 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure."""
     check_utterances(args.utterances, args.speakers, 2)
     case = {name: getattr(args, name) for name in ("trials", "utterances", "dimensions", "speakers")}
-    report = run_case("trials", case, "trials")
-    if "error" in report:
-        raise UserError(f"trials failed: {report['error']}")
-    yield report
+    yield from run_alone(measure, case, "trials")
 
 
-def measure(case: dict[str, Any]) -> dict[str, Any]:
+def measure(case: Case) -> Outcome:
     """Seconds and MB of every step in this process, and the figures."""
     take = Steps()
     generator = np.random.default_rng(0)
@@ -63,15 +59,9 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     )
     statistics = take("cohort", lambda: cohort_statistics(embeddings, cohort, TOP_N))
     normalised = take("snorm", lambda: adaptive_s_norm(scores, enrolment, test, *statistics))
-    return case | {
-        "figures": figures,
-        "intervals": intervals,
-        "snorm_eer": equal_error_rate(normalised, labels),
-        "embeddings_mb": embeddings.nbytes / 1e6,
-        "imports_mb": take.imports_mb,
-        "steps": take.taken,
-        "machine": describe_machine(CPU)["machine"],
-    }
+    report = {"figures": figures, "intervals": intervals, "snorm_eer": equal_error_rate(normalised, labels)}
+    report |= {"embeddings_mb": embeddings.nbytes / 1e6, "machine": describe_machine(CPU)["machine"]}
+    return case | report | take.report()
 
 
 def draw_embeddings(utterances: int, speakers: int, dimensions: int, generator: np.random.Generator) -> np.ndarray:

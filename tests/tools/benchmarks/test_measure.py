@@ -18,9 +18,8 @@ def test_rate_of_multiplications(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_linux
 def test_peak_of_memory_begins_anew() -> None:
     """What was freed before is forgotten, what is taken after counts."""
-    cpu = torch.device("cpu")
     torch.ones(50_000_000)  # 200 MB, freed at once
-    measure.forget_peak(cpu)
-    before = measure.peak_mb(cpu)
+    peak = measure.Peak(torch.device("cpu"))
+    peak.forget()
     torch.ones(25_000_000)
-    assert 80 < measure.peak_mb(cpu) - before < 180
+    assert 80 < peak.read() < 180

@@ -1,5 +1,7 @@
 """The command line of tools/benchmark.py."""
 
+import inspect
+
 import pytest
 
 from tests.helpers import run_script
@@ -14,4 +16,4 @@ def test_help_of_a_command_answers_without_torch(command: str) -> None:
     assert "argparse" in imported
     assert not {"torch", "numpy"} & imported
     assert "--json" in outcome.stdout
-    assert COMMANDS[command][1].splitlines()[-1] in outcome.stdout
+    assert inspect.getdoc(COMMANDS[command][1]).splitlines()[-1] in outcome.stdout

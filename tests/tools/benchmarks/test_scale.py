@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,17 +24,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measure_here(command: str, case: dict[str, Any], name: str, environment: dict[str, str] | None) -> dict[str, Any]:
-    """A case of `scale`, measured in this process."""
-    assert command == "scale"
-    return scale.measure(case)
-
-
 @on_linux
 @pytest.mark.parametrize("is_given", [False, True])
 def test_benchmark_of_scale(small: Path, capsys, monkeypatch: pytest.MonkeyPatch, is_given: bool) -> None:
     """The steps in order, on a corpus that is given or made; what it counts is what there is."""
-    monkeypatch.setattr(processes, "run_case", measure_here)
+    monkeypatch.setattr(processes, "run_case", lambda measure, case, name: measure(case))
     before = snapshot(small)
     options = ("--data_dir", small) if is_given else ("--utterances", 600, "--speakers", 30)
     report = json.loads(call_script(TOOL, "scale", *options, "--rounds", 2, "--json").stdout)

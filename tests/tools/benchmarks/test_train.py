@@ -14,29 +14,31 @@ from tests.tools.benchmarks.cases import SMALL, on_linux, refusal
 from tools.benchmarks import measure, processes, train
 
 CASE = {"layers": 3, "channels": 4, "batch_size": 4, "frames": 64, "classes": 6, "genotype": str(PAPER_GENOTYPE)}
-CASE |= {"device": "cpu", "drop_path": 0.1, "data_dir": None, "num_workers": 0, "steps": 12}
+CASE |= {"device": "cpu", "drop_path": 0.1, "data_dir": None, "num_workers": 0, "steps": 12, "cache": ""}
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     """Cases of `train` are measured within this process, held against small matrices; the function that does it."""
-    run_here = mock.Mock(side_effect=lambda command, case, name, environment: train.measure(case))
+    run_here = mock.Mock(side_effect=lambda measure, case, name: measure(case))
     monkeypatch.setattr(processes, "run_case", run_here)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.setitem(measure.MATRIX_SIZE, "cpu", 64)
     return run_here
 
 
 def test_figures_of_rows() -> None:
-    """By hand: of two rounds, the median without the first three steps, and what follows from it."""
-    first = {"seconds": [9, 9, 9, 2.5, 2], "waiting": [9, 0, 0, 0.1, 0.2], "front_end": [0, 0, 0, 0.2, 0.7]}
-    second = {"seconds": [5, 5, 5, 2, 2.5], "waiting": [0, 0, 0, 0.3, 0.3], "front_end": [0, 0, 0, 0, 0]}
+    """By hand: of two rounds the median, and what follows from it."""
+    first = {"seconds": [2.5, 2], "waiting": [0.1, 0.2], "front_end": [0.2, 0.7], "warm_up_seconds": 27}
+    second = {"seconds": [2, 2.5], "waiting": [0.3, 0.3], "front_end": [0, 0], "warm_up_seconds": 15}
     measured = {"losses": [1], "macs": 10}
     first |= measured | {"rate": 100.0, "peak_mb": 7.0}
     second |= measured | {"rate": 300.0, "peak_mb": 5.0}
-    slow = first | {"seconds": [1, 1, 1, 4.5, 4.5]}
-    outcomes = {"fp32": [slow], "fp32_compiled": [first, second], "bf16": [second, {"error": "out of memory"}]}
-    report = train.summarise({"batch_size": 9, "data_dir": "corpus"}, outcomes)
+    slow = first | {"seconds": [4.5, 4.5]}
+    outcomes = {"fp32": [slow], "fp32_compiled": [first, second]}
+    rows = ["fp32", "fp32_compiled", "bf16"]
+    report = train.compare_rows({"batch_size": 9, "data_dir": "corpus"}, rows, outcomes)
     assert report["variants"]["fp32_compiled"] == {
         "seconds": 2.25,
         "utterances_per_second": 4.0,
@@ -87,7 +89,10 @@ def test_benchmark_of_training_on_a_corpus(toy: Path, here: mock.Mock) -> None:
     assert len(curve) == 13
     assert all(0 < float(difference) < 0.1 for difference in curve[-1].split()[-2:])
     measured = train.measure(here.call_args.args[1])
-    for seconds, waiting, front_end in zip(*(measured[name] for name in train.TIMES), strict=True):
+    assert len(measured["losses"]) - 3 == len(measured["seconds"]) == 9
+    for seconds, waiting, front_end in zip(
+        *(measured[name] for name in ("seconds", "waiting", "front_end")), strict=True
+    ):
         assert 0 < waiting + front_end < seconds
 
 
@@ -111,6 +116,7 @@ def test_curves_are_compared_by_tenths() -> None:
     assert curve["steps"] == 25
     assert curve["tenths"]["fp32"] == [0.5, 3, 5.5, 8, 10.5, 13, 15.5, 18, 20.5, 23]
     assert curve["largest_difference"] == {"fp32": 0, "bf16": pytest.approx((0.5 + 0.5 + 3) / 3)}
+    assert train.compare_curves({}) == {"steps": 0, "tenths": {}, "largest_difference": {}}
 
 
 def test_rows_are_as_they_are_called() -> None:
@@ -122,7 +128,7 @@ def test_rows_are_as_they_are_called() -> None:
     layouts, compiled = [], []
     for row in rows:
         with mock.patch.object(Network, "compile_for_training") as compile_for_training:
-            network, macs = train.build_network(CASE | {"row": row}, CPU)
+            network, macs = train.build_row(measure.build_settings(CASE), CASE | {"row": row}, CPU)
         states = []
         hook = network.cells[0].register_forward_hook(lambda cell, inputs, output, states=states: states.append(output))
         network(torch.randn(2, 64, 257))

@@ -241,12 +241,12 @@ import sys
 from pathlib import Path
 import torch
 from data_objects.index import load_index
-from tools.benchmarks.measure import forget_peak, memory_mb
-forget_peak(torch.device("cpu"))
-before = memory_mb("VmRSS")
+from tools.benchmarks.measure import Peak
+peak = Peak(torch.device("cpu"))
+peak.forget()
 index = load_index(Path(sys.argv[1]), Path(sys.argv[1]) / "feature")
 assert len(index) == 153_516
-print(memory_mb("VmHWM") - before)
+print(peak.read())
 """
 
 
