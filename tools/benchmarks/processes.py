@@ -12,7 +12,8 @@ import numpy as np
 from tools.benchmarks.measure import limit_memory
 from utils.system.errors import UserError
 
-Case = Outcome = dict[str, Any]
+Case = dict[str, Any]
+Outcome = dict[str, Any]
 Measure = Callable[[Case], Outcome]
 OUT_OF_MEMORY = "out of memory"
 NO_MEMORY = (OUT_OF_MEMORY, "not enough memory", "allocate memory")  # how PyTorch says so

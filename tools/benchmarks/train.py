@@ -136,7 +136,7 @@ def measure(case: Case) -> Outcome:
     first = list(islice(steps, WARM_UP))
     peak.forget()
     others = list(islice(steps, case["steps"] - WARM_UP))
-    outcome = {"rate": rate, "macs": macs, "peak_mb": peak.read()}
+    outcome: Outcome = {"rate": rate, "macs": macs, "peak_mb": peak.read()}
     outcome |= {
         "warm_up_seconds": sum(step.seconds for step in first),
         "losses": [step.loss for step in first + others],
@@ -190,18 +190,20 @@ def training_steps(cfg: CfgNode, case: Case, network: Network) -> Iterator[Step]
 
 def compare_rows(case: Case, rows: Iterable[str], outcomes: dict[str, list[Outcome]]) -> dict[str, Any]:
     """Figures for every row, as COLUMNS has them; all None where memory was short."""
-    figures = {row: report_row(case, row, outcomes[row]) if row in outcomes else dict.fromkeys(COLUMNS) for row in rows}
+    figures: dict[str, dict[str, Any]] = {
+        row: report_row(case, row, outcomes[row]) if row in outcomes else dict.fromkeys(COLUMNS) for row in rows
+    }
     measured = [row for row in figures if row in outcomes]
     reference = next((row for row in (*REFERENCES, *measured) if row in measured), None)
     for row in measured:
-        figures[row]["ratio"] = figures[reference]["seconds"] / figures[row]["seconds"]
+        figures[row]["ratio"] = figures[str(reference)]["seconds"] / figures[row]["seconds"]
     macs = outcomes[measured[0]][0]["macs"] if measured else None
     return {"macs": macs, "reference": reference, "variants": figures}
 
 
 def report_row(case: Case, row: str, rounds: list[Outcome]) -> dict[str, Any]:
     """The figures of a row's rounds, all but the ratio, which takes another row."""
-    figures = dict.fromkeys(COLUMNS) | summarise(rounds)
+    figures: dict[str, Any] = dict.fromkeys(COLUMNS) | summarise(rounds)
     per_second = case["batch_size"] / figures["seconds"]
     flops, rate = 3 * 2 * rounds[0]["macs"] * per_second, max(outcome["rate"] for outcome in rounds)
     figures |= {"utterances_per_second": per_second, "voxceleb1_hours": EPOCHS * PARTS[0] / per_second / 3600}
@@ -219,9 +221,8 @@ def compare_curves(outcomes: dict[str, list[Outcome]]) -> dict[str, Any]:
     losses = pd.DataFrame({row: rounds[0]["losses"] for row, rounds in outcomes.items()})
     if losses.empty:  # memory was short for every row
         return {"steps": 0, "tenths": {}, "largest_difference": {}}
-    tenth = (TENTHS * np.arange(1, len(losses) + 1) - 1) // len(
-        losses
-    )  # parts as long as each other, as far as it goes
+    # Parts as long as each other, as far as it goes.
+    tenth = (TENTHS * np.arange(1, len(losses) + 1) - 1) // len(losses)
     means = losses.groupby(tenth).mean()
     differences = means.sub(means.iloc[:, 0], axis="index").abs().max()
     return {"steps": len(losses), "tenths": means.to_dict("list"), "largest_difference": differences.to_dict()}

@@ -1,8 +1,8 @@
 """The guard: who is trained on, chosen on and tested on, and what of it overlaps that must not.
 
 A protocol gives every role its utterances. `check_training` looks before a network is trained, and refuses what would
-make its results worthless; `describe_evaluation` looks before one is evaluated. Both name what they find, and what they
-find stands in every checkpoint and every result.
+make its results worthless; an evaluation has a `Protocol` too, and says what overlaps. What is found stands in every
+checkpoint and every result.
 """
 
 import hashlib
