@@ -100,7 +100,8 @@ class Evaluation:
         summary: str,
         sections: Sequence[Section],
         files: Sequence[Path],
-        **trials: Any,
+        trials: dict[str, dict[str, Any]] | None = None,
+        skipped_trials: int = 0,
     ) -> None:
         """The report, with what all reports end with, and results-KIND.json: of what, from where, in which files.
 
@@ -109,11 +110,11 @@ class Evaluation:
             title, sections: of the report.
             summary: for the log.
             files: what was written already.
-            trials: see `build_provenance`.
+            trials, skipped_trials: see `build_provenance`.
         """
         of, script = self.trained, f"evaluate_{self.kind}.py"
         source = of.checkpoint, of.path, self.corpus.index, protocol, of.device
-        provenance = build_provenance(self.cfg, *source, script=script, **trials)
+        provenance = build_provenance(self.cfg, *source, script=script, trials=trials, skipped_trials=skipped_trials)
         page, path = self.folder / self.kind / REPORT, self.folder / f"results-{self.kind}.json"
         sections = [*sections, protocol_section(provenance.protocol), provenance_section(provenance)]
         write_report(page, title, warnings=self.warnings, sections=sections)
