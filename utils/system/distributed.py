@@ -4,7 +4,6 @@ Tensors on CPUs travel by gloo, those on GPUs by NCCL. Every function that talks
 by all of them, in the same order.
 """
 
-import atexit
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.system.errors import UserError
-from utils.system.processes import is_main, processes
+from utils.system.processes import is_main, part_with, processes
 
 
 def start(device: torch.device) -> None:
-    """Join the other processes, if there are any and this has not been done; part from them when this one ends."""
+    """Join the other processes, if there are any and this has not been done; see `processes.part` for the end."""
     if processes() > 1 and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        part_with(dist.destroy_process_group)
 
 
 def agree(*numbers: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Which process of a job this is, as `torchrun` says; without it there is one."""
 
 import os
+from collections.abc import Callable
 
 from utils.system.errors import UserError
 
@@ -40,6 +41,20 @@ def launcher() -> str:
     if here == processes():  # standalone: on a port that is free, whatever else runs on the machine
         return f"torchrun --standalone --nproc_per_node {here}"
     return f"torchrun --nnodes {processes() // here} --nproc_per_node {here} RENDEZVOUS"
+
+
+_farewells: list[Callable[[], object]] = []
+
+
+def part_with(farewell: Callable[[], object]) -> None:
+    """Have something called when the job is done: what parts from the other processes."""
+    _farewells.append(farewell)
+
+
+def part() -> None:
+    """Part from the other processes, when the job is done: left to the end of Python, this can abort the process."""
+    while _farewells:
+        _farewells.pop()()
 
 
 def is_lost(error: BaseException) -> bool:

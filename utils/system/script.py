@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.system.errors import RunStoppedError, UserError
-from utils.system.processes import is_lost, is_main, processes, rank
+from utils.system.processes import is_lost, is_main, part, processes, rank
 
 
 def limit_spinning() -> None:
@@ -39,6 +39,7 @@ def run_script(main: Callable[[], object]) -> None:
     limit_spinning()
     try:
         main()
+        part()
     except KeyboardInterrupt:
         _exit("interrupted; a run goes on with --load_path and its folder", 130)
     except BrokenPipeError:  # whoever read our standard output has had enough

@@ -13,7 +13,7 @@ def test_gathered_rows_keep_their_order(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import torch\n"
         "from utils.system import distributed as d\n"
-        "from utils.system.processes import is_main, rank\n"
+        "from utils.system.processes import is_main, part, rank\n"
         "d.start(torch.device('cpu'))\n"
         "rows = d.gather_rows(torch.arange(6.).view(3, 2)[rank() * 3:])\n"
         "other = d.gather_rows(torch.full((rank() + 1, 2), rank()))\n"
@@ -25,6 +25,7 @@ def test_gathered_rows_keep_their_order(tmp_path: Path) -> None:
         "    message = str(error)\n"
         "if is_main():\n"
         "    print(rows.tolist(), other.tolist(), message)\n"
+        "part()\n"
     )
     done = torchrun(program, ROOT)
     assert done.returncode == 0, done.stderr
