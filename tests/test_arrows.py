@@ -55,7 +55,8 @@ def file_of(root: Path, module: str) -> Path | None:
 def part_of(root: Path, file: Path) -> str:
     """models, data_objects, tools, a wing of utils as utils/NAME, or a module at the top by its name."""
     first, *others = file.relative_to(root).with_suffix("").parts
-    return f"utils/{others[0]}" if first == "utils" and others[0] in WINGS else first
+    assert first != "utils" or others[0] in (*WINGS, "__init__"), f"{file} is in no wing of utils/: see WINGS"
+    return f"utils/{others[0]}" if first == "utils" else first
 
 
 def may_import(own: str, other: str) -> bool:

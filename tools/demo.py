@@ -31,8 +31,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from models.genotypes import parse_genotype
-
     began = time.perf_counter()
     corpus, runs = (args.out.resolve() / name for name in ("corpus", "runs"))
     if not (corpus / "veri_test.txt").is_file():  # the list that is written last
@@ -46,6 +44,8 @@ def main() -> None:
     merged, dev = (ask("train.py", *training, "DATASET.SUB_DIR", part) for part in ("merged", "dev"))
     identification = ask("evaluate_identification.py", *options, "--load_path", merged["run_dir"])
     verification = ask("evaluate_verification.py", *options, "--load_path", dev["run_dir"])
+    from models.genotypes import parse_genotype
+
     genotype = parse_genotype(text)
     rows = {
         "genotype, normal cell": " ".join(f"{operation}({source})" for operation, source in genotype.normal),

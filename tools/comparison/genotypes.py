@@ -81,12 +81,13 @@ def compare_genotypes(
     if not len(corpus.index.rows(corpus.sub_dir, part)):
         warnings, part = [f"SUB_DIR {corpus.sub_dir} has no test part: the val part is evaluated instead"], "val"
         get_logger().warning(warnings[0])
+    utterances = len(corpus.rows(part))  # refused here, before hours have gone, where there are none
     work = Genotypes(cfg, config_file, out, genotypes, part, corpus.index.fingerprint)
     jobs = [Job(name, seed) for seed in seeds for name in genotypes]
     work.run_missing(jobs)
     records = DataFrame([{"name": job.name} | work.finished[job] for job in jobs])
     summary = summarise(records, list(FIGURES))
-    comparison = {"part": part, "utterances": len(corpus.rows(part))} | compare(summary, seeds)
+    comparison = {"part": part, "utterances": utterances} | compare(summary, seeds)
     texts = {name: str(genotype) for name, genotype in genotypes.items()}
     picture = Pictures(work.folder)(RESULTS, plot(records, summary, comparison), f"Every genotype; {KEY}.")
     sections = [

@@ -189,7 +189,7 @@ def check_corpus(cfg: CfgNode, systems: Sequence[str], genotype: Genotype) -> di
 def training_minutes(run_dir: Path, batch_size: int) -> float:
     """Minutes in training steps, from metrics.jsonl: without validation, and whether it was interrupted or not."""
     checkpoint, _ = load_last(run_dir, ("train", "train_baseline"))
-    speeds = pd.read_json(run_dir / "metrics.jsonl", lines=True)["utterances_per_second"]
+    speeds = pd.read_json(run_dir / "metrics.jsonl", lines=True, precise_float=True)["utterances_per_second"]
     utterances = checkpoint.step * batch_size / len(speeds)  # an epoch; none has a smaller batch
     return float((utterances / speeds).sum() / 60)
 

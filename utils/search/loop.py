@@ -2,7 +2,7 @@
 
 An iteration is a step of the architecture parameters alpha, then a step of all other weights: algorithm 1 of Liu et
 al., DARTS, ICLR 2019, in first order (xi = 0), over sampled paths (Ding et al., AutoSpeech, Interspeech 2020). Where
-alpha's gradient is computed: `models.supernet.mix_exact`.
+alpha's gradient is computed: `models.supernet._WeightGradient`.
 """
 
 import shlex
