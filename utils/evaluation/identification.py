@@ -68,7 +68,7 @@ class Identification:
         decided = pd.DataFrame({"label": self.labels, "correct": self.correct["top1"], "decision": self.decisions})
         rows = decided.groupby("label")["correct"].agg(utterances="size", top1="mean")
         taken_for = decided[~decided["correct"]].groupby("label")["decision"].agg(lambda classes: classes.mode()[0])
-        names = pd.Series(self.speakers)
+        names = pd.Series(self.speakers, dtype=object)
         rows.insert(0, "speaker", names[rows.index])
         rows["top1"] *= 100
         rows["most_often_taken_for"] = taken_for.map(names)

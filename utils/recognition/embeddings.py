@@ -118,7 +118,7 @@ def read_embeddings(path: Path, key: str) -> Embeddings | None:
     try:
         with np.load(path) as file:
             if str(file["key"]) != key:
-                get_logger().info(f"{path} is of another checkpoint, index or windows: it is made anew")
+                get_logger().info(f"{path} is of another checkpoint, index, windows or code: it is made anew")
                 return None
             return Embeddings(file["utterances"], file["embeddings"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -17,6 +17,7 @@ from utils.evaluation.identification import check_class_list
 from utils.pictures.figure import save_figure
 from utils.pictures.intervals import plot_intervals
 from utils.recognition.network import TrainedNetwork, check_genotype, load_trained
+from utils.records.code import code_fingerprints
 from utils.records.guard import IDENTIFICATION, Protocol, check_index
 from utils.records.provenance import Provenance, build_provenance, prepare_folder, remove_earlier, write_results
 from utils.reports.html import DASH, Picture, Section, Table, write_report
@@ -51,7 +52,7 @@ class Evaluation:
     Attributes:
         kind: verification or identification.
         folder: for the results; report and pictures are in the folder of the kind's name within.
-        warnings: what was warned of so far.
+        warnings: what is warned of; it grows while the evaluation goes on.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Evaluation:
             UserError: they will not do: see `load_trained`, `check_class_list` (identification alone), `check_index`.
         """
         warned = WarningCollector()
+        code_fingerprints(f"evaluate_{kind}.py")  # kept from now on: files may be edited while it goes on
         trained = load_trained(cfg, load_path, prepare(cfg))
         check_genotype(trained, text_arch)
         corpus = Corpus(cfg)
@@ -180,7 +182,7 @@ def provenance_section(provenance: Provenance) -> Section:
     settings = [(key, str(evaluation[key]), str(training.get(key, DASH))) for key in keys]
     return Section(
         "Where the figures come from",
-        "The same stands, with the hashes of all source files, in the JSON file beside this report.",
+        "The same stands, with the hashes of the source files that computed them, in the JSON file beside this report.",
         [
             Table("Files, packages, machine", ("what", "value"), files),
             Table("Settings", ("key", "evaluation", "training"), settings),

@@ -132,7 +132,7 @@ def tabulate(results: Mapping[str, Any]) -> pd.DataFrame:
                 for key, metric in METRICS.items()
             }
             rows.append(of_list | {"key": system, "system": SYSTEMS[system]} | shown)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)
 
 
 def format_table(results: Mapping[str, Any]) -> str:
