@@ -48,15 +48,15 @@ def start(*command: object) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> bool:
-    """Wait until a condition holds; False if the process has ended before."""
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], every: float = 0.01) -> bool:
+    """Wait until a condition holds, looking every so many seconds; False if the process has ended before."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if condition():
             return True
         if process.poll() is not None:
             return False
-        time.sleep(0.0005)
+        time.sleep(every)
     raise AssertionError("it took too long")
 
 

@@ -66,7 +66,7 @@ def test_killed_again_and_again(
         running = wait_for(lambda before=before: saves(tmp_path) - before, process)
         time.sleep(draw.uniform(0, 0.1))
         if number % 2:  # in the midst of the next checkpoint
-            running = wait_for(lambda: list(tmp_path.glob("*/*/last.pt.partial")), process)
+            running = wait_for(lambda: list(tmp_path.glob("*/*/last.pt.partial")), process, every=0.0005)
         process.kill()
         process.wait()  # not for its standard error, which loader processes keep open for some seconds more
         assert running, "the run was over before it could be killed"

@@ -77,7 +77,8 @@ def run_search(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
 def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader], log: RunLog) -> Genotype:
     """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
 
-    Every epoch leaves its figures, genotype.txt, pictures and a checkpoint in the run folder.
+    Every epoch leaves its figures, genotype.txt and a checkpoint in the run folder, and pictures where it is longer
+    than a minute; the end leaves pictures in any case.
 
     Args:
         crops: what the weights learn on, and what alpha does.
@@ -93,7 +94,7 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
     ended_within = state.batch > 0 and is_out_of_time(clock)  # it ended there, with the genotype of then
     genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
     if not history.has_kept(genotype):
-        history.keep(genotype, supernet.operation_names)
+        history.keep(genotype)
 
     def save() -> None:
         state.notes["hours"] = clock.hours
@@ -107,13 +108,14 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
             check_alike(supernet.arch_parameters(), "alpha")
             if figures is None:  # out of time within the epoch
                 genotype = supernet.genotype()
-                history.keep(genotype, supernet.operation_names)
+                history.keep(genotype)
                 break
             watch.before_validation()
             argmax = validate(state)
             figures |= {f"argmax_{name}": argmax[name] for name in ("top1", "loss") if argmax}
             genotype = end_epoch(state, figures, history, clock, before, log)
             watch.after_epoch()
+    history.draw(genotype, supernet.operation_names)
     ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")
     log.info(
         f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
@@ -155,7 +157,8 @@ def end_epoch(
     if history.warning():
         log.warning(history.warning())
     genotype = history.genotype()
-    history.keep(genotype, supernet.operation_names)
+    history.keep(genotype)
+    history.draw(genotype, supernet.operation_names, unless_fresh=True)
     state.save(log.run_dir / LAST)
     return genotype
 

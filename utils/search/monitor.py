@@ -25,6 +25,7 @@ HISTORY = "architecture.jsonl"
 # little, so alpha comes to favour them, and networks of many of them are shallow and generalise badly. A cell of random
 # operations of s2 has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
 COLLAPSE = 2
+PICTURES_LAST = 60.0  # seconds before they are drawn anew, while the search goes on
 
 
 def edge_entropies(alpha: Tensor) -> list[float]:
@@ -80,6 +81,7 @@ class SearchHistory:
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.is_file() else []
         self.records = [record for record in map(json.loads, lines) if record["epoch"] <= epochs_done]
         self._write()
+        self._drawn = time.monotonic()  # or begun
 
     def add(self, epoch: int, hours: float, supernet: Supernet, before: str) -> dict[str, float]:
         """Record the end of an epoch, counted from 1.
@@ -157,11 +159,20 @@ class SearchHistory:
         file = self._run_dir / "genotype.txt"
         return file.is_file() and file.read_text(encoding="utf-8").strip() == str(genotype)
 
-    def keep(self, genotype: Genotype, operations: tuple[str, ...]) -> None:
-        """Write genotype.txt, and draw it, and alpha over the epochs, to pictures in the run folder."""
-        if not is_main():
+    def keep(self, genotype: Genotype) -> None:
+        """Write genotype.txt."""
+        if is_main():
+            write_atomically(self._run_dir / "genotype.txt", f"{genotype}\n")
+
+    def draw(self, genotype: Genotype, operations: tuple[str, ...], *, unless_fresh: bool = False) -> None:
+        """Draw the genotype, and alpha over the epochs, to pictures in the run folder.
+
+        Args:
+            unless_fresh: not where pictures were drawn within a minute, since epochs may be shorter than drawing is.
+        """
+        if not is_main() or (unless_fresh and time.monotonic() - self._drawn < PICTURES_LAST):
             return
-        write_atomically(self._run_dir / "genotype.txt", f"{genotype}\n")
+        self._drawn = time.monotonic()
         save_figure(draw_genotype(genotype), self._run_dir / "genotype")
         for kind, name in zip(KINDS, ("normal cell", "reduction cell"), strict=True):
             if self.records:
