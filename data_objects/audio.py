@@ -1,7 +1,10 @@
 """Reading and levelling audio. Everything past this module is 16 kHz mono, samples in [-1, 1]."""
 
+import hashlib
+import os
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +110,7 @@ def _check_complete(path: Path, layout: WavLayout) -> None:
 def _decode(path: Path) -> tuple[np.ndarray, int]:
     """Samples (N, channels) float32 and their rate, by soundfile, or by librosa for what soundfile does not know."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             samples = file.read(dtype="float32", always_2d=True)
             if len(samples) < file.frames:
                 raise AudioError(f"truncated: {len(samples)} of {file.frames} samples")
@@ -134,11 +137,16 @@ def write_wav(path: Path, samples: np.ndarray) -> WavLayout:
     """Write samples (N,) in [-1, 1] as 16 kHz mono 16-bit PCM, whole or not at all, and return where they lie."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    soundfile.write(partial, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    soundfile.write(os.fsencode(partial), samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
     partial.replace(path)
     layout = read_wav_layout(path)
     assert layout is not None
     return layout
+
+
+def hash_audio(samples: np.ndarray) -> str:
+    """A hash of samples (N,) float32: the same recording has the same, whatever its name."""
+    return hashlib.blake2b(samples.tobytes(), digest_size=8).hexdigest()
 
 
 def level_gain(samples: np.ndarray) -> float:
@@ -150,13 +158,20 @@ def level_gain(samples: np.ndarray) -> float:
     return LEVEL / rms if 0 < rms < LEVEL else 1.0
 
 
-def read_samples(path: Path, offset: int, start: int, count: int) -> np.ndarray:
+def read_samples(
+    path: Path, offset: int, start: int, count: int, check: Callable[[os.stat_result], object] | None = None
+) -> np.ndarray:
     """Samples start to start + count of a native wav file, in one read: int16 (count,).
 
+    Args:
+        check: called with the state of the opened file; raises AudioError where it is not the one that is expected.
+
     Raises:
-        AudioError: the file holds fewer.
+        AudioError: the file holds fewer; what `check` raises.
     """
     with open(path, "rb", buffering=0) as file:
+        if check is not None:
+            check(os.fstat(file.fileno()))
         file.seek(offset + 2 * start)
         samples = np.frombuffer(file.read(2 * count), dtype="<i2")
     if len(samples) < count:

@@ -23,7 +23,7 @@ from data_objects.datasets import (
 )
 from data_objects.frontend import FrontEnd
 from data_objects.index import Rows, load_index, load_statistics
-from data_objects.lists import META, TRIALS, Speaker, TrialList, read_meta, read_trials
+from data_objects.lists import META, TRIALS, Speaker, TrialList, find_list, read_meta, read_trials
 from data_objects.trials import build_validation_trials, choose_validation_speakers
 from utils.system.errors import UserError
 from utils.system.processes import processes, rank
@@ -97,22 +97,26 @@ class Corpus:
             return None
         return build_validation_trials(self.index, self.validation_speakers, *self._validation)
 
+    def list_path(self, name: str) -> Path:
+        """Where a list of the corpus is; see `find_list`."""
+        return find_list(self.data_dir, self.index.feature_dir, name)
+
     def test_trials(self) -> TrialList | None:
-        """The trials of DATA_DIR's veri_test.txt; None where there is no such file.
+        """The trials of the corpus's veri_test.txt; None where there is no such file.
 
         Raises:
             UserError: see `read_trials`.
         """
-        path = self.data_dir / TRIALS
+        path = self.list_path(TRIALS)
         return read_trials(path) if path.is_file() else None
 
     def speaker_details(self) -> dict[str, Speaker]:
-        """What DATA_DIR's vox1_meta.csv says of the speakers; nothing where there is no such file.
+        """What the corpus's vox1_meta.csv says of the speakers; nothing where there is no such file.
 
         Raises:
             UserError: see `read_meta`.
         """
-        path = self.data_dir / META
+        path = self.list_path(META)
         return read_meta(path) if path.is_file() else {}
 
     def crops(self, part: str) -> CropLoader:

@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def read_frames(index: Index, row: int, first: int, frames: int) -> np.ndarray:
 def _read(index: Index, row: int, begin: int, end: int) -> np.ndarray:
     path, offset = index.location(row)
     try:
-        return read_samples(path, offset, begin, end - begin)
+        return read_samples(path, offset, begin, end - begin, partial(index.check, row))
     except (OSError, AudioError) as error:
         raise UserError(f"{path} is not as it was indexed ({error}): run data_preprocess.py again") from error
 

@@ -5,12 +5,14 @@ feature/stats.npz        mean and deviation of every frequency bin, for `merged`
                          every speaker's sums, so that those held out can be left out
 feature/rejected.csv     what was not used, and why
 feature/wav/             16 kHz mono 16-bit copies of the utterances that are something else
+feature/files.npz        size and time of the file of every row, as they were then
 feature/parts/           a file a speaker: what a run that was interrupted need not do again
 """
 
 import csv
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,12 +23,14 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from data_objects.audio import FULL_SCALE, AudioError, hash_audio, read_samples
 from data_objects.lists import SUB_DIRS
+from data_objects.names import decode, encode_path
 from utils.system.errors import UserError
 
 VERSION = 2  # of the files below; raise it when what they hold changes
-UTTERANCES, STATISTICS, REJECTED = "utterances.csv", "stats.npz", "rejected.csv"
-ROOTS = ("data", "feature")
+UTTERANCES, STATISTICS, REJECTED, FILES = "utterances.csv", "stats.npz", "rejected.csv", "files.npz"
+ROOTS = ("data", "feature", "path", "data%", "path%")  # with %: file is encoded as names are
 PARTS = ("", "train", "val", "test")
 DEV = SUB_DIRS.index("dev")
 
@@ -36,7 +40,7 @@ class Row:
     """A line of utterances.csv."""
 
     utterance: str
-    root: str  # data: file is under DATA_DIR; feature: a converted copy, under the index's folder
+    root: str  # data: file is under DATA_DIR; feature: a converted copy, under the index's folder; path: from the root
     file: str
     offset: int  # bytes from the file's start to its first sample
     samples: int  # at 16 kHz
@@ -44,6 +48,18 @@ class Row:
     merged: str  # part in `merged`: train, val, test or empty
     dev: str  # part in `dev`: train, val or empty
     audio: str = ""  # a hash of the samples: the same recording has the same, whatever its name
+
+
+def write_location(file: str) -> tuple[str, str]:
+    """Root and file of a row, for a file under DATA_DIR or an absolute path; nothing in them obeys to anything."""
+    root, encoded = "path" if file.startswith("/") else "data", encode_path(file)
+    return (root, file) if encoded == file else (f"{root}%", encoded)
+
+
+def locate(data_dir: Path, feature_dir: Path, root: str, file: str) -> Path:
+    """The file that a row names."""
+    file = decode(file) if root.endswith("%") else file
+    return (feature_dir if root == "feature" else data_dir) / file  # an absolute path stays what it is
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
@@ -112,7 +128,9 @@ class Index:
         fingerprint: sha256 of utterances.csv.
     """
 
-    def __init__(self, data_dir: Path, feature_dir: Path, columns: Columns, fingerprint: str) -> None:
+    def __init__(
+        self, data_dir: Path, feature_dir: Path, columns: Columns, fingerprint: str, states: np.ndarray | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.feature_dir = feature_dir
         self.fingerprint = fingerprint
@@ -120,10 +138,11 @@ class Index:
         self.samples = columns.samples
         self.gains = columns.gains
         self.audio = columns.audio
-        self._folders = [data_dir if root == "data" else feature_dir for root in ROOTS]
         self._roots = columns.roots
         self._files = Names(columns.files)
         self._offsets = columns.offsets
+        self._states = states  # (N, 2) int64: bytes and time of change, -1 where not known
+        self._verified: set[int] = set()  # rows whose file has another time, but the same samples
         self._parts = {"merged": columns.merged, "dev": columns.dev}
         speakers, self._speaker = np.unique(columns.speakers, return_inverse=True)
         self._speakers = list(Names(speakers))  # each once; _speaker has a row's place in it
@@ -134,7 +153,27 @@ class Index:
 
     def location(self, row: int) -> tuple[Path, int]:
         """The file of a row, and the byte at which its samples begin."""
-        return self._folders[self._roots[row]] / self._files[row], int(self._offsets[row])
+        path = locate(self.data_dir, self.feature_dir, ROOTS[self._roots[row]], self._files[row])
+        return path, int(self._offsets[row])
+
+    def check(self, row: int, status: os.stat_result) -> None:
+        """Hold a row's file, as it is now, against what it was when it was indexed.
+
+        A file with another time, a copy maybe, must have the same samples: they are read once, by each process.
+
+        Raises:
+            AudioError: the file has changed.
+        """
+        if self._states is None or self._states[row, 0] < 0 or row in self._verified:
+            return
+        size, changed = self._states[row]
+        if status.st_size != size:
+            raise AudioError(f"{status.st_size} bytes where {size} were")
+        if status.st_mtime_ns != changed:
+            samples = read_samples(*self.location(row), 0, int(self.samples[row])) / np.float32(FULL_SCALE)
+            if hash_audio(samples).encode() != self.audio[row]:
+                raise AudioError("other samples than there were")
+            self._verified.add(row)
 
     def rows(self, sub_dir: str, part: str) -> np.ndarray:
         """The rows of a part (train, val or test) of a sub-directory (merged or dev)."""
@@ -195,7 +234,19 @@ def load_index(data_dir: Path, feature_dir: Path) -> Index:
             fingerprint.update(block)
         file.seek(0)
         columns = _read_columns(path, file, data_dir)
-    return Index(data_dir, feature_dir, columns, fingerprint.hexdigest())
+    states = _read_states(feature_dir / FILES, fingerprint.hexdigest())
+    return Index(data_dir, feature_dir, columns, fingerprint.hexdigest(), states)
+
+
+def _read_states(path: Path, fingerprint: str) -> np.ndarray | None:
+    """Bytes and times of the rows' files (N, 2); None where an older version, or an interrupted run, left none."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as file:
+            return np.stack([file["bytes"], file["changed"]], axis=1) if file["index"] == fingerprint else None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}): run data_preprocess.py again") from error
 
 
 def _read_columns(path: Path, file: BinaryIO, data_dir: Path) -> Columns:

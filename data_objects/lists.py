@@ -1,6 +1,7 @@
 """The official lists: their form, reading them, and trials in arrays.
 
-An utterance is named as the lists name it: `id10001/1zcIwhmdeo4/00001.wav`, speaker, video and number.
+An utterance is named as the lists name it: `id10001/1zcIwhmdeo4/00001.wav`, speaker, video (or whatever folders lie
+between) and file; see `data_objects.names` for other characters than these.
 """
 
 import re
@@ -12,12 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_objects.names import canonical
 from utils.system.errors import UserError
 
-UTTERANCE = re.compile(r"id\d{5}/[^/\s]+/[^/\s]+\.wav")
+UTTERANCE = re.compile(r"[^/\s]+(?:/[^/\s]+)+\.wav")
 META, SPLIT, TRIALS = "vox1_meta.csv", "iden_split.txt", "veri_test.txt"
 META_COLUMNS = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
 SPLIT_PARTS = {"1": "train", "2": "val", "3": "test"}
+SETS = ("dev", "test")
 SUB_DIRS = ("merged", "dev")
 
 
@@ -140,14 +143,15 @@ def read_split(path: Path) -> dict[str, str]:
     Raises:
         UserError: missing or malformed; an utterance given twice.
     """
-    expected = "1|2|3 idNNNNN/VIDEO/NNNNN.wav"
+    expected = "1|2|3 SPEAKER/SESSION/FILE.wav"
     parts: dict[str, str] = {}
     for number, (part, utterance) in read_list(path, expected):
         if part not in SPLIT_PARTS or not UTTERANCE.fullmatch(utterance):
             raise malformed(path, number, f"{part} {utterance}", expected)
-        if utterance in parts:
+        name = canonical(utterance)
+        if name in parts:
             raise UserError(f"{path}, line {number}: {utterance} stands in the list twice")
-        parts[utterance] = SPLIT_PARTS[part]
+        parts[name] = SPLIT_PARTS[part]
     return parts
 
 
@@ -157,19 +161,19 @@ def read_trials(path: Path) -> TrialList:
     Raises:
         UserError: missing or malformed; trials of one kind only, which have no error rate.
     """
-    expected = "1|0 idNNNNN/VIDEO/NNNNN.wav idNNNNN/VIDEO/NNNNN.wav"
-    known: set[str] = set()  # lists name an utterance many times; it is looked at once
+    expected = "1|0 SPEAKER/SESSION/FILE.wav SPEAKER/SESSION/FILE.wav"
+    known: dict[str, str] = {}  # lists name an utterance many times; it is looked at once
 
     def is_utterance(name: str) -> bool:
         if name not in known and UTTERANCE.fullmatch(name):
-            known.add(name)
+            known[name] = canonical(name)
         return name in known
 
     def lines() -> Iterable[tuple[int, str, str]]:
         for number, (label, enrolment, test) in read_list(path, expected):
             if label not in ("0", "1") or not is_utterance(enrolment) or not is_utterance(test):
                 raise malformed(path, number, f"{label} {enrolment} {test}", expected)
-            yield int(label), enrolment, test
+            yield int(label), known[enrolment], known[test]
 
     trials = TrialList.of(lines())
     if len(kinds := np.unique(trials.labels)) < 2:
@@ -192,11 +196,12 @@ def read_meta(path: Path) -> dict[str, Speaker]:
             raise malformed(path, number, line, f"the header {expected}")
         if number == 1 or not line.strip():
             continue
-        if len(cells) != len(META_COLUMNS) or not re.fullmatch(r"id\d{5}", cells[0]) or cells[4] not in ("dev", "test"):
-            raise malformed(path, number, line, f"{expected}, with an ID idNNNNN and a Set dev or test")
-        if cells[0] in speakers:
+        if len(cells) != len(META_COLUMNS) or not re.fullmatch(r"[^/\s]+", cells[0]) or cells[4] not in SETS:
+            raise malformed(path, number, line, f"{expected}, with an ID without spaces and a Set dev or test")
+        speaker = canonical(cells[0])
+        if speaker in speakers:
             raise UserError(f"{path}, line {number}: {cells[0]} stands in the list twice")
-        speakers[cells[0]] = Speaker(*cells[2:])
+        speakers[speaker] = Speaker(*cells[2:])
     if not speakers:
         raise UserError(f"{path} lists no speakers; expected tab-separated lines: {expected}")
     return speakers
@@ -204,16 +209,22 @@ def read_meta(path: Path) -> dict[str, Speaker]:
 
 @dataclass(frozen=True)
 class Lists:
-    """The three official lists."""
+    """The three lists."""
 
     speakers: dict[str, Speaker]
     split: dict[str, str]
-    trials: TrialList
+    trials: TrialList | None  # not made yet
 
     @property
     def trial_utterances(self) -> set[str]:
         """Every utterance that a trial uses: 4,715 in the official list."""
-        return set(self.trials.utterances)
+        return set(self.trials.utterances) if self.trials is not None else set()
+
+
+def find_list(data_dir: Path, feature_dir: Path, name: str) -> Path:
+    """Where a list is: in DATA_DIR, or else in the index's folder, as `data_objects.making` made it."""
+    given, made = data_dir / name, feature_dir / name
+    return made if made.exists() and not given.exists() else given
 
 
 def read_lists(data_dir: Path) -> Lists:

@@ -9,11 +9,11 @@ import os
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,43 +28,80 @@ from data_objects.audio import (
     SAMPLE_RATE,
     AudioError,
     WavLayout,
+    hash_audio,
     level_gain,
     read_audio,
     read_samples,
     write_wav,
 )
 from data_objects.frontend import BINS, FrontEnd, count_frames, pad_reflect
-from data_objects.index import COLUMNS, DEV, REJECTED, STATISTICS, UTTERANCES, VERSION, Row, cells_of, moments
-from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, read_lists, speaker_of
-from data_objects.voxceleb import Found, find_utterances, parts_of
+from data_objects.index import (
+    COLUMNS,
+    DEV,
+    FILES,
+    REJECTED,
+    STATISTICS,
+    UTTERANCES,
+    VERSION,
+    Row,
+    cells_of,
+    locate,
+    moments,
+    write_location,
+)
+from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, speaker_of, video_of
+from data_objects.making import complete_lists, write_made_lists
+from data_objects.names import encode_path, file_name
+from data_objects.parts import held_out_videos, parts_of
+from data_objects.sources import Found, find_corpus
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
+from utils.system.text import printable
+
+SECOND = "a second file of an utterance"
+TESTED = "a recording that is tested on, under another name"
 
 
 @dataclass(frozen=True)
 class SpeakerTask:
-    """What a worker does at a time: all utterances of one speaker."""
+    """What a worker does at a time: all utterances of one speaker, in one corpus.
+
+    Attributes:
+        utterances: name, files (relative to data_dir, or absolute) with the one to be preferred first, parts in merged
+            and in dev.
+        skip_existing: take over what an earlier run did, but for files that it could not use.
+        is_added: of another corpus than the one that is tested on.
+        avoid: hashes of recordings that are tested on, of which none may be trained on.
+    """
 
     speaker: str
-    utterances: list[tuple[str, str, str, str]]  # utterance, file relative to DATA_DIR, parts in merged and in dev
+    utterances: list[tuple[str, list[str], str, str]]
     data_dir: Path
     out_dir: Path
+    skip_existing: bool = False
+    is_added: bool = False
+    avoid: frozenset[str] = frozenset()
 
     @property
     def result_file(self) -> Path:
-        return self.out_dir / "parts" / f"{self.speaker}.npz"
+        return self.out_dir / "parts" / f"{file_name(self.speaker)}{'+' if self.is_added else ''}.npz"
 
     def fingerprint(self) -> str:
         """Changes when a file, its part or the program's format changes."""
-        digest = hashlib.sha256(f"{VERSION}".encode())
+        digest = hashlib.sha256(f"{VERSION} {sorted(self.avoid)}".encode())
         for utterance in self.utterances:
-            try:
-                status = (self.data_dir / utterance[1]).stat()
-                state = [status.st_size, status.st_mtime_ns]
-            except OSError:  # a dangling link, say; reading it will say so
-                state = []
-            digest.update(json.dumps([*utterance, *state]).encode())
+            states = [_state_of(self.data_dir / file) for file in utterance[1]]
+            digest.update(json.dumps([*utterance, states]).encode())
         return digest.hexdigest()
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """A file's bytes, and when it was changed, in nanoseconds; -1 where there is none."""
+    try:
+        status = path.stat()
+    except OSError:  # a dangling link, say; reading it will say so
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass
@@ -72,6 +109,7 @@ class SpeakerResult:
     """What came of a task. Sums are over all frames of the utterances trained on, one row each for SUB_DIRS."""
 
     rows: list[Row] = field(default_factory=list)
+    states: list[tuple[int, int]] = field(default_factory=list)  # of the rows' files: see `_state_of`
     rejected: list[tuple[str, str]] = field(default_factory=list)  # file, reason
     silent: list[str] = field(default_factory=list)
     sums: np.ndarray = field(default_factory=lambda: np.zeros((len(SUB_DIRS), 2, BINS)))  # of x and of x squared
@@ -93,20 +131,55 @@ class BuildReport:
     reused_speakers: int = 0
 
 
-def plan_tasks(found: Found, lists: Lists, data_dir: Path, out_dir: Path) -> tuple[list[SpeakerTask], list[Path]]:
+def plan_tasks(
+    found: Found, lists: Lists, data_dir: Path, out_dir: Path, skip_existing: bool = False
+) -> tuple[list[SpeakerTask], list[Path]]:
     """A task for every speaker on disk, and the files of speakers that vox1_meta.csv does not know."""
     known = sorted(name for name in found.files if speaker_of(name) in lists.speakers)
     parts = parts_of(known, lists)
-    tasks = [
-        SpeakerTask(
-            speaker,
-            [(name, found.files[name].relative_to(data_dir).as_posix(), *parts[name]) for name in names],
-            data_dir,
-            out_dir,
-        )
-        for speaker, names in groupby(known, key=speaker_of)
-    ]
-    return tasks, [path for name, path in found.files.items() if name not in parts]
+    make = partial(SpeakerTask, data_dir=data_dir, out_dir=out_dir, skip_existing=skip_existing)
+    strangers = [path for name, paths in found.files.items() if name not in parts for path in paths]
+    return list(_tasks_of(found, parts, data_dir, make)), strangers
+
+
+def plan_added(
+    found: Found, lists: Lists, taken: set[str], data_dir: Path, out_dir: Path, skip_existing: bool = False
+) -> list[SpeakerTask]:
+    """A task for every speaker of a corpus that is added: all are `dev`, and nobody is tested on.
+
+    What cannot be used is noted in `found`: speakers that are tested on, and utterances that are there already.
+
+    Args:
+        taken: names of the utterances that are there already; what is added joins them.
+    """
+    tested = {name for name, speaker in lists.speakers.items() if speaker.set == "test"}
+    tested |= set(map(speaker_of, lists.trial_utterances))
+    usable = []
+    for name, paths in found.files.items():
+        reason = "speaker that is tested on" if speaker_of(name) in tested else SECOND if name in taken else ""
+        if reason:
+            found.unusable += [(path, reason) for path in paths]
+        else:
+            usable.append(name)
+    taken.update(usable)
+    held_out = held_out_videos(usable)
+    parts = {name: ("", "val" if video_of(name) in held_out else "train") for name in sorted(usable)}
+    make = partial(SpeakerTask, data_dir=data_dir, out_dir=out_dir, skip_existing=skip_existing, is_added=True)
+    return list(_tasks_of(found, parts, data_dir, make))
+
+
+def _tasks_of(
+    found: Found, parts: dict[str, tuple[str, str]], data_dir: Path, make: Callable[..., SpeakerTask]
+) -> Iterator[SpeakerTask]:
+    """A task for every speaker of utterances in order."""
+    for speaker, names in groupby(parts, key=speaker_of):
+        files = ((name, [_relative(path, data_dir) for path in found.files[name]]) for name in names)
+        yield make(speaker, [(name, paths, *parts[name]) for name, paths in files])
+
+
+def _relative(path: Path, data_dir: Path) -> str:
+    """A file relative to data_dir if it lies there, else absolute."""
+    return (path.relative_to(data_dir) if path.is_relative_to(data_dir) else path.absolute()).as_posix()
 
 
 def build_index(
@@ -114,8 +187,9 @@ def build_index(
     unusable: list[tuple[str, str]],
     out_dir: Path,
     num_workers: int,
-    skip_existing: bool,
     advance: Callable[[int], object],
+    added: Sequence[SpeakerTask] = (),
+    trial_utterances: Collection[str] = (),
 ) -> BuildReport:
     """Decode every utterance once and write the index, the statistics and the list of what was rejected.
 
@@ -125,8 +199,9 @@ def build_index(
         tasks: from `plan_tasks`.
         unusable: (file, reason) of what is rejected before any decoding.
         num_workers: processes; 0: none but this one.
-        skip_existing: take over the speakers that an earlier run finished and whose files have not changed.
         advance: called with a number of utterances whenever they are done.
+        added: from `plan_added`; done after the others, since none of what is tested may be in it.
+        trial_utterances: what is tested on, besides the test speakers' utterances.
 
     Raises:
         UserError: no utterance can be used (rejected.csv is written even so); out_dir cannot be written to.
@@ -135,13 +210,22 @@ def build_index(
         (out_dir / "parts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {out_dir} ({error.strerror}): give another folder with --out_dir") from error
-    waiting = [task for task in tasks if not (skip_existing and _is_done(task))]
-    advance(sum(len(task.utterances) for task in tasks) - sum(len(task.utterances) for task in waiting))
-    for count in _run(waiting, num_workers):
-        advance(count)
-    _remove_stale_parts(tasks, out_dir)
-    report = write_index(out_dir, (_load_result(task.result_file)[1] for task in tasks), unusable)
-    return replace(report, reused_speakers=len(tasks) - len(waiting))
+    reused = _run(tasks, num_workers, advance)
+    if added:
+        avoid = _tested_audio(tasks, trial_utterances)
+        added = [replace(task, avoid=avoid) for task in added]
+        reused += _run(added, num_workers, advance)
+    every = [*tasks, *added]
+    _remove_stale_parts(every, out_dir)
+    report = write_index(out_dir, (_load_result(task.result_file)[1] for task in every), unusable)
+    return replace(report, reused_speakers=reused)
+
+
+def _tested_audio(tasks: list[SpeakerTask], trial_utterances: Collection[str]) -> frozenset[str]:
+    """Hashes of the recordings by test speakers, and of those that trials use."""
+    results = (_load_result(task.result_file)[1] for task in tasks)
+    rows = (row for result in results for row in result.rows)
+    return frozenset(row.audio for row in rows if not row.dev or row.utterance in trial_utterances)
 
 
 def write_index(
@@ -158,28 +242,42 @@ def write_index(
         UserError: no utterance can be used (rejected.csv is written even so).
     """
     rows: list[Row] = []
+    states: list[tuple[int, int]] = []
     rejected, silent = list(unusable), []
     total = SpeakerResult()
     dev: dict[str, tuple[np.ndarray, int]] = {}  # speaker -> sums and frames
     for result in results:
         rows += result.rows
+        states += result.states or [(-1, -1)] * len(result.rows)
         rejected += result.rejected
         silent += result.silent
         total.sums += result.sums
         total.frames += result.frames
         if result.frames[DEV]:
-            dev[result.speaker] = result.sums[DEV], int(result.frames[DEV])
+            sums, frames = dev.get(result.speaker, (0, 0))
+            dev[result.speaker] = sums + result.sums[DEV], frames + int(result.frames[DEV])
     rejected.sort()
-    _write_csv(out_dir / REJECTED, ("file", "reason"), rejected)
+    _write_csv(out_dir / REJECTED, ("file", "reason"), [(encode_path(file), printable(why)) for file, why in rejected])
     if not rows:
         raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
     _write_statistics(out_dir / STATISTICS, total, dev)
-    _write_csv(out_dir / UTTERANCES, COLUMNS, map(cells_of, rows))
+    table = _csv_bytes(COLUMNS, map(cells_of, rows))
+    _write_states(out_dir / FILES, states, table)
+    write_atomically(out_dir / UTTERANCES, table)
     return BuildReport(rows, rejected, silent)
 
 
-def _run(tasks: list[SpeakerTask], num_workers: int) -> Iterator[int]:
-    """Do the tasks; yields the number of utterances of each as it is done."""
+def _run(tasks: Sequence[SpeakerTask], num_workers: int, advance: Callable[[int], object]) -> int:
+    """Do the tasks; returns how many were taken over from an earlier run."""
+    reused = 0
+    for count, is_reused in _outcomes(tasks, num_workers):
+        advance(count)
+        reused += is_reused
+    return reused
+
+
+def _outcomes(tasks: Sequence[SpeakerTask], num_workers: int) -> Iterator[tuple[int, bool]]:
+    """What `process_speaker` returns of each task, as it is done."""
     if num_workers == 0:
         yield from map(process_speaker, tasks)
         return
@@ -205,21 +303,35 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def process_speaker(task: SpeakerTask) -> int:
-    """Do one task and write its result, whole or not at all; returns its number of utterances."""
+def process_speaker(task: SpeakerTask) -> tuple[int, bool]:
+    """Do one task and write its result, whole or not at all.
+
+    Returns:
+        Its number of utterances, and whether an earlier run's result was taken over.
+    """
     torch.set_num_threads(1)  # the workers share the cores among them
+    if task.skip_existing and _is_done(task):
+        return len(task.utterances), True
     fingerprint = task.fingerprint()
     result = SpeakerResult()
-    for utterance, file, merged, dev in task.utterances:
+    for utterance, files, merged, dev in task.utterances:
+        _add_first_usable(result, task, files, Row(utterance, "", "", 0, 0, 1.0, merged, dev))
+    write_atomically(task.result_file, _result_bytes(fingerprint, result))
+    return len(task.utterances), False
+
+
+def _add_first_usable(result: SpeakerResult, task: SpeakerTask, files: list[str], row: Row) -> None:
+    """Add an utterance to a result, by the first of its files that can be used."""
+    for place, file in enumerate(files, start=1):
         try:
             samples, layout = read_audio(task.data_dir / file)
+            root, written = write_location(file)
+            _add_utterance(result, task, samples, layout, replace(row, root=root, file=written, samples=len(samples)))
         except (AudioError, OSError) as error:
             result.rejected.append((file, str(error)))
         else:
-            row = Row(utterance, "data", file, offset=0, samples=len(samples), gain=1.0, merged=merged, dev=dev)
-            _add_utterance(result, task, samples, layout, row)
-    write_atomically(task.result_file, _result_bytes(fingerprint, result))
-    return len(task.utterances)
+            result.rejected += [(other, SECOND) for other in files[place:]]
+            return
 
 
 def _add_utterance(
@@ -227,11 +339,14 @@ def _add_utterance(
 ) -> None:
     """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
     if layout is None:
-        row = replace(row, root="feature", file=f"wav/{row.utterance}")
+        name = "/".join(map(file_name, row.utterance.removesuffix(".wav").split("/")))
+        row = replace(row, root="feature", file=f"wav/{name}.wav")
         layout, samples = _convert(samples, task.out_dir / row.file)
-    audio = hashlib.blake2b(samples.tobytes(), digest_size=8).hexdigest()
-    row = replace(row, offset=layout.offset, gain=level_gain(samples), audio=audio)
+    row = replace(row, offset=layout.offset, gain=level_gain(samples), audio=hash_audio(samples))
+    if row.audio in task.avoid:
+        raise AudioError(TESTED)
     result.rows.append(row)
+    result.states.append(_state_of(locate(task.data_dir, task.out_dir, row.root, row.file)))
     if not samples.any():
         result.silent.append(row.utterance)
     trained_on = [number for number, sub_dir in enumerate(SUB_DIRS) if getattr(row, sub_dir) == "train"]
@@ -265,6 +380,7 @@ def _frame_sums(samples: np.ndarray) -> tuple[np.ndarray, int]:
 def _result_bytes(fingerprint: str, result: SpeakerResult) -> bytes:
     lists = {
         "rows": [cells_of(row) for row in result.rows],
+        "states": result.states,
         "rejected": result.rejected,
         "silent": result.silent,
     }
@@ -278,6 +394,7 @@ def _load_result(path: Path) -> tuple[str, SpeakerResult]:
         lists = json.loads(str(file["lists"]))
         result = SpeakerResult(
             rows=[Row(*row) for row in lists["rows"]],
+            states=[tuple(state) for state in lists["states"]],
             rejected=[tuple(pair) for pair in lists["rejected"]],
             silent=lists["silent"],
             sums=file["sums"],
@@ -287,6 +404,7 @@ def _load_result(path: Path) -> tuple[str, SpeakerResult]:
 
 
 def _is_done(task: SpeakerTask) -> bool:
+    """Whether an earlier run did the task, and all would come out as it did."""
     if not task.result_file.is_file():
         return False
     try:
@@ -294,13 +412,27 @@ def _is_done(task: SpeakerTask) -> bool:
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version, or damaged
         return False
     copies = (task.out_dir / row.file for row in result.rows if row.root == "feature")
+    if fingerprint != task.fingerprint() or not all(copy.is_file() for copy in copies):
+        return False
     # What was rejected is tried again: the reason may have gone, a missing decoder, say.
-    return fingerprint == task.fingerprint() and not result.rejected and all(copy.is_file() for copy in copies)
+    return not any(_can_be_read(task.data_dir / file) for file, reason in result.rejected if _is_of_reading(reason))
+
+
+def _is_of_reading(reason: str) -> bool:
+    return reason not in (SECOND, TESTED)
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        read_audio(path)
+    except (AudioError, OSError):
+        return False
+    return True
 
 
 def _remove_stale_parts(tasks: list[SpeakerTask], out_dir: Path) -> None:
     current = {task.result_file for task in tasks}
-    for path in (out_dir / "parts").glob("id[0-9][0-9][0-9][0-9][0-9].npz*"):  # unfinished ones too
+    for path in (out_dir / "parts").glob("*.npz*"):  # unfinished ones too
         if path not in current:
             path.unlink()
 
@@ -325,14 +457,26 @@ def _write_statistics(path: Path, total: SpeakerResult, dev: dict[str, tuple[np.
     write_atomically(path, buffer.getvalue())
 
 
+def _write_states(path: Path, states: list[tuple[int, int]], table: bytes) -> None:
+    """Every row's file as it was when it was indexed, and which table that belongs to."""
+    sizes, changed = np.array(states, dtype=np.int64).reshape(-1, 2).T
+    buffer = io.BytesIO()
+    np.savez(buffer, bytes=sizes, changed=changed, index=np.array(hashlib.sha256(table).hexdigest()))
+    write_atomically(path, buffer.getvalue())
+
+
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[Iterable]) -> None:
+    write_atomically(path, _csv_bytes(header, rows))
+
+
+def _csv_bytes(header: tuple[str, ...], rows: Iterable[Iterable]) -> bytes:
     buffer = io.BytesIO()  # a StringIO takes four bytes a character
     text = io.TextIOWrapper(buffer, encoding="utf-8", errors="surrogateescape", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
     text.flush()
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def count_reasons(rejected: list[tuple[str, str]]) -> Counter[str]:
@@ -340,38 +484,49 @@ def count_reasons(rejected: list[tuple[str, str]]) -> Counter[str]:
     return Counter(reason.split(":", 1)[0] for _, reason in rejected)
 
 
-def preprocess(data_dir: Path, out_dir: Path | None, num_workers: int, skip_existing: bool) -> str:
+def preprocess(
+    data_dir: Path,
+    out_dir: Path | None,
+    num_workers: int,
+    skip_existing: bool,
+    manifest: Path | None = None,
+    added_dirs: Sequence[Path] = (),
+    test_speakers: int | None = None,
+) -> str:
     """What data_preprocess.py does: index a corpus, with a progress bar.
 
     Args:
         out_dir: where the index goes; None: DATA_DIR/feature.
-        num_workers, skip_existing: see `build_index`.
+        num_workers: see `build_index`.
+        skip_existing: take over the speakers that an earlier run finished and whose files have not changed.
+        manifest: see `find_corpus`.
+        added_dirs: folders of corpora that are trained on, too.
+        test_speakers: how many to test on, where no list says who; None: a fifth.
 
     Returns:
         What the user should know at the end, in lines.
 
     Raises:
-        UserError: see `find_utterances`, `read_lists` and `build_index`.
+        UserError: see `find_corpus`, `complete_lists` and `build_index`.
     """
-    found = find_utterances(data_dir)
-    lists = read_lists(data_dir)
+    found = find_corpus(data_dir, manifest)
     out_dir = out_dir or data_dir / "feature"
-    tasks, strangers = plan_tasks(found, lists, data_dir, out_dir)
-    unusable = _list_unusable(found, strangers, data_dir)
-    total = sum(len(task.utterances) for task in tasks)
+    lists, missing = complete_lists(found, data_dir, test_speakers)
+    tasks, strangers = plan_tasks(found, lists, data_dir, out_dir, skip_existing)
+    found.unusable += [(path, f"speaker not in {META}") for path in strangers]
+    taken = set(found.files)
+    added: list[SpeakerTask] = []
+    for other in map(find_corpus, added_dirs):
+        added += plan_added(other, lists, taken, data_dir, out_dir, skip_existing)
+        found.unusable += other.unusable
+        found.ignored += other.ignored
+    unusable = [(_relative(path, data_dir), reason) for path, reason in found.unusable]
+    total = sum(len(task.utterances) for task in (*tasks, *added))
     with tqdm(total=total, unit="utterance", desc="reading", disable=None) as progress:
-        report = build_index(tasks, unusable, out_dir, num_workers, skip_existing, progress.update)
+        report = build_index(tasks, unusable, out_dir, num_workers, progress.update, added, lists.trial_utterances)
+    usable = {row.utterance for row in report.rows} & found.files.keys()
+    lists = write_made_lists(lists, missing, usable, usable - set(report.silent), found, data_dir, out_dir)
     return _summarize(report, found, lists, out_dir)
-
-
-def _list_unusable(found: Found, strangers: list[Path], data_dir: Path) -> list[tuple[str, str]]:
-    """(file, reason) of audio that is not even decoded."""
-    reasons = [
-        (found.misplaced, "not of the form idNNNNN/VIDEO/NNNNN.wav"),
-        (found.duplicates, "a second file of an utterance"),
-        (strangers, "speaker not in vox1_meta.csv"),
-    ]
-    return [(str(path.relative_to(data_dir)), reason) for paths, reason in reasons for path in paths]
 
 
 def _summarize(report: BuildReport, found: Found, lists: Lists, out_dir: Path) -> str:
@@ -394,6 +549,7 @@ def _summarize(report: BuildReport, found: Found, lists: Lists, out_dir: Path) -
         f"in {META} but without an utterance: {len(lists.speakers.keys() - speakers):,} of {len(lists.speakers):,} "
         "speakers",
         f"not in {SPLIT}, so not used with SUB_DIR merged: {len(usable - lists.split.keys()):,}",
+        *found.remarks,
     ]
     if report.reused_speakers:
         lines.append(f"taken over from an earlier run: {report.reused_speakers:,} speakers")

@@ -98,15 +98,13 @@ def build_validation_trials(index: Index, speakers: list[str], count: int, seed:
     """
     utterances = _utterances_by_speaker(index, speakers)
     generator = np.random.default_rng((seed, len(speakers), count))
-    targets = _draw_targets(utterances, count // 2, generator)
-    others = _draw_non_targets(utterances, len(targets), generator)
+    targets = draw_targets(utterances, count // 2, generator)
+    others = draw_non_targets(utterances, len(targets), generator)
     trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in others]
     return TrialList.of(sorted(trials, key=lambda trial: (trial[1], trial[2])))
 
 
-def _draw_targets(
-    utterances: dict[str, list[str]], count: int, generator: np.random.Generator
-) -> list[tuple[str, str]]:
+def draw_targets(utterances: dict[str, list[str]], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
     """Pairs of utterances of one speaker, as evenly as the speakers have them."""
     left = {speaker: _pairs_of_one(names, generator) for speaker, names in utterances.items()}
     drawn: list[tuple[str, str]] = []
@@ -125,7 +123,7 @@ def _pairs_of_one(names: list[str], generator: np.random.Generator) -> list[tupl
     return [pairs[place] for place in generator.permutation(len(pairs))]
 
 
-def _draw_non_targets(
+def draw_non_targets(
     utterances: dict[str, list[str]], count: int, generator: np.random.Generator
 ) -> list[tuple[str, str]]:
     """Pairs of utterances of two speakers, each pair of speakers as likely as the others."""

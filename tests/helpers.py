@@ -19,7 +19,7 @@ from data_objects.audio import SAMPLE_RATE
 from data_objects.index import Index, load_index
 from data_objects.lists import META_COLUMNS, read_lists, speaker_of
 from data_objects.preprocessing import BuildReport, build_index, plan_tasks
-from data_objects.voxceleb import find_utterances
+from data_objects.sources import find_utterances
 from models.genotypes import PAPER_GENOTYPE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,7 +127,7 @@ def magnitudes_by_definition(waveform: np.ndarray) -> np.ndarray:
 def write_audio(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, subtype: str = "PCM_16") -> Path:
     """Write samples (N,) or (N, channels) in the format that the suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, subtype=subtype)
+    soundfile.write(os.fsencode(path), samples, rate, subtype=subtype)
     return path
 
 
@@ -179,9 +179,9 @@ def preprocess(
     """Index a corpus by the functions that data_preprocess.py calls."""
     out_dir = out_dir or data_dir / "feature"
     found = find_utterances(data_dir)
-    tasks, _ = plan_tasks(found, read_lists(data_dir), data_dir, out_dir)
+    tasks, _ = plan_tasks(found, read_lists(data_dir), data_dir, out_dir, skip_existing)
     with same_threads():
-        return build_index(tasks, [], out_dir, num_workers, skip_existing, lambda utterances: None)
+        return build_index(tasks, [], out_dir, num_workers, lambda utterances: None)
 
 
 def index_of(data_dir: Path) -> Index:

@@ -42,7 +42,7 @@ def test_lists_as_they_should_be(tmp_path: Path, newline: str) -> None:
 
 BAD_LISTS = [
     (read_split, f"1 {UTTERANCE}\n\n2 {UTTERANCE}", r"list, line 3: .*twice"),
-    (read_split, f"train {UTTERANCE}", r"list, line 1: expected '1\|2\|3 idNNNNN/VIDEO/NNNNN.wav', found 'train id1"),
+    (read_split, f"train {UTTERANCE}", r"list, line 1: expected '1\|2\|3 SPEAKER/SESSION/FILE.wav', found 'train id1"),
     (read_split, f"1 {UTTERANCE}\n1 /etc/passwd", r"list, line 2: expected '1\|2\|3 "),
     (read_trials, f"1 {UTTERANCE} {UTTERANCE}\nyes {UTTERANCE} {UTTERANCE}", r"list, line 2: expected '1\|0 "),
     (read_trials, f"1 {UTTERANCE}", r"list, line 1: expected '1\|0 "),

@@ -15,7 +15,7 @@ from typing import Any
 from data_objects.audio import SAMPLE_RATE
 from data_objects.index import load_index
 from data_objects.lists import META, SPLIT, TRIALS
-from data_objects.voxceleb import LAYOUTS
+from data_objects.sources import LAYOUTS
 from tools.benchmarks.measure import memory_mb
 from tools.benchmarks.tables import Columns, format_table
 from tools.corpora.simulated import make_corpus

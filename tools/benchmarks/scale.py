@@ -51,7 +51,7 @@ def measure(case: Case) -> Outcome:
     loaded = take("index", lambda: Corpus(cfg))
     take("classes", lambda: loaded.index.labels(loaded.speakers))
     batch = take("first_batch", lambda: next(iter(loaded.crops("train").batches)))
-    trials = take("trials", lambda: read_trials(loaded.data_dir / TRIALS))
+    trials = take("trials", lambda: read_trials(loaded.list_path(TRIALS)))
     used = len(trials.utterances)
     embeddings = np.random.default_rng(0).standard_normal((used, DIMENSIONS), dtype=np.float32)
     eer, least_cost = take("scores", lambda: score(trials, embeddings))

@@ -179,11 +179,11 @@ def check_corpus(cfg: CfgNode, systems: Sequence[str], genotype: Genotype) -> di
         corpus = Corpus(settings_of(cfg, DERIVED, sub_dir, cfg.SEED))
         if not len(corpus.crops("train")) or not len(corpus.index.rows("merged", "test")):
             raise UserError(f"{corpus.data_dir} has nothing to train on or to test on; check its iden_split.txt")
-    open_lists([corpus.data_dir / TRIALS], corpus.index, allow_missing=False)
+    open_lists([corpus.list_path(TRIALS)], corpus.index, allow_missing=False)
     for system in systems:
         own = settings_of(cfg, system, "merged", cfg.SEED)
         _ = build_network(own, genotype, 2) if system == DERIVED else build_baseline(own, 2)
-    return {"index": corpus.index.fingerprint, "trials": hash_file(corpus.data_dir / TRIALS)}
+    return {"index": corpus.index.fingerprint, "trials": hash_file(corpus.list_path(TRIALS))}
 
 
 def training_minutes(run_dir: Path, batch_size: int) -> float:

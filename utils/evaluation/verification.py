@@ -222,7 +222,7 @@ def evaluate_lists(
     warn_of_overlap(checkpoint, lists, protocols)
     speakers = corpus.speaker_details()
     if not speakers:
-        get_logger().warning(f"{corpus.data_dir / META} is missing: nothing is known of gender and nationality")
+        get_logger().warning(f"{corpus.list_path(META)} is missing: nothing is known of gender and nationality")
     systems = backends(cfg)
     trials = validation_trials(checkpoint, corpus.index) if cfg.EVAL.CALIBRATION else None
     of_cohort: list[str] = []

@@ -54,7 +54,7 @@ def report_verification(
     For other arguments see `Evaluation.open`.
 
     Args:
-        files: the lists; none: veri_test.txt of DATA_DIR.
+        files: the lists; none: the corpus's veri_test.txt.
         allow_missing: skip trials without utterances, instead of refusing the list.
 
     Raises:
@@ -62,7 +62,7 @@ def report_verification(
     """
     evaluation = Evaluation.open(VERIFICATION, cfg, load_path, text_arch, allow_index_change, out_dir)
     corpus = evaluation.corpus
-    lists = open_lists([Path(file) for file in files] or [corpus.data_dir / TRIALS], corpus.index, allow_missing)
+    lists = open_lists([Path(file) for file in files] or [corpus.list_path(TRIALS)], corpus.index, allow_missing)
     evaluation.prepare()
     evaluated = evaluate_lists(cfg, evaluation.trained, corpus, lists)
     if evaluated is not None:  # the main process goes on alone

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from utils.system.processes import is_main
+from utils.system.text import printable
 
 
 class Formatter(logging.Formatter):
@@ -17,7 +18,7 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         marked = logging.makeLogRecord(record.__dict__ | {"args": (), "msg": _mark(record)})
-        return super().format(marked)
+        return printable(super().format(marked))
 
 
 def _mark(record: logging.LogRecord) -> str:

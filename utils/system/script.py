@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.system.errors import RunStoppedError, UserError
 from utils.system.processes import is_lost, is_main, part, processes, rank
+from utils.system.text import printable
 
 
 def limit_spinning() -> None:
@@ -72,7 +73,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 def _exit(message: str, status: int) -> None:
     number = f" (rank {rank()})" if processes() > 1 else ""
     if message:
-        print(f"{Path(sys.argv[0]).name}{number}: {message}", file=sys.stderr, flush=True)
+        print(printable(f"{Path(sys.argv[0]).name}{number}: {message}"), file=sys.stderr, flush=True)
     if processes() > 1:
         sys.stdout.flush()
         os._exit(status)  # ending in an orderly way would wait for the others

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_objects.voxceleb import find_utterances
+from data_objects.sources import find_utterances
 from tests.helpers import call_script
 from tests.tools.benchmarks.cases import on_linux, refusal
 from tools.benchmarks import preprocess
@@ -23,7 +23,7 @@ def test_benchmark_of_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     make_corpus(corpus, scale_sizes(40, 4), "sparse")
     shutil.rmtree(corpus / "feature")
     taken = preprocess.preprocess(corpus, tmp_path / "out", workers=1)
-    hours = sum(path.stat().st_size - 44 for path in find_utterances(corpus).files.values()) / 32_000 / 3600
+    hours = sum(path.stat().st_size - 44 for (path,) in find_utterances(corpus).files.values()) / 32_000 / 3600
     assert taken["hours"] == pytest.approx(hours)
     assert taken["hours_a_minute"] == pytest.approx(hours / taken["seconds"] * 60)
     assert taken["processes"] >= 2

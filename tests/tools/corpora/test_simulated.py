@@ -18,7 +18,8 @@ from data_objects.datasets import read_frames
 from data_objects.frontend import span
 from data_objects.index import Index, load_index, load_statistics
 from data_objects.lists import Lists, read_lists, speaker_of
-from data_objects.voxceleb import find_utterances, parts_of
+from data_objects.parts import parts_of
+from data_objects.sources import find_utterances
 from tests.helpers import ROOT, call_script, environment, preprocess, snapshot
 from tools.corpora.simulated import make_corpus
 from tools.corpora.sizes import scale_sizes
@@ -182,13 +183,13 @@ def test_sparse_files(tmp_path: Path) -> None:
     files = find_utterances(tmp_path / "corpus").files
     assert set(files) == set(index.utterances)
     for row, utterance in enumerate(index.utterances):
-        sound = soundfile.info(files[utterance])
+        sound = soundfile.info(*files[utterance])
         assert (sound.samplerate, sound.channels, sound.subtype) == (16_000, 1, "PCM_16")
         assert sound.frames == index.samples[row] >= 4 * 16_000
         crop = read_frames(index, row, 50, 300)
         assert crop.shape == (span(300),)
         assert not crop.any()
-    assert sum(path.stat().st_blocks * 512 for path in files.values()) < 40 * 20_000
+    assert sum(path.stat().st_blocks * 512 for (path,) in files.values()) < 40 * 20_000
 
 
 def test_files_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import soundfile
 
 from data_objects.lists import read_lists, speaker_of, video_of
-from data_objects.voxceleb import find_utterances
+from data_objects.sources import find_utterances
 from tests.helpers import call_script, run_script, snapshot
 
 SMALL = ("--speakers", 4, "--videos", 3, "--utterances", 1)
@@ -35,11 +35,11 @@ def test_utterances_are_as_in_voxceleb(toy_wavs: Path) -> None:
     """16 kHz mono 16-bit, 4 seconds or more; all different."""
     files = find_utterances(toy_wavs).files
     assert len(files) == 6 * 4 * 2
-    for path in files.values():
+    for (path,) in files.values():
         sound = soundfile.info(path)
         assert (sound.samplerate, sound.channels, sound.subtype) == (16_000, 1, "PCM_16")
         assert sound.duration >= 4
-    assert len({path.read_bytes() for path in files.values()}) == len(files)
+    assert len({path.read_bytes() for (path,) in files.values()}) == len(files)
 
 
 def test_lists(toy_wavs: Path) -> None:

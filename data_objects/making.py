@@ -1,0 +1,251 @@
+"""The lists that a corpus lacks, made of its names alone, so that they come out the same every time.
+
+They have the form of the official ones: who is tested on (vox1_meta.csv), the parts of every speaker's utterances
+(iden_split.txt), and trials among the test speakers (veri_test.txt).
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from data_objects.lists import (
+    META,
+    META_COLUMNS,
+    SPLIT,
+    SPLIT_PARTS,
+    TRIALS,
+    Lists,
+    Speaker,
+    TrialList,
+    read_meta,
+    read_split,
+    read_trials,
+    speaker_of,
+    video_of,
+)
+from data_objects.sources import Found
+from data_objects.trials import draw_non_targets, draw_targets
+from utils.system.errors import UserError
+from utils.system.files import write_atomically
+
+TEST_SHARE, FEWEST = 0.2, 2  # of the speakers, tested on
+PART_SHARE = 0.1  # of a speaker's sessions (or utterances), to validate on, and to test on; one at least
+SESSIONS = 3  # so many, and a session is in one part alone
+MOST_TRIALS = 20_000
+PART_CODES = {part: code for code, part in SPLIT_PARTS.items()}
+
+
+def _ranked(names: Iterable[str]) -> list[str]:
+    """Names in an order that is as good as random, and of nothing but the names."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
+
+
+def choose_test_speakers(utterances: Iterable[str], count: int | None) -> set[str]:
+    """Speakers to test on, of those with two utterances or more.
+
+    Args:
+        count: how many; None: a fifth of all, but two at least.
+
+    Raises:
+        UserError: fewer than two would be left to train on, or have two utterances.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for utterance in utterances:
+        counts[speaker_of(utterance)] += 1
+    candidates = [speaker for speaker, number in counts.items() if number > 1]
+    wanted = max(FEWEST, round(TEST_SHARE * len(counts))) if count is None else count
+    if not FEWEST <= wanted <= min(len(candidates), len(counts) - 2):
+        raise UserError(
+            f"--test_speakers {wanted}: of {len(counts)} speakers, {len(candidates)} have two utterances or more; "
+            "two at least are needed to test on, and two to train on"
+        )
+    return set(_ranked(candidates)[:wanted])
+
+
+def make_meta(speakers: Iterable[str], details: dict[str, Speaker], test_speakers: set[str]) -> dict[str, Speaker]:
+    """Every speaker with what is known of gender and nationality, in the set dev or test."""
+    unknown = Speaker("", "", "")
+    sets = {True: "test", False: "dev"}
+    return {
+        speaker: details.get(speaker, unknown)._replace(set=sets[speaker in test_speakers])
+        for speaker in sorted(speakers)
+    }
+
+
+def make_split(utterances: Iterable[str]) -> tuple[dict[str, str], int]:
+    """Parts of every speaker's utterances, and how many speakers have sessions that several parts share.
+
+    A tenth of the sessions is validated on and another one tested on, one at least each; of speakers with fewer than
+    three sessions, a tenth of the utterances.
+    """
+    parts: dict[str, str] = {}
+    shared = 0
+    for _, of_speaker in groupby(sorted(utterances), key=speaker_of):
+        names = list(of_speaker)
+        sessions = {video_of(name) for name in names}
+        whole = len(sessions) >= SESSIONS
+        shared += not whole and len(names) > 1
+        drawn = _deal(sessions if whole else names)
+        parts |= {name: drawn[video_of(name) if whole else name] for name in names}
+    return parts, shared
+
+
+def _deal(names: Sequence[str] | set[str]) -> dict[str, str]:
+    """A part for each name: test and val where there are three, test where there are two."""
+    few = max(1, round(PART_SHARE * len(names)))
+    sizes = {"test": few if len(names) > 1 else 0, "val": few if len(names) > 2 else 0}
+    order = [part for part, size in sizes.items() for _ in range(size)]
+    ranked = _ranked(names)
+    return dict(zip(ranked, order + ["train"] * (len(ranked) - len(order)), strict=True))
+
+
+def make_trials(utterances: Iterable[str], speakers: dict[str, Speaker]) -> TrialList:
+    """Trials among the test speakers: as many of one speaker as of two, 20,000 at most.
+
+    Targets are of two sessions wherever a speaker has two. Non-targets are of one gender, unless no two speakers are;
+    those of whom it is not known are held against each other.
+
+    Raises:
+        UserError: nobody to test on, or too few utterances.
+    """
+    names: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(utterances):
+        if speakers[speaker_of(name)].set == "test":
+            names[speaker_of(name)].append(name)
+    generator = np.random.default_rng(0)
+    targets = draw_targets(names, MOST_TRIALS // 2, generator)
+    if not targets or len(names) < FEWEST:
+        raise UserError(
+            f"no trials can be made of {len(names)} test speakers: two are needed, one of them with two utterances"
+        )
+    others = _of_one_gender(names, speakers, len(targets), generator)
+    trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in others]
+    return TrialList.of(sorted(trials, key=lambda trial: (trial[1], trial[2])))
+
+
+def _of_one_gender(
+    names: dict[str, list[str]], speakers: dict[str, Speaker], count: int, generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Non-target pairs, as many of a gender as its share of the utterances."""
+    groups: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for speaker, of_speaker in names.items():
+        groups[speakers[speaker].gender][speaker] = of_speaker
+    able = [group for group in groups.values() if len(group) > 1] or [names]
+    sizes = [sum(map(len, group.values())) for group in able]
+    shares = np.diff(np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(int))
+    return [
+        pair
+        for group, share in zip(able, shares, strict=True)
+        for pair in draw_non_targets(group, int(share), generator)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Their text
+# ------------------------------------------------------------------------------------------------------------------
+def text_of_meta(speakers: dict[str, Speaker]) -> str:
+    """vox1_meta.csv."""
+    lines = [META_COLUMNS, *((name, name, *details) for name, details in speakers.items())]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def text_of_split(parts: dict[str, str]) -> str:
+    """iden_split.txt."""
+    return "".join(f"{PART_CODES[part]} {utterance}\n" for utterance, part in parts.items() if part)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# The lists of a corpus: those that are there, and those that are made
+# ------------------------------------------------------------------------------------------------------------------
+def complete_lists(found: Found, data_dir: Path, test_speakers: int | None) -> tuple[Lists, set[str]]:
+    """The lists of data_dir, and in place of missing ones what is made of a manifest's columns and of the names.
+
+    Args:
+        test_speakers: how many to test on; None: a fifth.
+
+    Returns:
+        The lists (trials that are missing are made by `write_made_lists`), and the names of those that are missing.
+
+    Raises:
+        UserError: a list is malformed; `test_speakers` where it is known who is tested on, or too many of them.
+    """
+    missing = {name for name in (META, SPLIT, TRIALS) if not (data_dir / name).exists()}
+    trials = None if TRIALS in missing else read_trials(data_dir / TRIALS)
+    if META in missing:
+        chosen = _test_speakers(found, trials, test_speakers)
+        speakers = make_meta(map(speaker_of, found.files), found.details, chosen)
+    elif test_speakers is not None:
+        raise UserError(f"--test_speakers: {data_dir / META} says who is tested on; take it away to have it made")
+    else:
+        speakers = read_meta(data_dir / META)
+        if any(any(speaker) for speaker in found.details.values()):
+            found.remarks.append(f"{META} is there: what the manifest says of speakers is not used")
+    split = _split(found) if SPLIT in missing else read_split(data_dir / SPLIT)
+    return Lists(speakers, split, trials), missing
+
+
+def _test_speakers(found: Found, trials: TrialList | None, count: int | None) -> set[str]:
+    sets = {name: speaker.set for name, speaker in found.details.items() if speaker.set}
+    if count is not None and (sets or trials is not None):
+        raise UserError("--test_speakers: the manifest's column set, or the trials, say already who is tested on")
+    if sets:
+        return {name for name, of_name in sets.items() if of_name == "test"}
+    return choose_test_speakers(found.files, count) if trials is None else set(trials.speakers)
+
+
+def _split(found: Found) -> dict[str, str]:
+    if any(found.parts.values()):
+        return {name: part for name, part in found.parts.items() if part}
+    parts, shared = make_split(found.files)
+    if shared:
+        found.remarks.append(
+            f"{shared:,} speakers have fewer than {SESSIONS} sessions: utterances of one are in several parts of "
+            f"{SPLIT}, and Top-1 will be flattered by what they share"
+        )
+    return parts
+
+
+def write_made_lists(
+    lists: Lists,
+    missing: set[str],
+    usable: set[str],
+    audible: set[str],
+    found: Found,
+    data_dir: Path,
+    out_dir: Path,
+) -> Lists:
+    """Write the lists that were missing into the index's folder, and remove what an earlier run made otherwise.
+
+    Args:
+        usable: the utterances that the lists may name.
+        audible: those that trials may.
+
+    Returns:
+        All lists, the trials too.
+    """
+    texts: dict[str, str] = {}
+    if META in missing:
+        speakers = set(map(speaker_of, usable))
+        texts[META] = text_of_meta({name: of_name for name, of_name in lists.speakers.items() if name in speakers})
+    if SPLIT in missing:
+        lists = replace(lists, split={name: part for name, part in lists.split.items() if name in usable})
+        texts[SPLIT] = text_of_split(lists.split)
+    if TRIALS in missing:
+        try:
+            lists = replace(lists, trials=make_trials(audible, lists.speakers))
+        except UserError as error:
+            found.remarks.append(f"{error}; so there is no {TRIALS}: verification needs --trials")
+        else:
+            texts[TRIALS] = lists.trials.text() if lists.trials else ""
+    for name in (META, SPLIT, TRIALS):
+        if name in texts:
+            write_atomically(out_dir / name, texts[name])
+            found.remarks.append(f"made, since the corpus has none: {out_dir / name}")
+        elif name in missing or out_dir.resolve() != data_dir.resolve():
+            (out_dir / name).unlink(missing_ok=True)
+    return lists

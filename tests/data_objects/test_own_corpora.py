@@ -1,0 +1,277 @@
+"""A corpus of one's own, from its files to the index: lists that are made, what is added, what is taken over."""
+
+import csv
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_objects.audio import AudioError
+from data_objects.datasets import read_frames
+from data_objects.index import Index, load_index
+from data_objects.lists import find_list, read_lists, read_meta, speaker_of
+from data_objects.preprocessing import preprocess
+from tests.helpers import SPEAKERS, SPLIT, index_of, noise, write_audio, write_small_corpus
+from utils.system.errors import UserError
+
+NAMES = ("Zoë Müller", "<script>alert(1)", "=1+1", "new\nline", "\x1b[31mred", os.fsdecode(b"caf\xe9"))
+
+
+def index(data_dir: Path, **options: object) -> tuple[str, Index]:
+    """Index a corpus in this process as data_preprocess.py does; its summary, and the index."""
+    arguments = {"out_dir": None, "num_workers": 0, "skip_existing": False} | options
+    summary = preprocess(data_dir, **arguments)
+    return summary, load_index(data_dir, arguments["out_dir"] or data_dir / "feature")
+
+
+def speak(folder: Path, speakers: Iterable[str], sessions: int = 3, each: int = 2, seed: int = 0) -> Path:
+    """Noise by speakers, in sessions of so many utterances each."""
+    for number, speaker in enumerate(speakers):
+        for session in range(sessions):
+            for place in range(each):
+                samples = noise(4_000, seed + 100 * number + 10 * session + place)
+                write_audio(folder / speaker / f"s{session}" / f"{place}.wav", samples)
+    return folder
+
+
+def rejected(out_dir: Path) -> dict[str, str]:
+    """What was rejected, and why."""
+    with open(out_dir / "rejected.csv", newline="") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file)}
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Lists that are made
+# ------------------------------------------------------------------------------------------------------------------
+def test_folder_a_speaker_is_all_that_it_takes(tmp_path: Path) -> None:
+    """Whatever the names: all three lists are made, agree with the index, and come out the same again."""
+    corpus = speak(tmp_path / "corpus", NAMES)
+    summary, loaded = index(corpus)
+    assert "36 utterances of 6 speakers" in summary
+    assert summary.count("made, since the corpus has none") == 3
+    assert summary.isprintable() or "\x1b" not in summary
+    lists = read_lists(corpus / "feature")
+    assert set(lists.split) == set(loaded.utterances)
+    assert set(lists.trials.speakers) == {name for name, speaker in lists.speakers.items() if speaker.set == "test"}
+    assert len(lists.trials.speakers) == 2
+    assert loaded.speakers("merged") == sorted(lists.speakers)
+    assert set(loaded.speakers("dev")) == set(lists.speakers) - set(lists.trials.speakers)
+    assert all(not set(name) & set("<>=\n\x1b ") for name in loaded.utterances)
+    for row in range(len(loaded)):
+        assert read_frames(loaded, row, 0, 5).any()
+    before = {path.name: path.read_bytes() for path in (corpus / "feature").iterdir() if path.is_file()}
+    index(corpus, num_workers=2)
+    assert {path.name: path.read_bytes() for path in (corpus / "feature").iterdir() if path.is_file()} == before
+
+
+def test_table_of_the_index_is_harmless(tmp_path: Path) -> None:
+    """No cell of any file begins a formula, or holds a terminal sequence."""
+    corpus = speak(tmp_path / "corpus", NAMES)
+    (corpus / "=2+2" / "x").mkdir(parents=True)
+    (corpus / "=2+2" / "x" / "\x1b[2J.wav").write_bytes(b"no audio")
+    index(corpus)
+    for name in ("utterances.csv", "rejected.csv", "vox1_meta.csv", "iden_split.txt", "veri_test.txt"):
+        text = (corpus / "feature" / name).read_bytes().decode()
+        assert "\x1b" not in text
+        assert "<" not in text
+        assert not any(cell.startswith(("=", "+", "@")) for row in csv.reader(text.splitlines()) for cell in row)
+
+
+def test_manifest_and_folder_give_the_same_index(tmp_path: Path) -> None:
+    """To the byte, lists too."""
+    corpus = speak(tmp_path / "corpus", NAMES[:5])
+    with open(tmp_path / "files.csv", "w", newline="") as file:
+        rows = [(str(path.relative_to(corpus)), *path.parts[-3:-1]) for path in sorted(corpus.rglob("*.wav"))]
+        csv.writer(file).writerows([("path", "speaker", "session"), *rows])
+    index(corpus)
+    index(corpus, out_dir=tmp_path / "other", manifest=tmp_path / "files.csv")
+    for name in ("utterances.csv", "stats.npz", "vox1_meta.csv", "iden_split.txt", "veri_test.txt"):
+        assert (tmp_path / "other" / name).read_bytes() == (corpus / "feature" / name).read_bytes()
+
+
+def test_columns_of_a_manifest(tmp_path: Path) -> None:
+    """Sets, parts and genders are taken from it."""
+    corpus = speak(tmp_path / "corpus", "abcd", sessions=1, each=3)
+    lines = [
+        f"{name}/s0/{number}.wav,{name},{'f' if name in 'ac' else 'male'},{'test' if name in 'cd' else ''},{part}"
+        for name in "abcd"
+        for number, part in enumerate(("train", "val", ""))
+    ]
+    (tmp_path / "files.csv").write_text("\n".join(["path,speaker,gender,set,part", *lines]))
+    _, loaded = index(corpus, manifest=tmp_path / "files.csv")
+    speakers = read_meta(corpus / "feature" / "vox1_meta.csv")
+    assert {name: (of_name.gender, of_name.set) for name, of_name in speakers.items()} == {
+        "a": ("f", "dev"),
+        "b": ("m", "dev"),
+        "c": ("f", "test"),
+        "d": ("m", "test"),
+    }
+    assert [loaded.utterances[row] for row in loaded.rows("merged", "val")] == [f"{name}/1.wav" for name in "abcd"]
+    assert len(loaded.rows("merged", "test")) == 0
+
+
+def test_lists_that_are_there_are_used(tmp_path: Path) -> None:
+    """And the missing ones made to fit them; once all are there, none is made any more."""
+    corpus = write_small_corpus(tmp_path)
+    for name in ("vox1_meta.csv", "iden_split.txt"):
+        (corpus / name).rename(tmp_path / f"{name}.away")
+    summary, loaded = index(corpus)
+    assert summary.count("made, since the corpus has none") == 2
+    assert set(loaded.speakers("merged")) - set(loaded.speakers("dev")) == set(SPEAKERS[-2:])
+    assert find_list(corpus, corpus / "feature", "veri_test.txt") == corpus / "veri_test.txt"
+    assert find_list(corpus, corpus / "feature", "iden_split.txt") == corpus / "feature" / "iden_split.txt"
+    for name in ("vox1_meta.csv", "iden_split.txt"):
+        (tmp_path / f"{name}.away").rename(corpus / name)
+    assert "made" not in index(corpus)[0]
+    assert not list((corpus / "feature").glob("*.txt"))
+
+
+def test_test_speakers(tmp_path: Path) -> None:
+    """As many as asked for, unless a list says who."""
+    corpus = speak(tmp_path / "corpus", "abcdef")
+    _, loaded = index(corpus, test_speakers=4)
+    assert len(loaded.speakers("dev")) == 2
+    (corpus / "feature" / "vox1_meta.csv").rename(corpus / "vox1_meta.csv")
+    with pytest.raises(UserError, match=r"--test_speakers: .*vox1_meta.csv says who"):
+        index(corpus, test_speakers=3)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Other corpora to train on
+# ------------------------------------------------------------------------------------------------------------------
+def test_added_corpus(tmp_path: Path) -> None:
+    """All of it is dev; none of it is in merged or tested on."""
+    corpus, other = write_small_corpus(tmp_path / "main"), speak(tmp_path / "other", ("x", "y z"), seed=1_000)
+    alone = index_of(corpus)
+    _, loaded = index(corpus, added_dirs=[other])
+    assert loaded.speakers("merged") == alone.speakers("merged")
+    assert set(loaded.speakers("dev")) == {*alone.speakers("dev"), "x", "y%20z"}
+    names = [loaded.utterances[row] for part in ("train", "val") for row in loaded.rows("dev", part)]
+    assert sum(speaker_of(name) == "y%20z" for name in names) == 6
+    row = loaded.row_of("y%20z/s1/0.wav")
+    assert row is not None
+    assert loaded.location(row)[0] == other / "y z" / "s1" / "0.wav"
+    assert read_frames(loaded, row, 0, 5).any()
+
+
+def test_nothing_that_is_tested_on_is_added(tmp_path: Path) -> None:
+    """A test speaker's name, a recording that is tested on, an utterance's name that is taken: left out by name."""
+    corpus, other = write_small_corpus(tmp_path / "main"), speak(tmp_path / "other", ("x", SPEAKERS[-1]), seed=1_000)
+    shutil.copy(corpus / "wav" / SPEAKERS[-1] / "train/00001.wav", other / "x" / "stolen.wav")
+    shutil.copytree(corpus / "wav" / SPEAKERS[0] / "train", other / SPEAKERS[0] / "train")
+    _, loaded = index(corpus, added_dirs=[other])
+    reasons = rejected(corpus / "feature")
+    assert reasons[str(other / "x" / "stolen.wav")] == "a recording that is tested on, under another name"
+    assert reasons[str(other / SPEAKERS[-1] / "s0" / "0.wav")] == "speaker that is tested on"
+    assert reasons[str(other / SPEAKERS[0] / "train" / "00001.wav")] == "a second file of an utterance"
+    assert len(reasons) == 8
+    assert SPEAKERS[-1] not in loaded.speakers("dev")
+    again, _ = index(corpus, added_dirs=[other], skip_existing=True)
+    assert "taken over from an earlier run: 5 speakers" in again
+
+
+def test_speaker_in_both(tmp_path: Path) -> None:
+    """More utterances of a dev speaker join the others, in the index and in the statistics."""
+    corpus, other = write_small_corpus(tmp_path / "main"), speak(tmp_path / "other", SPEAKERS[:1], seed=1_000)
+    _, loaded = index(corpus, added_dirs=[other])
+    names = [loaded.utterances[row] for part in ("train", "val") for row in loaded.rows("dev", part)]
+    assert sum(speaker_of(name) == SPEAKERS[0] for name in names) == 3 + 6
+    with np.load(corpus / "feature" / "stats.npz") as file:
+        assert file["dev_speaker_frames"].sum() == file["dev_frames"]
+        assert len(set(file["dev_speakers"].tolist())) == len(file["dev_speakers"])
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Files that come in two, that fail, that change
+# ------------------------------------------------------------------------------------------------------------------
+def test_another_file_stands_in_for_a_broken_one(tmp_path: Path) -> None:
+    """The wav is preferred; where it is broken, the flac beside it is read. Both are accounted for."""
+    corpus = speak(tmp_path / "corpus", "abcd", sessions=1)
+    for name in "ab":
+        soundfile.write(corpus / name / "s0" / "0.flac", noise(4_000, 7), 16_000)
+    (corpus / "b" / "s0" / "0.wav").write_bytes(b"RIFF")
+    _, loaded = index(corpus)
+    assert len(loaded) == 8
+    assert rejected(corpus / "feature")["a/s0/0.flac"] == "a second file of an utterance"
+    assert "a second file" not in rejected(corpus / "feature")["b/s0/0.wav"]
+    row = loaded.row_of("b/s0/0.wav")
+    assert row is not None
+    assert loaded.location(row)[0].is_relative_to(corpus / "feature")
+
+
+def test_one_broken_file_does_not_undo_the_others(tmp_path: Path) -> None:
+    """What was rejected is tried again, the rest of the speaker taken over; once it can be read, all is done anew."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    sound = (corpus / "a" / "s0" / "0.wav").read_bytes()
+    (corpus / "a" / "s0" / "0.wav").write_bytes(b"RIFF")
+    (corpus / "a" / "s0" / "._0.wav").write_bytes(b"left by macOS")
+    summary, _ = index(corpus)
+    assert "rejected: 1" in summary
+    summary, _ = index(corpus, skip_existing=True)
+    assert "taken over from an earlier run: 4 speakers" in summary
+    (corpus / "a" / "s0" / "0.wav").write_bytes(sound)
+    summary, loaded = index(corpus, skip_existing=True)
+    assert "taken over from an earlier run: 3 speakers" in summary
+    assert len(loaded) == 24
+
+
+def change(path: Path, content: bytes, keep_time: bool) -> None:
+    """Other content, and another time unless it is kept."""
+    status = path.stat()
+    path.write_bytes(content)
+    later = 0 if keep_time else 10**9
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + later))
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_file_that_has_grown(tmp_path: Path, keep_time: bool) -> None:
+    """Samples at the end, or a chunk before them: it is no longer read at the place of before."""
+    loaded = index_of(write_small_corpus(tmp_path))
+    path, _ = loaded.location(0)
+    content = path.read_bytes()
+    assert read_frames(loaded, 0, 0, 5).any()
+    chunk = b"LIST" + (26).to_bytes(4, "little") + b"INFO" + bytes(22)
+    for grown in (content + bytes(2), content[:12] + chunk + content[12:]):
+        change(path, grown, keep_time)
+        with pytest.raises(UserError, match=r"is not as it was indexed \(\d+ bytes where \d+ were\).*again"):
+            read_frames(loaded, 0, 0, 5)
+
+
+def test_file_of_the_same_size(tmp_path: Path) -> None:
+    """A copy with another time is read as before; other samples, or samples elsewhere in the file, are not."""
+    loaded = index_of(write_small_corpus(tmp_path))
+    path, offset = loaded.location(0)
+    content = path.read_bytes()
+    change(path, content, keep_time=False)
+    assert read_frames(loaded, 0, 0, 5).any()
+    change(path, content[:offset] + content[offset + 2 :] + content[:2], keep_time=False)
+    with pytest.raises(UserError, match=r"is not as it was indexed \(other samples than there were\)"):
+        read_frames(load_index(tmp_path, tmp_path / "feature"), 0, 0, 5)
+
+
+def test_index_of_before_files_were_looked_at(tmp_path: Path) -> None:
+    """Without files.npz, or with another index's, nothing is held against it; a damaged one is named."""
+    corpus = write_small_corpus(tmp_path)
+    index_of(corpus)
+    states = corpus / "feature" / "files.npz"
+    table = corpus / "feature" / "utterances.csv"
+    table.write_text(table.read_text().replace("train", "val"))
+    loaded = load_index(corpus, corpus / "feature")
+    loaded.check(0, os.stat(tmp_path))
+    states.unlink()
+    load_index(corpus, corpus / "feature").check(0, os.stat(tmp_path))
+    states.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="files.npz is damaged"):
+        load_index(corpus, corpus / "feature")
+
+
+def test_check_names_what_is_wrong(tmp_path: Path) -> None:
+    """The size is held against what was indexed."""
+    loaded = index_of(write_small_corpus(tmp_path))
+    assert len(loaded) == len(SPLIT)
+    with pytest.raises(AudioError, match="bytes where"):
+        loaded.check(0, os.stat(tmp_path))

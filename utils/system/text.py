@@ -1,0 +1,13 @@
+"""Text that comes from outside, made fit for a terminal."""
+
+
+def printable(text: str) -> str:
+    """The text with everything that a terminal could obey, or could not print, written as an escape.
+
+    Names of files may hold terminal sequences, marks that turn the direction of writing around, or bytes that are no
+    text. Line ends and tabs stay.
+    """
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
+        for character in text
+    )
