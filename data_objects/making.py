@@ -5,6 +5,7 @@ They have the form of the official ones: who is tested on (vox1_meta.csv), the p
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -37,6 +38,7 @@ TEST_SHARE, FEWEST = 0.2, 2  # of the speakers, tested on
 PART_SHARE = 0.1  # of a speaker's sessions (or utterances), to validate on, and to test on; one at least
 SESSIONS = 3  # so many, and a session is in one part alone
 MOST_TRIALS = 20_000
+VOXCELEB1 = r"id1[01]\d{3}"  # its speakers' names: id10001 to id11251
 PART_CODES = {part: code for code, part in SPLIT_PARTS.items()}
 
 
@@ -159,6 +161,13 @@ def text_of_split(parts: dict[str, str]) -> str:
     return "".join(f"{PART_CODES[part]} {utterance}\n" for utterance, part in parts.items() if part)
 
 
+def _official(lists: Lists) -> str:
+    """What to say where the names are those of VoxCeleb1's speakers."""
+    if not all(re.fullmatch(VOXCELEB1, name) for name in lists.speakers):
+        return ""
+    return " (VoxCeleb1 comes with one: put it there, or no figure can be held against a published one)"
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # The lists of a corpus: those that are there, and those that are made
 # ------------------------------------------------------------------------------------------------------------------
@@ -245,7 +254,7 @@ def write_made_lists(
     for name in (META, SPLIT, TRIALS):
         if name in texts:
             write_atomically(out_dir / name, texts[name])
-            found.remarks.append(f"made, since the corpus has none: {out_dir / name}")
+            found.remarks.append(f"made, since the corpus has none: {out_dir / name}{_official(lists)}")
         elif name in missing or out_dir.resolve() != data_dir.resolve():
             (out_dir / name).unlink(missing_ok=True)
     return lists

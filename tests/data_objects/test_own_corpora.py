@@ -53,6 +53,7 @@ def test_folder_a_speaker_is_all_that_it_takes(tmp_path: Path) -> None:
     summary, loaded = index(corpus)
     assert "36 utterances of 6 speakers" in summary
     assert summary.count("made, since the corpus has none") == 3
+    assert "VoxCeleb1" not in summary
     assert summary.isprintable() or "\x1b" not in summary
     lists = read_lists(corpus / "feature")
     assert set(lists.split) == set(loaded.utterances)
@@ -120,7 +121,7 @@ def test_lists_that_are_there_are_used(tmp_path: Path) -> None:
     for name in ("vox1_meta.csv", "iden_split.txt"):
         (corpus / name).rename(tmp_path / f"{name}.away")
     summary, loaded = index(corpus)
-    assert summary.count("made, since the corpus has none") == 2
+    assert summary.count("made, since the corpus has none") == summary.count("VoxCeleb1 comes with one") == 2
     assert set(loaded.speakers("merged")) - set(loaded.speakers("dev")) == set(SPEAKERS[-2:])
     assert find_list(corpus, corpus / "feature", "veri_test.txt") == corpus / "veri_test.txt"
     assert find_list(corpus, corpus / "feature", "iden_split.txt") == corpus / "feature" / "iden_split.txt"
