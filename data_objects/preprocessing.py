@@ -553,4 +553,4 @@ def _summarize(report: BuildReport, found: Found, lists: Lists, out_dir: Path) -
     ]
     if report.reused_speakers:
         lines.append(f"taken over from an earlier run: {report.reused_speakers:,} speakers")
-    return "\n".join(lines)
+    return printable("\n".join(lines))

@@ -266,7 +266,7 @@ def test_index_of_before_files_were_looked_at(tmp_path: Path) -> None:
     states.unlink()
     load_index(corpus, corpus / "feature").check(0, os.stat(tmp_path))
     states.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="files.npz is damaged"):
+    with pytest.raises(UserError, match=r"files\.npz is damaged"):
         load_index(corpus, corpus / "feature")
 
 

@@ -151,6 +151,12 @@ def test_manifest(tmp_path: Path, mark: str, start: str) -> None:
     assert found.remarks == ["columns of m.csv that are not used: note"]
 
 
+def test_what_is_said_of_speakers_is_tidied(tmp_path: Path) -> None:
+    """It goes into lists, tables and pages."""
+    file = write(tmp_path / "m.csv", 'path,speaker,gender,nationality\n1.wav,p,=f,"<b>\t=New\n Zealand\x1b"\n')
+    assert read_manifest(file, tmp_path).details == {"p": Speaker("f", "b New Zealand", "")}
+
+
 def test_files_of_one_name(tmp_path: Path) -> None:
     """Where speaker, session and name are the same, the whole path tells them apart."""
     file = write(tmp_path / "m.csv", "path,speaker\na/1.wav,p\nb/1.wav,p\nb/2.wav,p\n")

@@ -28,6 +28,7 @@ from utils.system.files import ROOT
 from utils.system.interruption import Watch
 from utils.system.logger import progress_bar
 from utils.system.processes import is_main, processes, rank
+from utils.system.text import printable
 from utils.training.loop import take_gradients, to_features, validate
 from utils.training.meters import TrainingMeter
 from utils.training.optim import (
@@ -71,7 +72,7 @@ def run_search(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
         genotype = search(state, crops, log)
     if is_main():
         print(genotype)
-        print(training_command(cfg, config_file, genotype, len(corpus.speakers)))
+        print(printable(training_command(cfg, config_file, genotype, len(corpus.speakers))))
 
 
 def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader], log: RunLog) -> Genotype:
