@@ -25,6 +25,7 @@ OFFICIAL = {
 ALIASES = {"o": "veritest", "e": "listtestall", "h": "listtesthard"}  # vox1_O.txt, Vox1-E_cleaned.txt, ...
 MOST_VALIDATION_SPEAKERS = 40  # as many as VoxCeleb1's test speakers
 SHARE_OF_SPEAKERS = 4  # of fewer speakers, one in so many
+MOST_PAIRS = 200_000  # of a speaker's utterances: of more, those needed are drawn without making a list of all
 
 
 def identify_list(name: str, trials: int) -> tuple[str, str]:
@@ -108,7 +109,7 @@ def _draw_targets(
     utterances: dict[str, list[str]], count: int, generator: np.random.Generator
 ) -> list[tuple[str, str]]:
     """Pairs of utterances of one speaker, as evenly as the speakers have them."""
-    left = {speaker: _pairs_of_one(names, generator) for speaker, names in utterances.items()}
+    left = {speaker: pairs_of_one(names, count, generator) for speaker, names in utterances.items()}
     drawn: list[tuple[str, str]] = []
     while len(drawn) < count and any(left.values()):
         for pairs in left.values():
@@ -117,12 +118,32 @@ def _draw_targets(
     return drawn
 
 
-def _pairs_of_one(names: list[str], generator: np.random.Generator) -> list[tuple[str, str]]:
-    """A speaker's pairs of utterances in random order: of two videos, if there are such."""
+def pairs_of_one(names: list[str], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+    """A speaker's pairs of utterances in random order, `count` of them at least: of two videos, if there are such."""
+    if len(names) * (len(names) - 1) // 2 > MOST_PAIRS:
+        return _draw_pairs_of_one(names, count, generator)
     pairs = list(combinations(names, 2))
     across = [pair for pair in pairs if video_of(pair[0]) != video_of(pair[1])]
     pairs = across or pairs
     return [pairs[place] for place in generator.permutation(len(pairs))]
+
+
+def _draw_pairs_of_one(names: list[str], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+    """`count` of such pairs, fewer where there are not so many; memory is that of the utterances and of these.
+
+    The utterances stand video by video. Each makes pairs with those of the videos before its own, and all pairs are
+    numbered in this order: numbers are drawn.
+    """
+    names = sorted(names, key=lambda name: (video_of(name), name))
+    videos = np.unique([video_of(name) for name in names], return_inverse=True)[1]
+    partners = np.searchsorted(videos, videos)  # (N,) how many utterances stand before its video
+    if not partners.any():
+        partners = np.arange(len(names))
+    ends = np.cumsum(partners)
+    drawn = generator.choice(int(ends[-1]), min(count, int(ends[-1])), replace=False)
+    later = np.searchsorted(ends, drawn, side="right")
+    earlier = drawn - (ends - partners)[later]
+    return [tuple(sorted((names[a], names[b]))) for a, b in zip(earlier, later, strict=True)]
 
 
 def _draw_non_targets(

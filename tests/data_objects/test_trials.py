@@ -1,13 +1,24 @@
 """Lists of trials that are known, and the trials of held-out speakers."""
 
+import hashlib
+import tracemalloc
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 
 from data_objects.index import Index
 from data_objects.lists import speaker_of, video_of
-from data_objects.trials import OFFICIAL, build_validation_trials, choose_validation_speakers, identify_list
+from data_objects.trials import (
+    MOST_PAIRS,
+    OFFICIAL,
+    build_validation_trials,
+    choose_validation_speakers,
+    identify_list,
+    pairs_of_one,
+)
 from tests.helpers import index_of, write_corpus
 
 
@@ -118,6 +129,61 @@ def test_trials_depend_on_the_seed(index: Index) -> None:
     speakers = ["id10004", "id10007", "id10008"]
     one, again, other = (build_validation_trials(index, speakers, 40, seed).text() for seed in (0, 0, 1))
     assert one == again != other
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Speakers with many utterances
+# ------------------------------------------------------------------------------------------------------------------
+MANY = {  # videos and utterances of each; how many pairs are of two videos, or of one where there is but one
+    "two long videos": ([300, 400], 120_000),
+    "a long one and a short one": ([700, 2], 1_400),
+    "many short ones": ([2] * 350, 700 * 699 // 2 - 350),
+    "a single one": ([700], 700 * 699 // 2),
+}
+
+
+@pytest.mark.parametrize(("videos", "possible"), MANY.values(), ids=MANY)
+@pytest.mark.parametrize("count", [1, 1_000, 10**6])
+def test_pairs_of_a_speaker_with_many_utterances(videos: list[int], possible: int, count: int) -> None:
+    """As many as are needed or possible, each once and of two videos; drawn by chance, from all."""
+    names = [f"id10001/{video:03d}/{number:05d}.wav" for video, size in enumerate(videos) for number in range(size)]
+    assert len(names) * (len(names) - 1) // 2 > MOST_PAIRS
+    pairs = pairs_of_one(names, count, np.random.default_rng(0))
+    assert len(pairs) == len(set(pairs)) == min(count, possible)
+    assert all(first < second for first, second in pairs)
+    assert all(video_of(first) != video_of(second) for first, second in pairs) == (len(videos) > 1)
+    again, other = (pairs_of_one(names, count, np.random.default_rng(seed)) for seed in (0, 1))
+    assert pairs == again != other
+
+
+@pytest.mark.parametrize("videos", [[5, 3, 1], [6]])
+def test_pairs_are_the_same_set_either_way(videos: list[int]) -> None:
+    """Whether all are listed or drawn by their numbers."""
+    names = [f"id10001/{video}/{number}.wav" for video, size in enumerate(videos) for number in range(size)]
+    listed = pairs_of_one(names, 100, np.random.default_rng(0))
+    with mock.patch("data_objects.trials.MOST_PAIRS", 0):
+        drawn = pairs_of_one(names, 100, np.random.default_rng(0))
+    assert sorted(drawn) == sorted(listed)
+
+
+def test_drawing_takes_no_room() -> None:
+    """A speaker of 10,000 utterances has 50 million pairs: none but those needed are made."""
+    names = [f"id10001/{number // 10:04d}/{number % 10}.wav" for number in range(10_000)]
+    tracemalloc.start()
+    pairs = pairs_of_one(names, 1_000, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pairs) == 1_000
+    assert peak < 20e6
+
+
+def test_trials_are_those_of_before(index: Index) -> None:
+    """Networks are calibrated on validation trials that are made again: they must not change."""
+    texts = (build_validation_trials(index, ["id10004", "id10007", "id10008"], count, 5).text() for count in (40, 1000))
+    assert [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts] == [
+        "cf341b56171d6276",
+        "8bfd65f5c5d53413",
+    ]
 
 
 def test_targets_of_a_speaker_with_one_video(tmp_path: Path) -> None:
