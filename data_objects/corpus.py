@@ -104,7 +104,7 @@ class Corpus:
             UserError: see `read_trials`.
         """
         path = self.data_dir / TRIALS
-        return read_trials(path) if path.is_file() else None
+        return read_trials(path) if path.exists() else None
 
     def speaker_details(self) -> dict[str, Speaker]:
         """What DATA_DIR's vox1_meta.csv says of the speakers; nothing where there is no such file.
@@ -113,7 +113,7 @@ class Corpus:
             UserError: see `read_meta`.
         """
         path = self.data_dir / META
-        return read_meta(path) if path.is_file() else {}
+        return read_meta(path) if path.exists() else {}
 
     def crops(self, part: str) -> CropLoader:
         """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT says, or val.
