@@ -83,7 +83,7 @@ class Corpus:
             without = f" (and {held_out} held out: DATASET.VAL_SPEAKERS)" if held_out else ""
             raise UserError(
                 f"MODEL.NUM_CLASSES is {num_classes}, but SUB_DIR {self.sub_dir} of {self.data_dir} has "
-                f"{trained} speakers to train on{without}: set it to {trained}, or to 0 for as many as there are"
+                f"{trained} speakers as classes{without}: set it to {trained}, or to 0 for as many as there are"
             )
         return trained
 
