@@ -36,6 +36,7 @@ from data_objects.audio import (
 from data_objects.frontend import BINS, FrontEnd, count_frames, pad_reflect
 from data_objects.index import COLUMNS, DEV, REJECTED, STATISTICS, UTTERANCES, VERSION, Row, cells_of, moments
 from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, read_lists, speaker_of
+from data_objects.silence import HEADER, SILENT
 from data_objects.voxceleb import Found, find_utterances, parts_of
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
@@ -171,6 +172,7 @@ def write_index(
             dev[result.speaker] = result.sums[DEV], int(result.frames[DEV])
     rejected.sort()
     _write_csv(out_dir / REJECTED, ("file", "reason"), rejected)
+    _write_csv(out_dir / SILENT, HEADER, ([name] for name in silent))
     if not rows:
         raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
     _write_statistics(out_dir / STATISTICS, total, dev)

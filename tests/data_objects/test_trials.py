@@ -1,25 +1,32 @@
 """Lists of trials that are known, and the trials of held-out speakers."""
 
 import hashlib
+import shutil
+import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 import pytest
 
 from data_objects.index import Index
-from data_objects.lists import speaker_of, video_of
+from data_objects.lists import META, META_COLUMNS, TrialList, speaker_of, video_of
 from data_objects.trials import (
     MOST_PAIRS,
     OFFICIAL,
+    VOXCELEB1,
     build_validation_trials,
     choose_validation_speakers,
+    claims_to_be_voxceleb1,
+    find_doubtful,
     identify_list,
     pairs_of_one,
 )
-from tests.helpers import index_of, write_corpus
+from tests.helpers import index_of, write_audio, write_corpus
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -58,6 +65,85 @@ def test_official_lists_by_name(name: str, trials: int, title: str) -> None:
 def test_other_lists(name: str) -> None:
     """Nothing is known of them."""
     assert identify_list(name, 100) == ("", "")
+
+
+META_HEADER = "\t".join(META_COLUMNS)
+
+
+def test_corpus_that_claims_to_be_voxceleb1(tmp_path: Path) -> None:
+    """By the speakers of its vox1_meta.csv, whatever audio there is; by its own, where there is no such file."""
+
+    def claims(listed: Sequence[int] | None, own: Sequence[int]) -> bool:
+        meta = tmp_path / META
+        meta.unlink(missing_ok=True)
+        if listed is not None:
+            lines = [f"id{number}\tname\tf\tUK\tdev" for number in listed]
+            meta.write_text("\n".join([META_HEADER, *lines]))
+        utterances = [f"id{number}/a/00001.wav" for number in own]
+        return claims_to_be_voxceleb1(SimpleNamespace(data_dir=tmp_path, utterances=utterances))
+
+    every = range(10_001, 11_252)
+    assert len(VOXCELEB1) == 1_251
+    assert claims(every, [10_270])
+    assert claims([*every, 20_000], [10_270])
+    assert claims(None, every)
+    assert not claims(every[:-1], every)
+    assert not claims(None, every[1:])
+    assert not claims([10_001, 10_002, 10_003], [10_001])
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Trials that say less than they seem to
+# ------------------------------------------------------------------------------------------------------------------
+def doubtful_places(trials: TrialList, index: Index) -> dict[str, list[int]]:
+    """The places of the doubtful trials, by kind."""
+    found = find_doubtful(trials, index, index.rows_of(trials.utterances))
+    return {kind: np.flatnonzero(which).tolist() for kind, which in found.items()}
+
+
+def test_doubtful_trials(tmp_path: Path) -> None:
+    """Repeated, also with the sides swapped or under another name; one recording on both sides; silence."""
+    names = [f"id1000{speaker}/{video}/00001.wav" for speaker in (1, 2) for video in "abcd"]
+    a, b, c, d, e, f, g, _ = names
+    folder = write_corpus(tmp_path, dict.fromkeys(names, 800))
+    for original, copy in ((a, b), (a, f)):  # under two names of one speaker, and under the name of another
+        shutil.copy(folder / "wav" / original, folder / "wav" / copy)
+    write_audio(folder / "wav" / g, np.zeros(800, dtype=np.float32))
+    index = index_of(folder)
+    lines = [(1, a, c), (1, c, a), (1, b, c), (1, a, a), (1, a, b), (0, a, f), (0, d, e), (0, d, g), (1, a, c)]
+    assert doubtful_places(TrialList.of(lines), index) == {
+        "repeated": [1, 2, 4, 5, 8],
+        "same_utterance": [3],
+        "same_recording": [4, 5],
+        "contradicted": [5],
+        "silent": [7],
+    }
+    assert not any(doubtful_places(TrialList.of([(1, a, c), (0, d, e), (0, a, e)]), index).values())
+    (index.feature_dir / "silent.csv").unlink()  # of before there was one
+    assert doubtful_places(TrialList.of(lines), index)["silent"] == []
+
+
+def test_doubtful_trials_without_hashes() -> None:
+    """Of recordings that nothing is known of, no two are the same."""
+    trials = TrialList.of([(1, "a/a/1", "a/a/2"), (1, "a/a/2", "a/a/1"), (0, "a/a/1", "b/b/3")])
+    index = SimpleNamespace(audio=np.array([b"", b"", b""]), feature_dir=Path("/nowhere"))
+    found = find_doubtful(trials, index, np.arange(3))
+    assert {kind: which.tolist() for kind, which in found.items() if which.any()} == {"repeated": [False, True, False]}
+
+
+def test_doubtful_trials_of_a_long_list() -> None:
+    """Vox1-E's size takes a moment."""
+    generator = np.random.default_rng(0)
+    names = [f"id{number // 100:05d}/a/{number:06d}.wav" for number in range(145_000)]
+    sides = generator.integers(len(names), size=(2, 581_480)).astype(np.int32)
+    trials = TrialList(generator.integers(2, size=581_480).astype(np.int8), *sides, names)
+    audio = np.array([f"{number:016x}".encode() for number in range(len(names))])
+    index = SimpleNamespace(audio=audio, feature_dir=Path("/nowhere"))
+    began = time.process_time()
+    found = find_doubtful(trials, index, np.arange(len(names)))
+    assert time.process_time() - began < 2  # 0.3 s where nothing else runs
+    codes = sorted(zip(*np.sort(sides, axis=0).tolist(), strict=True))
+    assert found["repeated"].sum() == len(codes) - len(set(codes))
 
 
 # ------------------------------------------------------------------------------------------------------------------

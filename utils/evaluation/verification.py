@@ -178,6 +178,7 @@ def _describe(entry: ListOfTrials, protocol: Protocol) -> dict[str, Any]:
         "trials": len(entry.trials),
         "targets": int(entry.trials.labels.sum()),
         "skipped_trials": len(entry.skipped),
+        "doubtful_trials": entry.doubtful,
         "utterances": len(entry.trials.utterances),
         "speakers": len(entry.trials.speakers),
         "speaker_overlap": len(protocol.seen_speakers),

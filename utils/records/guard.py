@@ -141,7 +141,8 @@ class Untrained:
         were = "were" if len(self.names) > 1 else "was"
         return (
             f"{len(self.names):,} of the {self.speakers:,} speakers {self.role} {were} never trained on ({examples}), "
-            f"for want of an utterance in the train part: the classifier can only be wrong on their {self.utterances:,} utterances"
+            "for want of an utterance in the train part: the classifier can only be wrong on their "
+            f"{self.utterances:,} utterances"
         )
 
     def summary(self) -> dict[str, Any]:
