@@ -13,6 +13,7 @@ import yaml
 from yacs.config import CfgNode
 
 from utils.system.errors import UserError
+from utils.system.files import read_text
 
 _C = CfgNode()
 
@@ -302,11 +303,12 @@ def backends(cfg: CfgNode) -> list[str]:
 
 
 def _read_yaml(path: Path) -> dict:
-    if not path.is_file():
-        raise UserError(f"no such config file: {path}; the shipped ones are in {Path(__file__).parent / 'exps'}")
+    shipped = f"the shipped config files are in {Path(__file__).parent / 'exps'}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path, f"needed are settings as YAML; {shipped}"))
+    except FileNotFoundError as error:
+        raise UserError(f"no such config file: {path}; {shipped}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a date that there is not, say
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):
         raise UserError(f"{path} must hold KEY: VALUE lines, not {content!r}")

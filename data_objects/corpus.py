@@ -83,7 +83,7 @@ class Corpus:
             without = f" (and {held_out} held out: DATASET.VAL_SPEAKERS)" if held_out else ""
             raise UserError(
                 f"MODEL.NUM_CLASSES is {num_classes}, but SUB_DIR {self.sub_dir} of {self.data_dir} has "
-                f"{trained} speakers to train on{without}: set it to {trained}, or to 0 for as many as there are"
+                f"{trained} speakers as classes{without}: set it to {trained}, or to 0 for as many as there are"
             )
         return trained
 
@@ -108,7 +108,7 @@ class Corpus:
             UserError: see `read_trials`.
         """
         path = self.list_path(TRIALS)
-        return read_trials(path) if path.is_file() else None
+        return read_trials(path) if path.exists() else None
 
     def speaker_details(self) -> dict[str, Speaker]:
         """What the corpus's vox1_meta.csv says of the speakers; nothing where there is no such file.
@@ -117,7 +117,7 @@ class Corpus:
             UserError: see `read_meta`.
         """
         path = self.list_path(META)
-        return read_meta(path) if path.is_file() else {}
+        return read_meta(path) if path.exists() else {}
 
     def crops(self, part: str) -> CropLoader:
         """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT says, or val.

@@ -15,6 +15,7 @@ import numpy as np
 
 from data_objects.names import canonical
 from utils.system.errors import UserError
+from utils.system.files import read_text
 
 UTTERANCE = re.compile(r"[^/\s]+(?:/[^/\s]+)+\.wav")
 META, SPLIT, TRIALS = "vox1_meta.csv", "iden_split.txt", "veri_test.txt"
@@ -106,12 +107,10 @@ def video_of(utterance: str) -> str:
 
 def _read_lines(path: Path, expected: str) -> list[str]:
     """A list's lines; those that are blank are counted as lines too."""
-    if not path.is_file():
-        raise UserError(f"missing list: {path} (one line each: {expected}); it comes with VoxCeleb1")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file; expected one line each: {expected}") from error
+        lines = read_text(path, f"expected is a list, one line each: {expected}").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"missing list: {path} (one line each: {expected}); it comes with VoxCeleb1") from error
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} is empty; expected one line each: {expected}")
     return lines

@@ -53,6 +53,7 @@ from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, speaker_of,
 from data_objects.making import complete_lists, write_made_lists
 from data_objects.names import encode_path, file_name
 from data_objects.parts import held_out_videos, parts_of
+from data_objects.silence import HEADER, SILENT
 from data_objects.sources import Found, find_corpus
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
@@ -258,6 +259,7 @@ def write_index(
             dev[result.speaker] = sums + result.sums[DEV], frames + int(result.frames[DEV])
     rejected.sort()
     _write_csv(out_dir / REJECTED, ("file", "reason"), [(encode_path(file), printable(why)) for file, why in rejected])
+    _write_csv(out_dir / SILENT, HEADER, ([name] for name in silent))
     if not rows:
         raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
     _write_statistics(out_dir / STATISTICS, total, dev)

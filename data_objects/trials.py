@@ -11,7 +11,8 @@ from itertools import combinations, product
 import numpy as np
 
 from data_objects.index import Index
-from data_objects.lists import TrialList, speaker_of, video_of
+from data_objects.lists import META, TrialList, read_meta, speaker_of, video_of
+from data_objects.silence import read_silent
 
 # Official lists by what their names come down to (see `identify_list`): what they are called, and how many trials.
 OFFICIAL = {
@@ -23,8 +24,10 @@ OFFICIAL = {
     "listtesthard2": ("Vox1-H, cleaned", 550_894),
 }
 ALIASES = {"o": "veritest", "e": "listtestall", "h": "listtesthard"}  # vox1_O.txt, Vox1-E_cleaned.txt, ...
+VOXCELEB1 = frozenset(f"id{number}" for number in range(10_001, 11_252))  # its speakers
 MOST_VALIDATION_SPEAKERS = 40  # as many as VoxCeleb1's test speakers
 SHARE_OF_SPEAKERS = 4  # of fewer speakers, one in so many
+MOST_PAIRS = 200_000  # of a speaker's utterances: of more, those needed are drawn without making a list of all
 
 
 def identify_list(name: str, trials: int) -> tuple[str, str]:
@@ -50,6 +53,63 @@ def identify_list(name: str, trials: int) -> tuple[str, str]:
         title,
         f"{name} has the name of {title}, which has {expected:,} trials, but holds {trials:,}: it is not {title}",
     )
+
+
+def claims_to_be_voxceleb1(index: Index) -> bool:
+    """Whether a corpus has all of VoxCeleb1's 1,251 speakers by name: in its vox1_meta.csv, or without one, itself.
+
+    A toy corpus, or a small one of other speakers, borrows the names of the lists and of some speakers. Who has but a
+    part of VoxCeleb1's audio has its list of speakers even so.
+
+    Raises:
+        UserError: see `read_meta`.
+    """
+    meta = index.data_dir / META
+    return VOXCELEB1.issubset(read_meta(meta) if meta.exists() else map(speaker_of, index.utterances))
+
+
+DOUBTS = {  # kinds of trials that say less than they seem to: what is said of some
+    "repeated": "compare two recordings that an earlier trial compares, in either order: each counts again",
+    "same_utterance": "compare an utterance with itself",
+    "same_recording": "compare a recording with itself, under two names",
+    "contradicted": "compare a recording with itself, and say that it is of two speakers: one of the names is wrong",
+    "silent": "compare an utterance that is silent: nothing but zeros",
+}
+
+
+def find_doubtful(trials: TrialList, index: Index, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Trials that say less than they seem to, (N,) bool for every kind in DOUBTS.
+
+    Recordings are told apart by hashes of their samples, and where an index has none, by the utterances' names.
+
+    Args:
+        rows: (M,) of the trials' utterances in the index, which has all of them.
+
+    Raises:
+        UserError: see `read_silent`.
+    """
+    recordings = _number_recordings(index.audio[rows])
+    silence = read_silent(index.feature_dir)
+    silent = np.array([name in silence for name in trials.utterances], dtype=bool)
+    enrolment, test = recordings[trials.enrolment], recordings[trials.test]
+    pairs = np.minimum(enrolment, test) * len(recordings) + np.maximum(enrolment, test)
+    repeated = np.ones(len(trials), dtype=bool)
+    repeated[np.unique(pairs, return_index=True)[1]] = False
+    same_utterance = trials.enrolment == trials.test
+    same_recording = (enrolment == test) & ~same_utterance
+    return {
+        "repeated": repeated,
+        "same_utterance": same_utterance,
+        "same_recording": same_recording,
+        "contradicted": same_recording & (trials.labels == 0),
+        "silent": silent[trials.enrolment] | silent[trials.test],
+    }
+
+
+def _number_recordings(audio: np.ndarray) -> np.ndarray:
+    """A number (M,) int64 below M for the recording of every utterance, by the hashes (M,) of their samples."""
+    _, first, places = np.unique(audio, return_index=True, return_inverse=True)
+    return np.where(audio == b"", np.arange(len(audio)), first[places])
 
 
 def choose_validation_speakers(index: Index, count: int, seed: int) -> list[str]:
@@ -106,7 +166,7 @@ def build_validation_trials(index: Index, speakers: list[str], count: int, seed:
 
 def draw_targets(utterances: dict[str, list[str]], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
     """Pairs of utterances of one speaker, as evenly as the speakers have them."""
-    left = {speaker: _pairs_of_one(names, generator) for speaker, names in utterances.items()}
+    left = {speaker: pairs_of_one(names, count, generator) for speaker, names in utterances.items()}
     drawn: list[tuple[str, str]] = []
     while len(drawn) < count and any(left.values()):
         for pairs in left.values():
@@ -115,12 +175,32 @@ def draw_targets(utterances: dict[str, list[str]], count: int, generator: np.ran
     return drawn
 
 
-def _pairs_of_one(names: list[str], generator: np.random.Generator) -> list[tuple[str, str]]:
-    """A speaker's pairs of utterances in random order: of two videos, if there are such."""
+def pairs_of_one(names: list[str], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+    """A speaker's pairs of utterances in random order, `count` of them at least: of two videos, if there are such."""
+    if len(names) * (len(names) - 1) // 2 > MOST_PAIRS:
+        return _draw_pairs_of_one(names, count, generator)
     pairs = list(combinations(names, 2))
     across = [pair for pair in pairs if video_of(pair[0]) != video_of(pair[1])]
     pairs = across or pairs
     return [pairs[place] for place in generator.permutation(len(pairs))]
+
+
+def _draw_pairs_of_one(names: list[str], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+    """`count` of such pairs, fewer where there are not so many; memory is that of the utterances and of these.
+
+    The utterances stand video by video. Each makes pairs with those of the videos before its own, and all pairs are
+    numbered in this order: numbers are drawn.
+    """
+    names = sorted(names, key=lambda name: (video_of(name), name))
+    videos = np.unique([video_of(name) for name in names], return_inverse=True)[1]
+    partners = np.searchsorted(videos, videos)  # (N,) how many utterances stand before its video
+    if not partners.any():
+        partners = np.arange(len(names))
+    ends = np.cumsum(partners)
+    drawn = generator.choice(int(ends[-1]), min(count, int(ends[-1])), replace=False)
+    later = np.searchsorted(ends, drawn, side="right")
+    earlier = drawn - (ends - partners)[later]
+    return [tuple(sorted((names[a], names[b]))) for a, b in zip(earlier, later, strict=True)]
 
 
 def draw_non_targets(

@@ -6,6 +6,7 @@ and the intermediate nodes 2, 3, 4, 5; every intermediate node sums two operatio
 
 import ast
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from models.operations import OPERATIONS
 from utils.system.errors import UserError
+from utils.system.files import read_text
 
+BYTE_ORDER_MARK = "\ufeff"  # some editors begin a text with it
 NODES = 4  # intermediate nodes a cell
 INPUTS = 2  # input nodes a cell
 EDGES = sum(INPUTS + node for node in range(NODES))  # 14, node by node, sources ascending
@@ -52,19 +55,20 @@ def read_genotype(text_or_file: str) -> Genotype:
     Raises:
         UserError: neither a file nor the text of a genotype.
     """
-    if text_or_file.lstrip().startswith("Genotype"):
+    if text_or_file.lstrip(f"{BYTE_ORDER_MARK} \t\r\n").startswith("Genotype"):
         return parse_genotype(text_or_file)
-    path = Path(text_or_file)
+    path, what = Path(text_or_file), "neither a file"
     if os.path.isdir(path):  # unlike the methods of Path, these are False for what cannot be a name
-        path = path / "genotype.txt"
-    if not os.path.isfile(path):
+        path, what = path / "genotype.txt", "a folder that holds no genotype.txt,"
+    if not os.path.exists(path):
         raise UserError(
-            f"no genotype: {_shorten(text_or_file)} is neither a file nor text of the form Genotype(normal=["
+            f"no genotype: {_shorten(text_or_file)} is {what} nor text of the form Genotype(normal=["
             "('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))"
         )
+    text = read_text(path, "needed is a genotype, as text")
     try:
-        return parse_genotype(path.read_text(encoding="utf-8"))
-    except (UserError, UnicodeDecodeError) as error:
+        return parse_genotype(text)
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
@@ -87,7 +91,9 @@ def parse_genotype(text: str) -> Genotype:
 
 def _genotype_fields(text: str) -> dict[str, object]:
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():  # of Python about its own syntax: the text is no program
+            warnings.simplefilter("ignore")
+            call = ast.parse(text.lstrip(BYTE_ORDER_MARK).strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"not a genotype: {_shorten(text)} cannot be read ({_shorten(str(error))})") from error
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):

@@ -150,6 +150,9 @@ REFUSED = {
     "infinite": ("TRAIN: {LR: .inf}", ["TRAIN.LR", "inf"]),
     "no mapping": ("- SEED", ["KEY: VALUE", "['SEED']"]),
     "no YAML": ("SEED: [1", ["not YAML"]),
+    "a day that there is not": ("OUT_DIR: 2020-13-45", ["not YAML", "month"]),
+    "too many digits": (f"SEED: {'1' * 5000}", ["not YAML"]),
+    "nested too deeply": ("[" * 3000, ["not YAML"]),
 }
 
 
@@ -178,6 +181,19 @@ def test_missing_file(tmp_path: Path) -> None:
     """Named, with the place of the shipped ones."""
     with pytest.raises(UserError, match=r"no such config file: .*missing\.yaml.*exps"):
         load_config(tmp_path / "missing.yaml")
+
+
+def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    """It is there, so it is not called missing."""
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder; needed are settings as YAML; .*exps"):
+        load_config(tmp_path)
+
+
+def test_settings_that_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors write them: it is no part of the first key."""
+    path = tmp_path / "settings.yaml"
+    path.write_text("SEED: 7\n", encoding="utf-8-sig")
+    assert load_config(path).SEED == 7
 
 
 def test_epochs_that_end_before_they_begin(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from config import load_config
 from data_objects.corpus import Corpus
 from data_objects.datasets import EvaluationWindows
 from data_objects.index import load_statistics
-from data_objects.lists import speaker_of
+from data_objects.lists import META, TRIALS, speaker_of
 from tests.helpers import ROOT, SEARCH, options
 from tests.networks import FRAMES, settings
 from utils.system.errors import UserError
@@ -47,6 +47,16 @@ def test_evaluation_batches(toy: Path, num_workers: int) -> None:
             assert np.array_equal(part.numpy(), expected[row][0])
         seen += batch_rows
     assert seen == rows
+
+
+@pytest.mark.parametrize("name", [META, TRIALS])
+def test_folder_in_place_of_a_list(toy: Path, tmp_path: Path, name: str) -> None:
+    """It is refused: only a list that is not there at all may be wanting."""
+    (tmp_path / name).mkdir()
+    loaded = corpus(toy)
+    loaded.data_dir = tmp_path
+    with pytest.raises(UserError, match=f"{name} is a folder"):
+        loaded.speaker_details() if name == META else loaded.test_trials()
 
 
 def test_front_end_of_a_corpus_is_normalised_by_its_statistics(toy: Path) -> None:

@@ -40,6 +40,27 @@ def test_lists_as_they_should_be(tmp_path: Path, newline: str) -> None:
     assert speakers == {"id10001": Speaker("m", "Ireland", "dev"), "id10270": Speaker("f", "USA", "test")}
 
 
+def test_lists_that_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors write them: it is no part of the first word."""
+
+    def write(text: str) -> Path:
+        (tmp_path / "list").write_text(text, encoding="utf-8-sig")
+        return tmp_path / "list"
+
+    other = UTTERANCE.replace("video", "other")
+    assert read_split(write(f"1 {UTTERANCE}\n")) == {UTTERANCE: "train"}
+    assert len(read_trials(write(f"1 {UTTERANCE} {other}\n0 {other} {UTTERANCE}\n"))) == 2
+    header = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet"
+    assert list(read_meta(write(f"{header}\nid10001\tname\tm\tUK\tdev\n"))) == ["id10001"]
+
+
+@pytest.mark.parametrize("read", [read_split, read_trials, read_meta])
+def test_folder_in_place_of_a_list(tmp_path: Path, read) -> None:
+    """It is there, so it is not called missing."""
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder; expected is a list, one line each: "):
+        read(tmp_path)
+
+
 BAD_LISTS = [
     (read_split, f"1 {UTTERANCE}\n\n2 {UTTERANCE}", r"list, line 3: .*twice"),
     (read_split, f"train {UTTERANCE}", r"list, line 1: expected '1\|2\|3 SPEAKER/SESSION/FILE.wav', found 'train id1"),

@@ -1,14 +1,32 @@
 """Lists of trials that are known, and the trials of held-out speakers."""
 
+import hashlib
+import shutil
+import time
+import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import pytest
 
 from data_objects.index import Index
-from data_objects.lists import speaker_of, video_of
-from data_objects.trials import OFFICIAL, build_validation_trials, choose_validation_speakers, identify_list
-from tests.helpers import index_of, write_corpus
+from data_objects.lists import META, META_COLUMNS, TrialList, speaker_of, video_of
+from data_objects.trials import (
+    MOST_PAIRS,
+    OFFICIAL,
+    VOXCELEB1,
+    build_validation_trials,
+    choose_validation_speakers,
+    claims_to_be_voxceleb1,
+    find_doubtful,
+    identify_list,
+    pairs_of_one,
+)
+from tests.helpers import index_of, write_audio, write_corpus
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -47,6 +65,85 @@ def test_official_lists_by_name(name: str, trials: int, title: str) -> None:
 def test_other_lists(name: str) -> None:
     """Nothing is known of them."""
     assert identify_list(name, 100) == ("", "")
+
+
+META_HEADER = "\t".join(META_COLUMNS)
+
+
+def test_corpus_that_claims_to_be_voxceleb1(tmp_path: Path) -> None:
+    """By the speakers of its vox1_meta.csv, whatever audio there is; by its own, where there is no such file."""
+
+    def claims(listed: Sequence[int] | None, own: Sequence[int]) -> bool:
+        meta = tmp_path / META
+        meta.unlink(missing_ok=True)
+        if listed is not None:
+            lines = [f"id{number}\tname\tf\tUK\tdev" for number in listed]
+            meta.write_text("\n".join([META_HEADER, *lines]))
+        utterances = [f"id{number}/a/00001.wav" for number in own]
+        return claims_to_be_voxceleb1(SimpleNamespace(data_dir=tmp_path, utterances=utterances))
+
+    every = range(10_001, 11_252)
+    assert len(VOXCELEB1) == 1_251
+    assert claims(every, [10_270])
+    assert claims([*every, 20_000], [10_270])
+    assert claims(None, every)
+    assert not claims(every[:-1], every)
+    assert not claims(None, every[1:])
+    assert not claims([10_001, 10_002, 10_003], [10_001])
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Trials that say less than they seem to
+# ------------------------------------------------------------------------------------------------------------------
+def doubtful_places(trials: TrialList, index: Index) -> dict[str, list[int]]:
+    """The places of the doubtful trials, by kind."""
+    found = find_doubtful(trials, index, index.rows_of(trials.utterances))
+    return {kind: np.flatnonzero(which).tolist() for kind, which in found.items()}
+
+
+def test_doubtful_trials(tmp_path: Path) -> None:
+    """Repeated, also with the sides swapped or under another name; one recording on both sides; silence."""
+    names = [f"id1000{speaker}/{video}/00001.wav" for speaker in (1, 2) for video in "abcd"]
+    a, b, c, d, e, f, g, _ = names
+    folder = write_corpus(tmp_path, dict.fromkeys(names, 800))
+    for original, copy in ((a, b), (a, f)):  # under two names of one speaker, and under the name of another
+        shutil.copy(folder / "wav" / original, folder / "wav" / copy)
+    write_audio(folder / "wav" / g, np.zeros(800, dtype=np.float32))
+    index = index_of(folder)
+    lines = [(1, a, c), (1, c, a), (1, b, c), (1, a, a), (1, a, b), (0, a, f), (0, d, e), (0, d, g), (1, a, c)]
+    assert doubtful_places(TrialList.of(lines), index) == {
+        "repeated": [1, 2, 4, 5, 8],
+        "same_utterance": [3],
+        "same_recording": [4, 5],
+        "contradicted": [5],
+        "silent": [7],
+    }
+    assert not any(doubtful_places(TrialList.of([(1, a, c), (0, d, e), (0, a, e)]), index).values())
+    (index.feature_dir / "silent.csv").unlink()  # of before there was one
+    assert doubtful_places(TrialList.of(lines), index)["silent"] == []
+
+
+def test_doubtful_trials_without_hashes() -> None:
+    """Of recordings that nothing is known of, no two are the same."""
+    trials = TrialList.of([(1, "a/a/1", "a/a/2"), (1, "a/a/2", "a/a/1"), (0, "a/a/1", "b/b/3")])
+    index = SimpleNamespace(audio=np.array([b"", b"", b""]), feature_dir=Path("/nowhere"))
+    found = find_doubtful(trials, index, np.arange(3))
+    assert {kind: which.tolist() for kind, which in found.items() if which.any()} == {"repeated": [False, True, False]}
+
+
+def test_doubtful_trials_of_a_long_list() -> None:
+    """Vox1-E's size takes a moment."""
+    generator = np.random.default_rng(0)
+    names = [f"id{number // 100:05d}/a/{number:06d}.wav" for number in range(145_000)]
+    sides = generator.integers(len(names), size=(2, 581_480)).astype(np.int32)
+    trials = TrialList(generator.integers(2, size=581_480).astype(np.int8), *sides, names)
+    audio = np.array([f"{number:016x}".encode() for number in range(len(names))])
+    index = SimpleNamespace(audio=audio, feature_dir=Path("/nowhere"))
+    began = time.process_time()
+    found = find_doubtful(trials, index, np.arange(len(names)))
+    assert time.process_time() - began < 2  # 0.3 s where nothing else runs
+    codes = sorted(zip(*np.sort(sides, axis=0).tolist(), strict=True))
+    assert found["repeated"].sum() == len(codes) - len(set(codes))
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -118,6 +215,61 @@ def test_trials_depend_on_the_seed(index: Index) -> None:
     speakers = ["id10004", "id10007", "id10008"]
     one, again, other = (build_validation_trials(index, speakers, 40, seed).text() for seed in (0, 0, 1))
     assert one == again != other
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Speakers with many utterances
+# ------------------------------------------------------------------------------------------------------------------
+MANY = {  # videos and utterances of each; how many pairs are of two videos, or of one where there is but one
+    "two long videos": ([300, 400], 120_000),
+    "a long one and a short one": ([700, 2], 1_400),
+    "many short ones": ([2] * 350, 700 * 699 // 2 - 350),
+    "a single one": ([700], 700 * 699 // 2),
+}
+
+
+@pytest.mark.parametrize(("videos", "possible"), MANY.values(), ids=MANY)
+@pytest.mark.parametrize("count", [1, 1_000, 10**6])
+def test_pairs_of_a_speaker_with_many_utterances(videos: list[int], possible: int, count: int) -> None:
+    """As many as are needed or possible, each once and of two videos; drawn by chance, from all."""
+    names = [f"id10001/{video:03d}/{number:05d}.wav" for video, size in enumerate(videos) for number in range(size)]
+    assert len(names) * (len(names) - 1) // 2 > MOST_PAIRS
+    pairs = pairs_of_one(names, count, np.random.default_rng(0))
+    assert len(pairs) == len(set(pairs)) == min(count, possible)
+    assert all(first < second for first, second in pairs)
+    assert all(video_of(first) != video_of(second) for first, second in pairs) == (len(videos) > 1)
+    again, other = (pairs_of_one(names, count, np.random.default_rng(seed)) for seed in (0, 1))
+    assert pairs == again != other
+
+
+@pytest.mark.parametrize("videos", [[5, 3, 1], [6]])
+def test_pairs_are_the_same_set_either_way(videos: list[int]) -> None:
+    """Whether all are listed or drawn by their numbers."""
+    names = [f"id10001/{video}/{number}.wav" for video, size in enumerate(videos) for number in range(size)]
+    listed = pairs_of_one(names, 100, np.random.default_rng(0))
+    with mock.patch("data_objects.trials.MOST_PAIRS", 0):
+        drawn = pairs_of_one(names, 100, np.random.default_rng(0))
+    assert sorted(drawn) == sorted(listed)
+
+
+def test_drawing_takes_no_room() -> None:
+    """A speaker of 10,000 utterances has 50 million pairs: none but those needed are made."""
+    names = [f"id10001/{number // 10:04d}/{number % 10}.wav" for number in range(10_000)]
+    tracemalloc.start()
+    pairs = pairs_of_one(names, 1_000, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pairs) == 1_000
+    assert peak < 20e6
+
+
+def test_trials_are_those_of_before(index: Index) -> None:
+    """Networks are calibrated on validation trials that are made again: they must not change."""
+    texts = (build_validation_trials(index, ["id10004", "id10007", "id10008"], count, 5).text() for count in (40, 1000))
+    assert [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts] == [
+        "cf341b56171d6276",
+        "8bfd65f5c5d53413",
+    ]
 
 
 def test_targets_of_a_speaker_with_one_video(tmp_path: Path) -> None:

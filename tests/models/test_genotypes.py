@@ -1,5 +1,7 @@
 """Genotypes as text and derived from alpha: what is read, what is refused, which edges are kept."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from models.genotypes import (
     read_genotype,
 )
 from models.operations import OPERATIONS
-from tests.helpers import ROOT
+from tests.helpers import ROOT, environment
 from utils.system.errors import UserError
 
 CONCAT = range(INPUTS, INPUTS + NODES)
@@ -165,12 +167,40 @@ def test_reading_from_a_file_or_a_run_folder(tmp_path: Path) -> None:
         assert read_genotype(given_as) == PAPER_GENOTYPE
 
 
+def test_genotype_that_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors write it, in a file or copied from one."""
+    path = tmp_path / "genotype.txt"
+    path.write_text(f"{PAPER}\n", encoding="utf-8-sig")
+    assert read_genotype(str(path)) == read_genotype(f"\ufeff{PAPER}") == PAPER_GENOTYPE
+
+
+def test_folder_without_a_genotype(tmp_path: Path) -> None:
+    """It is a folder, and the file that is looked for in it is named."""
+    with pytest.raises(UserError, match=r"is a folder that holds no genotype\.txt"):
+        read_genotype(str(tmp_path))
+    (tmp_path / "genotype.txt").mkdir()
+    with pytest.raises(UserError, match=r"genotype\.txt is a folder; needed is a genotype"):
+        read_genotype(str(tmp_path))
+
+
+def test_python_does_not_speak_of_strange_genotypes() -> None:
+    """Only the line for the user: what Python thinks of the text's syntax helps nobody."""
+    code = (
+        "from models.genotypes import parse_genotype\nfrom utils.system.errors import UserError\n"
+        "for text in (r\"Genotype(normal='\\d')\", '1[0]', '1if 2 else 3', '()()', 'Genotype(normal=1 is 2)'):\n"
+        "    try:\n        parse_genotype(text)\n    except UserError:\n        pass\n"
+    )
+    command = [sys.executable, "-W", "default", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("content", ["Genotype(normal=[])", b"\xff\xfe"])
 def test_bad_file_is_named(tmp_path: Path, content: str | bytes) -> None:
     """With what is wrong in it."""
     path = tmp_path / "genotype.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=r"genotype\.txt: "):
+    with pytest.raises(UserError, match=r"genotype\.txt(: | is not a text file)"):
         read_genotype(str(path))
 
 

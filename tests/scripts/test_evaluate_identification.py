@@ -3,7 +3,17 @@
 import json
 from pathlib import Path
 
-from tests.helpers import SCRATCH, call_script, options, preprocess, run_script, write_small_corpus
+from tests.helpers import (
+    SCRATCH,
+    SPEAKERS,
+    SPLIT,
+    call_script,
+    options,
+    preprocess,
+    run_script,
+    write_corpus,
+    write_small_corpus,
+)
 from tests.runs import copy_best, copy_run
 
 IDENTIFICATION = ["top1", "top5", "utterances", "speakers"]
@@ -30,6 +40,33 @@ def test_corpus_of_other_speakers(toy: Path, trained_paper: Path, tmp_path: Path
     outcome = call_script("evaluate_identification.py", *arguments, *options(DATASET__DATA_DIR=corpus))
     assert outcome.status == 2
     assert "its class list of 6 speakers is not that of" in outcome.stderr
+
+
+def test_speakers_that_were_never_trained_on(tmp_path: Path) -> None:
+    """A split that trains on two of four speakers: it is said what cannot work, and who was really trained on."""
+    split = {name: part for name, part in SPLIT.items() if part > 1 or name.startswith(SPEAKERS[:2])}
+    data_dir = write_corpus(tmp_path / "corpus", dict.fromkeys(split, 16_000), split, test_speakers=SPEAKERS[2:])
+    preprocess(data_dir)
+    settings = options(DATASET__DATA_DIR=data_dir, OUT_DIR=tmp_path / "runs", TRAIN__BATCH_SIZE=2)
+    outcome = call_script("train_baseline.py", "--cfg", "exps/mini/resnet18.yaml", *settings)
+    run_dir = Path(json.loads(outcome.last_line)["run_dir"])
+    missing = "were never trained on (id10003, id10004)"
+    assert f"WARNING: 2 of the 4 speakers validated on {missing}" in outcome.stderr
+    assert f"WARNING: 2 of the 4 speakers tested on {missing}" in outcome.stderr
+    assert "4 speakers (2 with something to train on)" in outcome.stderr
+    assert "trained on 2 / 2" in outcome.stderr
+    assert "no overlap that matters" not in outcome.stderr
+    protocol = json.loads((run_dir / "protocol.json").read_text())
+    assert protocol["roles"]["trained on"]["speakers"] == 2
+    assert protocol["untrained_speakers"] == ["id10003", "id10004"]
+    outcome = call_script("evaluate_identification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+    assert f"WARNING: 2 of the 4 speakers tested on {missing}" in outcome.stderr
+    results = json.loads((run_dir / "results-identification.json").read_text())
+    assert results["test_speakers_never_trained_on"] == 2
+    assert any(missing in warning for warning in results["warnings"])
+    assert missing in (run_dir / "identification" / "report.html").read_text()
+    outcome = call_script("evaluate_verification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+    assert "both trained on and tested on" not in outcome.stderr  # the trials are of the two others
 
 
 def test_evaluation_with_windows_of_another_length(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:

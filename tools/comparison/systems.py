@@ -62,9 +62,9 @@ PUBLISHED = {"top1": True, "eer_seen": False, "eer": True, "min_dcf": False}  # 
 BESIDES = dict.fromkeys(("top5", "min_dcf", "cllr", "min_cllr"), True)
 DRAWN = ("top1", "eer", "min_dcf")
 NOTE = (
-    "Top-1: {utterances:,} test utterances of {speakers:,} speakers, all of them trained on (SUB_DIR merged). EER and "
-    "minDCF: {trials:,} trials of {trial_speakers} speakers, of whom the merged network was trained on "
-    "{trial_speakers_trained_on[merged]} and the other one (SUB_DIR dev) on {trial_speakers_trained_on[dev]}. In "
+    "Top-1: {utterances:,} test utterances of {speakers:,} speakers, {speakers_trained_on} of them trained on (SUB_DIR "
+    "merged). EER and minDCF: {trials:,} trials of {trial_speakers} speakers, of whom the merged network was trained "
+    "on {trial_speakers_trained_on[merged]} and the other one (SUB_DIR dev) on {trial_speakers_trained_on[dev]}. In "
     "brackets: 95 % intervals of one trained network by bootstrap over the test speakers. Parameters: of the merged "
     "network. Minutes: in training steps, merged + dev. "
 )
@@ -200,6 +200,7 @@ def describe(work: Systems, jobs: Sequence[Job]) -> dict[str, Any]:
     tested = {sub_dir: work.results(Job(system, seed, sub_dir, VERIFICATION)) for sub_dir in KINDS}
     identified = work.results(Job(system, seed, "merged", IDENTIFICATION))
     (trials,) = tested["dev"]["lists"].values()
+    unknown = identified.get("test_speakers_never_trained_on", 0)
     overlap = {sub_dir: results["speaker_overlap"] for sub_dir, results in tested.items()}
     disjoint = {sub_dir: results["speaker_disjoint"] for sub_dir, results in tested.items()}
     warnings = [
@@ -212,6 +213,7 @@ def describe(work: Systems, jobs: Sequence[Job]) -> dict[str, Any]:
         "seeds": list(dict.fromkeys(job.seed for job in jobs)),
         "utterances": identified["utterances"],
         "speakers": identified["speakers"],
+        "speakers_trained_on": f"{identified['speakers'] - unknown:,}" if unknown else "all",
         "trials": trials["trials"],
         "trial_speakers": trials["speakers"],
         "trial_speakers_trained_on": overlap,

@@ -1,7 +1,7 @@
 """Lists of trials as they are evaluated: read, checked, and looked up in an index."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from data_objects.index import Index
 from data_objects.lists import TrialList, read_trials
-from data_objects.trials import identify_list
+from data_objects.trials import DOUBTS, claims_to_be_voxceleb1, find_doubtful, identify_list
 from utils.system.errors import UserError
 from utils.system.files import hash_file
 from utils.system.logger import get_logger
@@ -23,6 +23,7 @@ class ListOfTrials:
         name: what the list is called: its file's name without suffix.
         title: what it is known as (Vox1-O, ...), or the name of the file.
         trials, skipped: those whose utterances the index has, and the others.
+        doubtful: how many of the trials are of each kind in `DOUBTS`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ListOfTrials:
     file: Path
     trials: TrialList
     skipped: TrialList
+    doubtful: dict[str, int] = field(default_factory=dict)
 
     def source(self) -> dict[str, Any]:
         """Where it comes from, for the provenance."""
@@ -54,14 +56,26 @@ def _open_list(file: Path, index: Index, allow_missing: bool) -> ListOfTrials:
     trials = read_trials(file)
     _check_labels(file, trials)
     title, warning = identify_list(file.name, len(trials))
-    if warning:
+    if warning and claims_to_be_voxceleb1(index):
         get_logger().warning(warning)
-    is_there = index.rows_of(trials.utterances) >= 0
+    rows = index.rows_of(trials.utterances)
+    is_there = rows >= 0
     usable = is_there[trials.enrolment] & is_there[trials.test]
     if not usable.all():
         _check_missing(file, trials, is_there, usable, allow_missing)
-    kept = trials if usable.all() else trials.select(usable)
-    return ListOfTrials(file.stem, title if not warning and title else file.name, file, kept, trials.select(~usable))
+    kept, skipped = (trials if usable.all() else trials.select(usable)), trials.select(~usable)
+    doubtful = find_doubtful(kept, index, rows if usable.all() else index.rows_of(kept.utterances))
+    title = title if not warning and title else file.name
+    return ListOfTrials(file.stem, title, file, kept, skipped, _count_doubtful(file, kept, doubtful))
+
+
+def _count_doubtful(file: Path, trials: TrialList, doubtful: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many trials of a list say less than they seem to, by kind; they are warned of, and stay."""
+    for kind, which in doubtful.items():
+        if count := int(which.sum()):
+            example = " ".join(map(str, trials[int(np.argmax(which))]))
+            get_logger().warning(f"{file}: {count:,} of {len(trials):,} trials {DOUBTS[kind]} ({example})")
+    return {kind: int(which.sum()) for kind, which in doubtful.items()}
 
 
 def _check_labels(file: Path, trials: TrialList) -> None:
@@ -73,8 +87,6 @@ def _check_labels(file: Path, trials: TrialList) -> None:
             f"{file}: trial {place + 1} ('{' '.join(map(str, trials[place]))}') has a label that contradicts its "
             f"speakers{others}: 1 is the same speaker, 0 another"
         )
-    if own := int((trials.enrolment == trials.test).sum()):
-        get_logger().warning(f"{file}: {own:,} trials compare an utterance with itself")
 
 
 def _check_missing(

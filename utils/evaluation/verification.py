@@ -178,6 +178,7 @@ def _describe(entry: ListOfTrials, protocol: Protocol) -> dict[str, Any]:
         "trials": len(entry.trials),
         "targets": int(entry.trials.labels.sum()),
         "skipped_trials": len(entry.skipped),
+        "doubtful_trials": entry.doubtful,
         "utterances": len(entry.trials.utterances),
         "speakers": len(entry.trials.speakers),
         "speaker_overlap": len(protocol.seen_speakers),
@@ -199,8 +200,8 @@ def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], proto
     for entry in lists:
         protocol = protocols[entry.name]
         get_logger().info(f"{entry.file.name}: {protocol}")
-        for overlap in protocol.forbidden + protocol.doubtful:
-            get_logger().warning(f"{entry.file.name}: {overlap}")
+        for doubt in protocol.doubts:
+            get_logger().warning(f"{entry.file.name}: {doubt}")
         if not protocol.is_speaker_disjoint:
             get_logger().warning(
                 f"{entry.file.name}: {len(protocol.seen_speakers)} of the trials' "

@@ -146,6 +146,8 @@ def load_checkpoint(path: Path, scripts: tuple[str, ...]) -> Checkpoint:
 def read_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): make it readable for you") from error
     except Exception as error:  # what reading garbage raises depends on the garbage
         raise DamagedCheckpointError(f"{path} is not a checkpoint, or damaged ({type(error).__name__})") from error
 

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,10 @@ def imported_modules(file: Path) -> Iterator[str]:
 
     Of `from a import b`, both a and a.b: b may be a module.
     """
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    with warnings.catch_warnings():  # of the syntax of files that somebody is at work on: running them will tell
+        warnings.simplefilter("ignore")
+        tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -26,10 +26,13 @@ TRAIN, VAL, HELD_OUT, TEST = "trained on", "validated on", "held out", "tested o
 # What the network of MODEL.PRETRAINED was trained on and chosen on, and the one that it was started from, and so on.
 PRETRAINED, PRECHOSEN = "pretrained on", "chosen on in pretraining"
 LEARNT_FROM = (TRAIN, HELD_OUT, PRETRAINED, PRECHOSEN)  # what a speaker tested on must be in none of, for verification
+# What makes a speaker tested on no stranger. Speakers validated on were trained on too, unless their split is odd.
+SEEN_IN = (*LEARNT_FROM, VAL)
 UNKNOWN_PRETRAINING = (
     "the network was started from weights of MODEL.PRETRAINED of which nobody knows what they have learnt from: if "
     "speakers tested on are among it, the figures are not what they seem"
 )
+UNTRAINED = "untrained_speakers"  # in a checkpoint's protocol: its classes that had nothing to train on
 NAMED = 3  # examples of an overlap that a message gives
 IDENTIFICATION, VERIFICATION = "identification", "verification"
 PURPOSE = {"merged": IDENTIFICATION, "dev": VERIFICATION}  # of a training, by sub-directory
@@ -120,6 +123,33 @@ class Overlap:
         }
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """Speakers of a role whom the classifier cannot know: they have no utterance in the train part.
+
+    Attributes:
+        names: theirs; utterances: how many they have in this role; speakers: how many the role has in all.
+    """
+
+    role: str
+    names: Sequence[str]
+    utterances: int
+    speakers: int
+
+    def __str__(self) -> str:
+        examples = ", ".join(self.names[:NAMED]) + (", ..." if len(self.names) > NAMED else "")
+        were = "were" if len(self.names) > 1 else "was"
+        return (
+            f"{len(self.names):,} of the {self.speakers:,} speakers {self.role} {were} never trained on ({examples}), "
+            "for want of an utterance in the train part: the classifier can only be wrong on their "
+            f"{self.utterances:,} utterances"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"role": self.role, "speakers": list(self.names), "utterances": self.utterances}
+
+
 def hash_text(text: str) -> str:
     """sha256 of a text; names on disk need not be valid Unicode."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
@@ -153,6 +183,16 @@ def _common(first: Role, second: Role, kind: str) -> list[str]:
     return sorted(f"{own} = {other}" for own, other in pairs if own != other)
 
 
+def find_untrained(roles: Mapping[str, Role]) -> list[Untrained]:
+    """The speakers to be identified, in validation and test, whom nothing in the train part is of."""
+    found = []
+    for role in (roles[name] for name in (VAL, TEST) if name in roles and TRAIN in roles):
+        if names := sorted(role.speakers - roles[TRAIN].speakers):
+            count = sum(speaker_of(utterance) in set(names) for utterance in role.audio)
+            found.append(Untrained(role.name, names, count, len(role.speakers)))
+    return found
+
+
 @dataclass
 class Protocol:
     """Who takes which part in a training or an evaluation.
@@ -161,22 +201,30 @@ class Protocol:
         purpose: identification or verification: what must be apart depends on it.
         roles: by name; HELD_OUT are the speakers that the best epoch of a verification network is chosen on.
         forbidden, doubtful: the overlaps found.
+        untrained: who is to be identified, but was never trained on.
     """
 
     purpose: str
     roles: dict[str, Role]
     forbidden: list[Overlap] = field(init=False)
     doubtful: list[Overlap] = field(init=False)
+    untrained: list[Untrained] = field(init=False)
 
     def __post_init__(self) -> None:
         self.forbidden = find_overlaps(self.roles, FORBIDDEN[self.purpose])
         self.doubtful = find_overlaps(self.roles, DOUBTFUL[self.purpose])
+        self.untrained = find_untrained(self.roles) if self.purpose == IDENTIFICATION else []
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is to be warned of, forbidden or not."""
+        return [str(doubt) for doubt in (*self.forbidden, *self.doubtful, *self.untrained)]
 
     @property
     def seen_speakers(self) -> set[str]:
-        """The speakers tested on that the network has learnt from, in whatever role."""
-        learnt = (self.roles[name].speakers for name in LEARNT_FROM if name in self.roles)
-        return self.roles[TEST].speakers & set().union(*learnt)
+        """The speakers tested on that the network has learnt from or was chosen on, in whatever role."""
+        seen = (self.roles[name].speakers for name in SEEN_IN if name in self.roles)
+        return self.roles[TEST].speakers & set().union(*seen)
 
     @property
     def is_speaker_disjoint(self) -> bool:
@@ -189,11 +237,12 @@ class Protocol:
             "purpose": self.purpose,
             "roles": {name: role.summary() for name, role in self.roles.items()},
             "overlap": [overlap.summary() for overlap in self.forbidden + self.doubtful],
+            "untrained": [untrained.summary() for untrained in self.untrained],
         }
 
     def __str__(self) -> str:
         parts = (f"{name} {len(role.speakers):,} / {len(role.audio):,}" for name, role in self.roles.items())
-        found = "; ".join(map(str, self.forbidden + self.doubtful)) or "no overlap that matters"
+        found = "; ".join(self.doubts) or "no overlap that matters"
         return f"speakers / utterances: {', '.join(parts)}; {found}"
 
 
@@ -203,15 +252,18 @@ def roles_of_network(
     speakers: Sequence[str],
     held_out: Sequence[str] = (),
     pretraining: Sequence[Mapping[str, Any]] = (),
+    known: Sequence[str] = (),
 ) -> dict[str, Role]:
     """What of an index a network is trained and chosen on.
 
     Args:
-        speakers: its classes; held_out: those that it was chosen on.
+        speakers: its classes, not all of whom need have something to train on; held_out: those that it was chosen on.
         pretraining: of the networks that it was started from: see `utils.records.pretraining.Pretraining`.
+        known: speakers trained on, whether the index has their utterances or not.
     """
+    trained_on = role_of_rows(TRAIN, index, _rows_of(index, index.rows(sub_dir, "train"), speakers))
     roles = {
-        TRAIN: _role_of_speakers(TRAIN, index, index.rows(sub_dir, "train"), speakers),
+        TRAIN: Role(TRAIN, trained_on.audio, frozenset(known)),
         VAL: role_of_rows(VAL, index, _rows_of(index, index.rows(sub_dir, "val"), speakers)),
     }
     if held_out:
@@ -301,8 +353,22 @@ def roles_of_checkpoint(checkpoint: Checkpoint, index: Index) -> dict[str, Role]
     `is_training_known` says whether the utterances are those of then.
     """
     protocol = checkpoint.protocol
-    lists = protocol.get("validation_speakers", ()), protocol.get("pretraining", ())
+    lists = (
+        protocol.get("validation_speakers", ()),
+        protocol.get("pretraining", ()),
+        _trained_speakers(checkpoint, index),
+    )
     return roles_of_network(index, checkpoint.sub_dir, checkpoint.speakers, *lists)
+
+
+def _trained_speakers(checkpoint: Checkpoint, index: Index) -> Sequence[str]:
+    """The speakers trained on, as far as it is the checkpoint that tells; else its index does, or they are its classes.
+
+    A checkpoint of before did not tell which of its classes had nothing to train on.
+    """
+    if UNTRAINED in checkpoint.protocol:
+        return [name for name in checkpoint.speakers if name not in set(checkpoint.protocol[UNTRAINED])]
+    return () if checkpoint.index in index.fingerprints() else checkpoint.speakers
 
 
 def count_common(protocol: Protocol, kind: str, first: str, second: str) -> int:
@@ -319,7 +385,7 @@ def is_pretraining_known(checkpoint: Checkpoint) -> bool:
 def is_training_known(checkpoint: Checkpoint, protocol: Protocol) -> bool:
     """Whether the utterances trained on are in the index as they were then: by the hashes of their names."""
     then = checkpoint.protocol.get("roles", {})
-    return all(name in then and protocol.roles[name].summary() == then[name] for name in (TRAIN, VAL))
+    return all(protocol.roles[name].summary()["sha256"] == then.get(name, {}).get("sha256") for name in (TRAIN, VAL))
 
 
 assert set(PURPOSE) == set(SUB_DIRS)

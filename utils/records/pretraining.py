@@ -7,6 +7,7 @@ import yaml
 from torch import nn
 
 from utils.records.checkpoint import BEST, FORMAT, find_checkpoint, read_tensors
+from utils.records.guard import UNTRAINED
 from utils.system.errors import UserError
 
 
@@ -34,9 +35,10 @@ def read_pretraining(path: str) -> Pretraining:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return Pretraining([], False)
     protocol = content.get("protocol", {})
+    untrained = set(protocol.get(UNTRAINED, ()))
     own = {
         "sub_dir": content["sub_dir"],
-        "speakers": content["speakers"],
+        "speakers": [name for name in content["speakers"] if name not in untrained],
         "chosen_on": protocol.get("validation_speakers", []),
     }
     before = yaml.safe_load(content["config"])["MODEL"].get("PRETRAINED", "")

@@ -58,6 +58,7 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
         "speakers": len(per_speaker),
         "classes": len(checkpoint.speakers),
         "test_utterances_trained_on": count_common(protocol, "utterances", TRAIN, TEST),
+        "test_speakers_never_trained_on": len(protocol.roles[TEST].speakers - protocol.roles[TRAIN].speakers),
         "worst_speakers": per_speaker.head(5).to_dict("records"),
         "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), replicates),
     }
@@ -83,8 +84,8 @@ def check_overlap(checkpoint: Checkpoint, index: Index, rows: np.ndarray) -> Pro
     get_logger().info(str(protocol))
     if not is_pretraining_known(checkpoint):
         get_logger().warning(UNKNOWN_PRETRAINING)
-    for overlap in protocol.forbidden + protocol.doubtful:
-        get_logger().warning(str(overlap))
+    for doubt in protocol.doubts:
+        get_logger().warning(doubt)
     return protocol
 
 
@@ -94,6 +95,7 @@ def _summary_section(results: Mapping[str, Any]) -> Section:
         ("cross-entropy", results["loss"]),
         ("utterances", results["utterances"]),
         ("speakers among them", results["speakers"]),
+        ("of them never trained on", results["test_speakers_never_trained_on"]),
         ("classes", results["classes"]),
     ]
     note = "In brackets: 95 % intervals by bootstrap over speakers; none where there are fewer than five."

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from utils.system.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]  # of the project
 
 
@@ -64,6 +66,27 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def read_text(path: Path, needed: str) -> str:
+    """The text of a file that a user named, without the byte order mark that some editors put before it.
+
+    Args:
+        needed: what should stand there, for the error.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is a folder, cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file; {needed}") from error
+    except OSError as error:
+        what = "is a folder" if os.path.isdir(path) else f"cannot be read ({error.strerror or error})"
+        raise UserError(f"{path} {what}; {needed}") from error
 
 
 def hash_file(path: Path) -> str:

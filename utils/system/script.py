@@ -34,8 +34,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 def run_script(main: Callable[[], object]) -> None:
     """Run a script's `main`. What a user can mend becomes one line on standard error and an exit status.
 
-    A UserError and a full disk: status 2; Ctrl-C: 130; a run that a signal stopped: 128 and the signal's number; where
-    several processes share the job and another one is gone: 1.
+    A UserError, a full disk and a file that may not be touched: status 2; Ctrl-C: 130; a run that a signal stopped: 128
+    and the signal's number; where several processes share the job and another one is gone: 1.
     """
     limit_spinning()
     try:
@@ -64,6 +64,8 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         file = error.filename or "a file"
         return f"error: cannot write {file} ({error.strerror}): make room; a run goes on with --load_path", 2
+    if isinstance(error, PermissionError) and error.filename:
+        return f"error: no permission for {error.filename} ({error.strerror}): give it, or name another place", 2
     if is_lost(error):
         message = "another process of the job is gone: its own message, or torchrun's, says why"
         return f"error: {message}; go on with --load_path", 1

@@ -31,7 +31,7 @@ from utils.records.checkpoint import (
     save_checkpoint,
 )
 from utils.records.code import code_fingerprints, differing_code
-from utils.records.guard import UNKNOWN_PRETRAINING, check_training, hash_text
+from utils.records.guard import TRAIN, UNKNOWN_PRETRAINING, UNTRAINED, check_training, hash_text
 from utils.records.pretraining import Pretraining, read_pretraining
 from utils.system.distributed import agree, broadcast
 from utils.system.errors import UserError
@@ -202,10 +202,12 @@ class TrainingState(Generic[N]):
     def _guard(self, pretraining: Pretraining) -> None:
         """Refuse a protocol that does not hold, and keep the account of one that does."""
         protocol = check_training(self.corpus, pretraining.networks)
-        self.protocol_lines = [f"protocol: {protocol}", *map(str, protocol.doubtful)]
+        self.protocol_lines = [f"protocol: {protocol}", *protocol.doubts]
         if not pretraining.is_known:
             self.protocol_lines.append(UNKNOWN_PRETRAINING)
+        untrained = set(self.corpus.speakers) - protocol.roles[TRAIN].speakers
         self.protocol = protocol.summary() | {
+            UNTRAINED: sorted(untrained),
             "validation_speakers": self.corpus.validation_speakers,
             "validation_trials": "" if self.trials is None else hash_text(self.trials.text()),
             "pretraining": pretraining.networks,
@@ -305,7 +307,9 @@ def _go_on(state: TrainingState[Any], load_path: str) -> tuple[Path, list[str]]:
 def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new: bool) -> None:
     """Say what is trained, on whom, and what to be wary of."""
     shared = f", {processes()} processes" if processes() > 1 else ""
-    count = f"{count_parameters(state.network):,} parameters, {len(state.corpus.speakers):,} speakers{shared}"
+    classes, untrained = len(state.corpus.speakers), len(state.protocol[UNTRAINED])
+    of_whom = f" ({classes - untrained:,} with something to train on)" if untrained else ""
+    count = f"{count_parameters(state.network):,} parameters, {classes:,} speakers{of_whom}{shared}"
     within = f" and {state.batch} steps of the next" if state.batch else ""
     done = "" if is_new else f"; {state.epoch} epochs{within} are done"
     log.info(f"{count}; run in {log.run_dir}{done}")

@@ -34,6 +34,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.filterwarnings("error")
+def test_python_does_not_speak_of_the_files(tmp_path: Path) -> None:
+    """A file with syntax that Python warns of is read as any other."""
+    (tmp_path / "main.py").write_text("import near\nTEXT = '\\d'\n")
+    assert list(imported_modules(tmp_path / "main.py")) == ["near"]
+
+
 def fingerprints(project: Path, start: str = "main.py") -> dict[str, str]:
     """Of today's files: within a process they are read once."""
     code_fingerprints.cache_clear()

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from config import default_config
 from data_objects.corpus import Corpus
-from data_objects.index import load_statistics
+from data_objects.index import Index, load_statistics
 from tests.helpers import noise, preprocess, write_audio, write_corpus, write_lists
 from utils.records.guard import (
     FORBIDDEN,
@@ -25,6 +26,7 @@ from utils.records.guard import (
     Role,
     check_training,
     find_overlaps,
+    roles_of_checkpoint,
 )
 from utils.system.errors import UserError
 
@@ -182,6 +184,74 @@ def test_video_in_two_parts(corpus: Path) -> None:
     preprocess(corpus)
     (found,) = check_training(open_corpus(corpus, "merged")).doubtful
     assert str(found) == "1 video is both trained on and tested on (id10005/three)"
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Speakers who were never trained on
+# ------------------------------------------------------------------------------------------------------------------
+UNKNOWN = ["id10007", "id10008"]  # one who is validated on and tested on, and one who is only tested on
+
+
+@pytest.fixture
+def odd_split(tmp_path: Path) -> Path:
+    """A corpus two of whose ten speakers have no training utterance."""
+    split = {name: part for name, part in SPLIT.items() if name not in (f"{UNKNOWN[1]}/two/00001.wav",)}
+    split |= {f"{UNKNOWN[0]}/one/00001.wav": 2, f"{UNKNOWN[1]}/one/00001.wav": 3}
+    folder = write_corpus(tmp_path / "odd", dict.fromkeys(split, 4_000), split, test_speakers=TESTED)
+    preprocess(folder)
+    return folder
+
+
+def test_speakers_that_nothing_was_learnt_of(odd_split: Path) -> None:
+    """They are classes, but not trained on; they are named, and how many utterances can only be wrong."""
+    data = open_corpus(odd_split, "merged")
+    assert data.speakers == DEV + TESTED
+    protocol = check_training(data)
+    assert protocol.roles[TRAIN].speakers == set(DEV + TESTED) - set(UNKNOWN)
+    assert [str(untrained) for untrained in protocol.untrained] == protocol.doubts
+    validated, tested = protocol.doubts
+    assert validated.startswith("1 of the 9 speakers validated on was never trained on (id10007), for want of an utter")
+    assert tested.startswith("2 of the 10 speakers tested on were never trained on (id10007, id10008), for want of an")
+    assert "can only be wrong on their 2 utterances" in validated
+    assert "can only be wrong on their 3 utterances" in tested
+    assert "no overlap that matters" not in str(protocol)
+    assert "trained on 8 / 8" in str(protocol)
+    summary = protocol.summary()
+    assert summary["roles"][TRAIN]["speakers"] == 8
+    assert [entry["speakers"] for entry in summary["untrained"]] == [["id10007"], UNKNOWN]
+
+
+def test_untrained_speakers_of_a_checkpoint(odd_split: Path, corpus: Path) -> None:
+    """It tells who they are; one of before does not, and its index does; with another index, all its classes count."""
+    index = open_corpus(odd_split, "merged").index
+    trained = set(DEV + TESTED) - set(UNKNOWN)
+
+    def roles(other: Index, **protocol: object) -> dict[str, Role]:
+        known = SimpleNamespace(
+            protocol=protocol, index=index.fingerprint, speakers=DEV + TESTED, sub_dir="merged", config=""
+        )
+        return roles_of_checkpoint(known, other)
+
+    other = open_corpus(corpus, "merged").index
+    others = other.rows("merged", "train")
+    assert len({other.utterances[row].split("/")[0] for row in others}) == 10
+    assert roles(index, untrained_speakers=UNKNOWN)[TRAIN].speakers == trained
+    assert roles(index)[TRAIN].speakers == trained
+    edit(corpus, lambda line: "" if line.startswith(DEV[0]) else line)
+    gone = open_corpus(corpus, "merged").index
+    assert DEV[0] in roles(gone)[TRAIN].speakers
+    assert DEV[0] in roles(gone, untrained_speakers=UNKNOWN)[TRAIN].speakers
+    protocol = Protocol(VERIFICATION, roles(index) | {TEST: Role(TEST, {f"{UNKNOWN[1]}/one/00001.wav": b""})})
+    assert (protocol.seen_speakers, protocol.forbidden) == (set(), [])
+
+
+def test_speakers_chosen_on_are_seen(odd_split: Path) -> None:
+    """Whoever is validated on is no stranger, but was not trained on either."""
+    data = open_corpus(odd_split, "merged")
+    roles = check_training(data).roles | {TEST: Role(TEST, {f"{name}/four/00001.wav": b"" for name in UNKNOWN})}
+    protocol = Protocol(VERIFICATION, roles)
+    assert protocol.seen_speakers == {UNKNOWN[0]}
+    assert protocol.doubts == []
 
 
 def network(sub_dir: str, speakers: list[str], chosen_on: list[str] = ()) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -7,7 +8,8 @@ from unittest import mock
 
 import pytest
 
-from utils.system.files import hash_file, write_atomically
+from utils.system.errors import UserError
+from utils.system.files import hash_file, read_text, write_atomically
 
 
 def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
@@ -23,6 +25,24 @@ def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
         write_atomically(path, "4", keep_as=before)
     assert (path.read_text(), before.read_text()) == ("3", "2")
     assert {item.name for item in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
+
+
+def test_text_that_a_user_named(tmp_path: Path) -> None:
+    """With or without a byte order mark; what cannot be read is named, with the reason and what is needed."""
+    path = tmp_path / "list.txt"
+    for content in ("täxt\n", "\ufefftäxt\n"):
+        path.write_text(content, encoding="utf-8")
+        assert read_text(path, "needed is a list") == "täxt\n"
+    with pytest.raises(UserError, match=f"^{tmp_path} is a folder; needed is a list$"):
+        read_text(tmp_path, "needed is a list")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=f"^{path} is not a text file; needed is a list$"):
+        read_text(path, "needed is a list")
+    denied = PermissionError(errno.EACCES, "Permission denied", str(path))  # not for root, who may run this
+    with mock.patch.object(Path, "read_text", side_effect=denied), pytest.raises(UserError, match="Permission denied"):
+        read_text(path, "needed is a list")
+    with pytest.raises(FileNotFoundError):
+        read_text(tmp_path / "none", "needed is a list")
 
 
 def test_hash_of_a_file(tmp_path: Path) -> None:

@@ -22,8 +22,13 @@ from utils.system.script import run_script
             "train.py: error: cannot write log.txt (No space left on device): make room; a run goes on with "
             "--load_path\n",
         ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "utterances.csv"),
+            2,
+            "train.py: error: no permission for utterances.csv (Permission denied): give it, or name another place\n",
+        ),
     ],
-    ids=["mistake", "mistake in a loader", "Ctrl-C", "stopped", "full disk"],
+    ids=["mistake", "mistake in a loader", "Ctrl-C", "stopped", "full disk", "no permission"],
 )
 def test_what_a_user_can_mend(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str
