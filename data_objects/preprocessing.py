@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,11 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from data_objects.audio import (
-    FULL_SCALE,
-    SAMPLE_RATE,
-    AudioError,
-    WavLayout,
-    level_gain,
-    read_audio,
-    read_samples,
-    write_wav,
-)
-from data_objects.frontend import BINS, FrontEnd, count_frames, pad_reflect
+from data_objects.audio import SAMPLE_RATE, AudioError, WavLayout, read_blocks, read_native, read_wav_layout
+from data_objects.frontend import BINS, count_frames
 from data_objects.index import COLUMNS, DEV, REJECTED, STATISTICS, UTTERANCES, VERSION, Row, cells_of, moments
 from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, read_lists, speaker_of
+from data_objects.measuring import Samples, frame_sums, measure, write_copy
 from data_objects.voxceleb import Found, find_utterances, parts_of
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
@@ -211,55 +202,53 @@ def process_speaker(task: SpeakerTask) -> int:
     fingerprint = task.fingerprint()
     result = SpeakerResult()
     for utterance, file, merged, dev in task.utterances:
+        row = Row(utterance, "data", file, offset=0, samples=0, gain=1.0, merged=merged, dev=dev)
         try:
-            samples, layout = read_audio(task.data_dir / file)
+            _add_utterance(result, *_prepare(task, row))
         except (AudioError, OSError) as error:
             result.rejected.append((file, str(error)))
-        else:
-            row = Row(utterance, "data", file, offset=0, samples=len(samples), gain=1.0, merged=merged, dev=dev)
-            _add_utterance(result, task, samples, layout, row)
     write_atomically(task.result_file, _result_bytes(fingerprint, result))
     return len(task.utterances)
 
 
-def _add_utterance(
-    result: SpeakerResult, task: SpeakerTask, samples: np.ndarray, layout: WavLayout | None, row: Row
-) -> None:
-    """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
-    if layout is None:
+def _prepare(task: SpeakerTask, row: Row) -> tuple[Row, Samples]:
+    """Where training will read an utterance: the file itself if it can be read as it lies, else a 16-bit copy.
+
+    Raises:
+        AudioError: see `read_audio`.
+        UserError: the copy cannot be written.
+    """
+    path = task.data_dir / row.file
+    native = read_native(path)
+    if native is None:
         row = replace(row, root="feature", file=f"wav/{row.utterance}")
-        layout, samples = _convert(samples, task.out_dir / row.file)
-    audio = hashlib.blake2b(samples.tobytes(), digest_size=8).hexdigest()
-    row = replace(row, offset=layout.offset, gain=level_gain(samples), audio=audio)
-    result.rows.append(row)
-    if not samples.any():
-        result.silent.append(row.utterance)
+        native = _convert(path, path := task.out_dir / row.file)
+    layout, samples = native
+    return replace(row, offset=layout.offset, samples=samples), Samples(path, layout.offset, samples)
+
+
+def _add_utterance(result: SpeakerResult, row: Row, source: Samples) -> None:
+    """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
+    level = measure(source)
+    row = replace(row, gain=level.gain, audio=level.audio)
     trained_on = [number for number, sub_dir in enumerate(SUB_DIRS) if getattr(row, sub_dir) == "train"]
-    if trained_on:
-        sums, frames = _frame_sums(samples * np.float32(row.gain))
-        result.sums[trained_on] += sums
-        result.frames[trained_on] += frames
+    sums, frames = frame_sums(source, row.gain) if trained_on else (0, 0)
+    result.rows.append(row)
+    if level.is_silent:
+        result.silent.append(row.utterance)
+    result.sums[trained_on] += sums
+    result.frames[trained_on] += frames
 
 
-def _convert(samples: np.ndarray, path: Path) -> tuple[WavLayout, np.ndarray]:
-    """Write a 16-bit copy; returns its layout and its samples, which are those that training will read."""
+def _convert(source: Path, path: Path) -> tuple[WavLayout, int]:
+    """Write a 16-bit copy, block by block; returns its layout and its number of samples."""
     try:
-        layout = write_wav(path, samples)
+        samples = write_copy(path, read_blocks(source))
+        layout = read_wav_layout(path)
     except (OSError, soundfile.LibsndfileError) as error:
         raise UserError(f"cannot write {path} ({error}): make room and run again with -s") from error
-    return layout, read_samples(path, layout.offset, 0, len(samples)) / np.float32(FULL_SCALE)
-
-
-@cache
-def _magnitudes() -> FrontEnd:
-    """The front end without normalisation, made once a process."""
-    return FrontEnd()
-
-
-def _frame_sums(samples: np.ndarray) -> tuple[np.ndarray, int]:
-    """Sums of the magnitudes and of their squares, (2, 257), over all frames of an utterance (N,)."""
-    magnitudes = _magnitudes()(torch.from_numpy(pad_reflect(samples))[None])[0].numpy().astype(np.float64)
-    return np.stack([magnitudes.sum(axis=0), np.square(magnitudes).sum(axis=0)]), len(magnitudes)
+    assert layout is not None
+    return layout, samples
 
 
 def _result_bytes(fingerprint: str, result: SpeakerResult) -> bytes:
