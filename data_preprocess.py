@@ -8,8 +8,8 @@
 
 DATA_DIR holds a folder a speaker, itself or under wav/ (or VoxCeleb1's archives apart, dev/wav/ and test/wav/). Of the
 lists vox1_meta.csv, iden_split.txt and veri_test.txt in it, those that are there are used; the others are made.
-Every utterance is read once; DATA_DIR/feature/ gets utterances.csv, stats.npz, rejected.csv, silent.csv. The audio stays where
-it is; only what is not 16 kHz mono 16-bit PCM gets a converted copy, in feature/wav/.
+Every utterance is read once; DATA_DIR/feature/ gets utterances.csv, stats.npz, rejected.csv, silent.csv. The audio
+stays where it is; only what is not 16 kHz mono 16-bit PCM gets a converted copy, in feature/wav/.
 """
 
 import argparse

@@ -1,71 +1,31 @@
 """Reading and levelling audio. Everything past this module is 16 kHz mono, samples in [-1, 1]."""
 
 import hashlib
+import math
 import os
-import struct
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
-SAMPLE_RATE = 16_000  # Hz
+from data_objects.decoding import checked_file, opened
+from data_objects.layouts import SAMPLE_RATE as SAMPLE_RATE
+from data_objects.layouts import UNKNOWN_LENGTH as UNKNOWN_LENGTH
+from data_objects.layouts import AudioError as AudioError
+from data_objects.layouts import WavLayout as WavLayout
+from data_objects.layouts import check_complete, has_unstated_samples
+from data_objects.layouts import read_wav_layout as read_wav_layout
+
 LEVEL = 10 ** (-30 / 20)  # RMS of -30 dBFS: quieter utterances are scaled up to it
 SHORTEST = 400  # samples: one analysis window (25 ms)
 FULL_SCALE = 32_768  # of 16-bit samples
 LOUDEST = 2.0  # floating-point samples may overshoot 1 a little; beyond this they are of another scale
 LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # Hz; other rates are damaged headers
-AUDIO_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac")
-UNKNOWN_LENGTH = 0x7FFF_0000  # sizes from here on are what streaming writers put in place of a length they do not know
-
-
-class AudioError(Exception):
-    """Why a file cannot be used, in a few words; preprocessing lists it."""
-
-
-@dataclass(frozen=True)
-class WavLayout:
-    """Where a wav file's samples lie, by its header."""
-
-    sample_rate: int  # Hz
-    channels: int
-    bits: int
-    is_pcm: bool
-    offset: int  # bytes from the file's start to the first sample
-    declared_bytes: int  # of samples, as the header says
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the samples can be read as they lie: 16 kHz mono, 16-bit PCM."""
-        return (self.sample_rate, self.channels, self.bits, self.is_pcm) == (SAMPLE_RATE, 1, 16, True)
-
-
-def read_wav_layout(path: Path) -> WavLayout | None:
-    """The layout of a RIFF wav file; None for a file of another kind.
-
-    Raises:
-        AudioError: a RIFF file without a format or a data chunk.
-    """
-    with open(path, "rb") as file:
-        riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if riff != b"RIFF" or wave != b"WAVE":
-            return None
-        layout = None
-        while len(header := file.read(8)) == 8:
-            chunk, size = struct.unpack("<4sI", header)
-            if chunk == b"fmt " and size >= 16:
-                code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", file.read(16).ljust(16, b"\0"))
-                layout = (rate, channels, bits, code == 1)
-                file.seek(size - 16 + size % 2, 1)
-            elif chunk == b"data":
-                if layout is None:
-                    break
-                return WavLayout(*layout, offset=file.tell(), declared_bytes=size)
-            else:
-                file.seek(size + size % 2, 1)
-    raise AudioError("truncated: the wav header has no data")
+# Of files to look at; of an utterance that has several, the first in this order is preferred.
+LOSSLESS = (".wav", ".flac", ".w64", ".rf64", ".aif", ".aiff", ".au", ".caf", ".sph", ".nist")  # no loss
+AUDIO_SUFFIXES = (*LOSSLESS, ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac")
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, WavLayout | None]:
@@ -77,60 +37,83 @@ def read_audio(path: Path) -> tuple[np.ndarray, WavLayout | None]:
     Raises:
         AudioError: empty, truncated, not audio, not finite, or shorter than one analysis window.
     """
-    if path.stat().st_size == 0:
-        raise AudioError("empty file")
-    layout = read_wav_layout(path)
-    if layout is not None:
-        _check_complete(path, layout)
-    samples, rate = _decode(path)
-    if samples.size and not np.isfinite(samples).all():
-        raise AudioError("not finite: NaN or infinite samples")
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise AudioError(f"sampling rate out of range: {rate} Hz")
-    if samples.size and np.abs(samples).max() > LOUDEST:
-        raise AudioError(f"samples out of range: up to {np.abs(samples).max():.3g}, where 1 is full scale")
-    samples = samples.mean(axis=1)
-    if rate != SAMPLE_RATE and samples.size:
-        import librosa  # slow to import, and seldom needed
+    native = read_native(path)
+    try:
+        return np.concatenate(list(read_blocks(path))), None if native is None else native[0]
+    except MemoryError as error:
+        raise AudioError("too long: it does not fit into memory") from error
 
-        samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
-    if samples.size == 0:
+
+def read_native(path: Path) -> tuple[WavLayout, int] | None:
+    """The layout of a file that can be read as it lies, and how many samples it holds; None for any other.
+
+    Raises:
+        AudioError: no file that can be read, empty, truncated, or shorter than one analysis window.
+    """
+    with checked_file(path):
+        layout = read_wav_layout(path)
+        if layout is None or not layout.is_native:
+            return None
+        stated = check_complete(path)
+        present = path.stat().st_size - layout.offset
+        is_unstated = stated is not None and has_unstated_samples(path, stated)
+        samples = (present if is_unstated else min(present, layout.declared_bytes)) // 2
+    with opened(path) as source:  # libsndfile looks into the header, too
+        if (source.rate, source.channels, source.frames) != (SAMPLE_RATE, 1, samples):
+            return None
+    check_length(samples)
+    return layout, samples
+
+
+def check_length(samples: int) -> None:
+    """Raises an AudioError for fewer samples than an analysis window needs."""
+    if samples == 0:
         raise AudioError("no samples")
-    if samples.size < SHORTEST:
-        raise AudioError(f"too short: {samples.size} samples, less than one analysis window of {SHORTEST}")
-    return samples.astype(np.float32), layout if layout is not None and layout.is_native else None
+    if samples < SHORTEST:
+        raise AudioError(f"too short: {samples} samples, less than one analysis window of {SHORTEST}")
 
 
-def _check_complete(path: Path, layout: WavLayout) -> None:
-    present = path.stat().st_size - layout.offset
-    if present < layout.declared_bytes < UNKNOWN_LENGTH:
-        raise AudioError(f"truncated: {present} of {layout.declared_bytes} bytes of samples")
+def read_blocks(path: Path) -> Iterator[np.ndarray]:
+    """A file as 16 kHz mono: blocks (N,) float32. The memory is that of a block, however long the file.
+
+    Raises:
+        AudioError: see `read_audio`; some reasons show at the end only.
+    """
+    total = 0
+    with opened(path) as source:
+        if not LOWEST_RATE <= source.rate <= HIGHEST_RATE:
+            raise AudioError(f"sampling rate out of range: {source.rate} Hz")
+        for block in _resample(map(_mix, source.blocks), source.rate):
+            total += len(block)
+            yield block
+    check_length(total)
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    """Samples (N, channels) float32 and their rate, by soundfile, or by librosa for what soundfile does not know."""
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            if len(samples) < file.frames:
-                raise AudioError(f"truncated: {len(samples)} of {file.frames} samples")
-            return samples, file.samplerate
-    except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: a codec that it cannot seek in
-        if path.suffix.lower() in (".wav", ".flac", ".ogg"):
-            raise AudioError(f"not audio: {getattr(error, 'error_string', error)}") from error
-    return _decode_by_librosa(path)
+def _mix(block: np.ndarray) -> np.ndarray:
+    """The mean of all channels of a block (N, channels) of sound samples."""
+    loudest = np.abs(block).max()
+    if not np.isfinite(loudest):
+        raise AudioError("not finite: NaN or infinite samples")
+    if loudest > LOUDEST:
+        raise AudioError(f"samples out of range: up to {loudest:.3g}, where 1 is full scale")
+    return block.mean(axis=1)
 
 
-def _decode_by_librosa(path: Path) -> tuple[np.ndarray, int]:
-    import librosa  # slow to import, and seldom needed
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # librosa warns that audioread is on its way out
-            samples, rate = librosa.load(path, sr=None, mono=False)
-    except Exception as error:  # audioread's back ends raise their own
-        raise AudioError(f"cannot be decoded ({type(error).__name__}): is ffmpeg installed?") from error
-    return np.atleast_2d(samples).T, int(rate)
+def _resample(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Blocks (N,) at 16 kHz, to the bit what `librosa.resample` makes of the whole."""
+    if rate == SAMPLE_RATE:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="soxr_hq")
+    read = written = 0
+    for block in blocks:
+        read += len(block)
+        resampled = stream.resample_chunk(block)
+        written += len(resampled)
+        yield resampled
+    missing = math.ceil(read * (float(SAMPLE_RATE) / rate)) - written
+    rest = stream.resample_chunk(np.zeros(0, np.float32), last=True) if read else np.zeros(0, np.float32)
+    yield np.pad(rest[:missing], (0, max(missing - len(rest), 0)))
 
 
 def write_wav(path: Path, samples: np.ndarray) -> WavLayout:

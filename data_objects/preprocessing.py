@@ -1,5 +1,6 @@
 """Preprocessing: what data_preprocess.py does, from the wavs and the lists to the index (see `data_objects.index`)."""
 
+import collections
 import csv
 import hashlib
 import io
@@ -13,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,9 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from data_objects.audio import (
-    FULL_SCALE,
-    SAMPLE_RATE,
-    AudioError,
-    WavLayout,
-    hash_audio,
-    level_gain,
-    read_audio,
-    read_samples,
-    write_wav,
-)
-from data_objects.frontend import BINS, FrontEnd, count_frames, pad_reflect
+from data_objects.audio import SAMPLE_RATE, AudioError, WavLayout, read_blocks, read_native, read_wav_layout
+from data_objects.decoding import has_ffmpeg, needs_ffmpeg
+from data_objects.frontend import BINS, count_frames
 from data_objects.index import (
     COLUMNS,
     DEV,
@@ -45,12 +37,12 @@ from data_objects.index import (
     VERSION,
     Row,
     cells_of,
-    locate,
     moments,
     write_location,
 )
 from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, speaker_of, video_of
 from data_objects.making import complete_lists, write_made_lists
+from data_objects.measuring import Samples, frame_sums, measure, write_copy
 from data_objects.names import encode_path, file_name
 from data_objects.parts import held_out_videos, parts_of
 from data_objects.silence import HEADER, SILENT
@@ -326,9 +318,7 @@ def _add_first_usable(result: SpeakerResult, task: SpeakerTask, files: list[str]
     """Add an utterance to a result, by the first of its files that can be used."""
     for place, file in enumerate(files, start=1):
         try:
-            samples, layout = read_audio(task.data_dir / file)
-            root, written = write_location(file)
-            _add_utterance(result, task, samples, layout, replace(row, root=root, file=written, samples=len(samples)))
+            _add_utterance(result, task, *_prepare(task, file, row))
         except (AudioError, OSError) as error:
             result.rejected.append((file, str(error)))
         else:
@@ -336,47 +326,51 @@ def _add_first_usable(result: SpeakerResult, task: SpeakerTask, files: list[str]
             return
 
 
-def _add_utterance(
-    result: SpeakerResult, task: SpeakerTask, samples: np.ndarray, layout: WavLayout | None, row: Row
-) -> None:
-    """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
-    if layout is None:
+def _prepare(task: SpeakerTask, file: str, row: Row) -> tuple[Row, Samples]:
+    """Where training will read an utterance: the file itself if it can be read as it lies, else a 16-bit copy.
+
+    Raises:
+        AudioError: see `read_audio`.
+        UserError: the copy cannot be written.
+    """
+    path = task.data_dir / file
+    root, written = write_location(file)
+    native = read_native(path)
+    if native is None:
         name = "/".join(map(file_name, row.utterance.removesuffix(".wav").split("/")))
-        row = replace(row, root="feature", file=f"wav/{name}.wav")
-        layout, samples = _convert(samples, task.out_dir / row.file)
-    row = replace(row, offset=layout.offset, gain=level_gain(samples), audio=hash_audio(samples))
-    if row.audio in task.avoid:
+        root, written = "feature", f"wav/{name}.wav"
+        native = _convert(path, path := task.out_dir / written)
+    layout, samples = native
+    row = replace(row, root=root, file=written, offset=layout.offset, samples=samples)
+    return row, Samples(path, layout.offset, samples)
+
+
+def _add_utterance(result: SpeakerResult, task: SpeakerTask, row: Row, source: Samples) -> None:
+    """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
+    state = _state_of(source.path)
+    level = measure(source)
+    if level.audio in task.avoid:
         raise AudioError(TESTED)
-    result.rows.append(row)
-    result.states.append(_state_of(locate(task.data_dir, task.out_dir, row.root, row.file)))
-    if not samples.any():
-        result.silent.append(row.utterance)
+    row = replace(row, gain=level.gain, audio=level.audio)
     trained_on = [number for number, sub_dir in enumerate(SUB_DIRS) if getattr(row, sub_dir) == "train"]
-    if trained_on:
-        sums, frames = _frame_sums(samples * np.float32(row.gain))
-        result.sums[trained_on] += sums
-        result.frames[trained_on] += frames
+    sums, frames = frame_sums(source, row.gain) if trained_on else (0, 0)
+    result.rows.append(row)
+    result.states.append(state)
+    if level.is_silent:
+        result.silent.append(row.utterance)
+    result.sums[trained_on] += sums
+    result.frames[trained_on] += frames
 
 
-def _convert(samples: np.ndarray, path: Path) -> tuple[WavLayout, np.ndarray]:
-    """Write a 16-bit copy; returns its layout and its samples, which are those that training will read."""
+def _convert(source: Path, path: Path) -> tuple[WavLayout, int]:
+    """Write a 16-bit copy, block by block; returns its layout and its number of samples."""
     try:
-        layout = write_wav(path, samples)
+        samples = write_copy(path, read_blocks(source))
+        layout = read_wav_layout(path)
     except (OSError, soundfile.LibsndfileError) as error:
         raise UserError(f"cannot write {path} ({error}): make room and run again with -s") from error
-    return layout, read_samples(path, layout.offset, 0, len(samples)) / np.float32(FULL_SCALE)
-
-
-@cache
-def _magnitudes() -> FrontEnd:
-    """The front end without normalisation, made once a process."""
-    return FrontEnd()
-
-
-def _frame_sums(samples: np.ndarray) -> tuple[np.ndarray, int]:
-    """Sums of the magnitudes and of their squares, (2, 257), over all frames of an utterance (N,)."""
-    magnitudes = _magnitudes()(torch.from_numpy(pad_reflect(samples))[None])[0].numpy().astype(np.float64)
-    return np.stack([magnitudes.sum(axis=0), np.square(magnitudes).sum(axis=0)]), len(magnitudes)
+    assert layout is not None
+    return layout, samples
 
 
 def _result_bytes(fingerprint: str, result: SpeakerResult) -> bytes:
@@ -426,7 +420,7 @@ def _is_of_reading(reason: str) -> bool:
 
 def _can_be_read(path: Path) -> bool:
     try:
-        read_audio(path)
+        collections.deque(read_blocks(path), maxlen=0)
     except (AudioError, OSError):
         return False
     return True
@@ -518,7 +512,9 @@ def preprocess(
     found.unusable += [(path, f"speaker not in {META}") for path in strangers]
     taken = set(found.files)
     added: list[SpeakerTask] = []
-    for other in map(find_corpus, added_dirs):
+    others = list(map(find_corpus, added_dirs))
+    _check_decoders([found, *others])
+    for other in others:
         added += plan_added(other, lists, taken, data_dir, out_dir, skip_existing)
         found.unusable += other.unusable
         found.ignored += other.ignored
@@ -529,6 +525,17 @@ def preprocess(
     usable = {row.utterance for row in report.rows} & found.files.keys()
     lists = write_made_lists(lists, missing, usable, usable - set(report.silent), found, data_dir, out_dir)
     return _summarize(report, found, lists, out_dir)
+
+
+def _check_decoders(sources: Iterable[Found]) -> None:
+    """Raises a UserError for files that need ffmpeg where it is not installed, before hours have gone."""
+    files = (files for found in sources for files in found.files.values())
+    lone = [own[0] for own in files if all(map(needs_ffmpeg, own))]
+    if lone and not has_ffmpeg():
+        raise UserError(
+            f"{len(lone):,} files ({lone[0]}, ...) are read by ffmpeg, which is not installed: install it, or convert "
+            "them to wav or flac"
+        )
 
 
 def _summarize(report: BuildReport, found: Found, lists: Lists, out_dir: Path) -> str:
