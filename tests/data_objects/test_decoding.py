@@ -126,6 +126,16 @@ def test_what_the_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_audio(path)
 
 
+def test_errors_on_closing_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile tells of some errors only when a file is closed."""
+    path = write_audio(tmp_path / "a.flac", noise(2_000))
+    error = soundfile.LibsndfileError(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(soundfile.SoundFile, "__exit__", mock.Mock(side_effect=error))
+        with pytest.raises(AudioError, match=r"^damaged: "):
+            read_audio(path)
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Standard error
 # ------------------------------------------------------------------------------------------------------------------
