@@ -77,7 +77,7 @@ def test_nothing_stays_of_a_copy_that_fails(tmp_path: Path) -> None:
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:
-    """An hour's wav takes little more than what the imports took (a gigabyte and more, in one piece)."""
+    """Twenty minutes take little more than what the imports took; in one piece they took 800 MB."""
     path = tmp_path / "wav" / "id10001" / "a" / "00001.wav"
     path.parent.mkdir(parents=True)
     with soundfile.SoundFile(path, "w", 16_000, 1, subtype="PCM_16") as file:
