@@ -100,6 +100,8 @@ def checked_file(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise AudioError(f"cannot be read: {error.strerror or error}") from error
+    except soundfile.LibsndfileError as error:  # closing tells of errors, too
+        raise AudioError(f"damaged: {error.error_string}") from error
     except MemoryError as error:
         raise AudioError("too large: out of memory while decoding") from error
 
@@ -223,7 +225,7 @@ def _whole_mp3(file: _Stream, end: int, size: int) -> Iterator[np.ndarray]:
 @contextmanager
 def _piped(path: Path) -> Iterator[int]:
     """The end of a pipe through which the file comes."""
-    begin, end = os.pipe()[::-1]
+    end, begin = os.pipe()
 
     def feed() -> None:
         with suppress(OSError), open(begin, "wb", buffering=0) as pipe, open(path, "rb") as file:

@@ -22,9 +22,7 @@ WINGS = (  # of utils/; each may import itself and those before it
 LOWER = {"config", "models", "data_objects"}
 # Where imports may stand inside functions, and why. Besides, the `main` of a script or tool imports one module, after
 # its command line was read: so that --help answers at once.
-LOCAL = {
-    ("data_objects/audio.py", "librosa"): "a resampler and a reader of other formats: slow to import, seldom needed",
-}
+LOCAL: dict[tuple[str, str], str] = {}
 
 
 def sources(root: Path) -> list[Path]:
@@ -131,7 +129,7 @@ def house(tmp_path: Path) -> Path:
         "train.py": "from config import A\n\ndef main():\n    from utils.training.loop import run\n    run()\n",
         "models/__init__.py": "from models.network import Network\n",
         "models/network.py": "import torch\nfrom utils.system.errors import UserError\n",
-        "data_objects/audio.py": "def read():\n    import librosa\n",
+        "data_objects/audio.py": "import librosa\n",
         "utils/system/errors.py": "",
         "utils/records/guard.py": "from models import Network\nimport utils.system.errors\n",
         "utils/training/loop.py": "from utils.records import guard\nfrom config import A\n",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -55,13 +56,32 @@ def test_native_wav_is_read_as_it_lies(tmp_path: Path, before: bytes) -> None:
     assert np.array_equal(read_samples(path, layout.offset, 100, 50), samples[100:150])
 
 
-@pytest.mark.parametrize("declared", [0xFFFF_FFFF, 0x7FFF_FFFF])
+@pytest.mark.parametrize("declared", [0xFFFF_FFFF, 0x7FFF_FFFF, 0])
 def test_wav_of_a_streaming_writer(tmp_path: Path, declared: int) -> None:
     """A header that could not know the length is no truncation."""
     path, samples = tmp_path / "streamed.wav", quantised(noise(1_000))
     path.write_bytes(wav_bytes(samples, declared=declared))
     decoded, _ = read_audio(path)
     assert np.array_equal(decoded, samples / np.float32(FULL_SCALE))
+
+
+@pytest.mark.parametrize(("endian", "subtype"), [("LITTLE", "PCM_24"), ("BIG", "PCM_16")])
+def test_other_wavs_of_a_streaming_writer(tmp_path: Path, endian: str, subtype: str) -> None:
+    """A length of 0 with samples behind it, where the samples are not read as they lie."""
+    path = tmp_path / "streamed.wav"
+    soundfile.write(path, noise(1_000), SAMPLE_RATE, subtype=subtype, endian=endian, format="WAV")
+    content, before = path.read_bytes(), read_audio(path)[0]
+    place = content.index(b"data") + 4
+    path.write_bytes(content[:place] + bytes(4) + content[place + 4 :])
+    assert np.array_equal(read_audio(path)[0], before)
+
+
+def test_chunks_behind_no_samples_are_no_samples(tmp_path: Path) -> None:
+    """A wav that is truly empty, with a comment behind."""
+    path = tmp_path / "empty.wav"
+    path.write_bytes(wav_bytes(np.zeros(0, "<i2")) + struct.pack("<4sI4000s", b"LIST", 4_000, b"INFO"))
+    with pytest.raises(AudioError, match="no samples"):
+        read_audio(path)
 
 
 def test_reading_past_the_end(tmp_path: Path) -> None:
