@@ -4,8 +4,8 @@
     python data_preprocess.py /path/to/VoxCeleb1 -s        # go on where an interrupted run stopped
 
 DATA_DIR holds wav/ (or the archives apart, dev/wav/ and test/wav/) and vox1_meta.csv, iden_split.txt, veri_test.txt.
-Every utterance is read once; DATA_DIR/feature/ gets utterances.csv, stats.npz, rejected.csv and silent.csv. The wavs stay where
-they are; only those that are not 16 kHz mono 16-bit PCM get a converted copy, in feature/wav/.
+Every utterance is read once; DATA_DIR/feature/ gets utterances.csv, stats.npz, rejected.csv and silent.csv. The wavs
+stay where they are; only those that are not 16 kHz mono 16-bit PCM get a converted copy, in feature/wav/.
 """
 
 import argparse
