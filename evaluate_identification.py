@@ -4,7 +4,7 @@
     torchrun --standalone --nproc_per_node 8 evaluate_identification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype, the classes and the front end come from the checkpoint. An utterance's embedding is the mean of those of
-its 3-second windows (kept in embeddings.npz), its decision the classifier's for that embedding. Writes, beside the
+its 3-second windows (kept in embeddings-*.npz), its decision the classifier's for that embedding. Writes, beside the
 checkpoint, results-identification.json with all figures and where they come from, accuracy_per_speaker.csv, and
 identification/report.html with pictures. The last line printed is {"top1", "top5" in per cent, "utterances",
 "speakers"}.

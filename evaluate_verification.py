@@ -6,10 +6,10 @@
     torchrun --standalone --nproc_per_node 8 evaluate_verification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype and the front end come from the checkpoint. Every utterance is embedded once (the mean over its 3-second
-windows; kept in embeddings.npz); a trial's score is the cosine of two embeddings, or what EVAL.BACKENDS says. A network
-with held-out speakers has its scores calibrated on their trials. Writes, beside the checkpoint, the figures and where
-they come from (results-verification.json), scores.txt (score label enrolment test), calibration.json (how to decide
-"same" or "different") and verification/report.html with pictures. The last line printed is {"eer" in per cent,
+windows; kept in embeddings-*.npz); a trial's score is the cosine of two embeddings, or what EVAL.BACKENDS says. A
+network with held-out speakers has its scores calibrated on their trials. Writes, beside the checkpoint, the figures and
+where they come from (results-verification.json), scores.txt (score label enrolment test), calibration.json (how to
+decide "same" or "different") and verification/report.html with pictures. The last line printed is {"eer" in per cent,
 "min_dcf" at a target prior of 0.01, "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint"}.
 """
 

@@ -176,6 +176,7 @@ def _open_mp3(path: Path, stack: ExitStack) -> Source:
 
 
 def _open(source: Any) -> _Stream:
+    source = os.fsencode(source) if isinstance(source, Path) else source  # which soundfile does not do by itself
     try:
         return _Stream(source, closefd=False) if isinstance(source, int) else _Stream(source)
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:

@@ -57,12 +57,12 @@ def read_genotype(text_or_file: str) -> Genotype:
     """
     if text_or_file.lstrip(f"{BYTE_ORDER_MARK} \t\r\n").startswith("Genotype"):
         return parse_genotype(text_or_file)
-    path, what = Path(text_or_file), "neither a file"
+    path, what = Path(text_or_file), f"{_shorten(text_or_file)} is neither a file"
     if os.path.isdir(path):  # unlike the methods of Path, these are False for what cannot be a name
-        path, what = path / "genotype.txt", "a folder that holds no genotype.txt,"
+        path, what = path / "genotype.txt", f"{path} is a folder that holds no genotype.txt,"
     if not os.path.exists(path):
         raise UserError(
-            f"no genotype: {_shorten(text_or_file)} is {what} nor text of the form Genotype(normal=["
+            f"no genotype: {what} nor text of the form Genotype(normal=["
             "('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))"
         )
     text = read_text(path, "needed is a genotype, as text")

@@ -187,6 +187,16 @@ def test_trials_of_one_kind(own_corpus: Path) -> None:
     assert_one_line(call_script("data_preprocess.py", own_corpus), "data_preprocess.py", "veri_test.txt", "label 1")
 
 
+def test_folders_in_place_of_files(tmp_path: Path, corpus: Path, run_dir: Path) -> None:
+    """Each is told to be one, with what is needed there."""
+    arguments = ("--cfg", SCRATCH, "--load_path", run_dir, "--trials", tmp_path)
+    parts = (f"{tmp_path} is a folder", FORM)
+    assert_refused(tmp_path, "evaluate_verification.py", arguments, *parts, DATASET__DATA_DIR=corpus)
+    assert_refused(tmp_path, "train_baseline.py", ("--cfg", tmp_path), f"{tmp_path} is a folder", "YAML")
+    arguments = ("--cfg", SCRATCH, "--text_arch", tmp_path)
+    assert_refused(tmp_path, "train.py", arguments, tmp_path, "a folder that holds no genotype.txt")
+
+
 @pytest.mark.parametrize(("content", "complaint"), [(None, "missing list"), ("1 a b\n", "line 1: expected")])
 def test_verification_with_a_bad_list(
     tmp_path: Path, own_corpus: Path, run_dir: Path, content: str | None, complaint: str

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from tests.helpers import (
     SCRATCH,
     SPEAKERS,
@@ -11,6 +13,7 @@ from tests.helpers import (
     options,
     preprocess,
     run_script,
+    write_audio,
     write_corpus,
     write_small_corpus,
 )
@@ -46,6 +49,7 @@ def test_speakers_that_were_never_trained_on(tmp_path: Path) -> None:
     """A split that trains on two of four speakers: it is said what cannot work, and who was really trained on."""
     split = {name: part for name, part in SPLIT.items() if part > 1 or name.startswith(SPEAKERS[:2])}
     data_dir = write_corpus(tmp_path / "corpus", dict.fromkeys(split, 16_000), split, test_speakers=SPEAKERS[2:])
+    write_audio(data_dir / "wav" / "id10001/test/00001.wav", np.zeros(16_000, dtype=np.float32))
     preprocess(data_dir)
     settings = options(DATASET__DATA_DIR=data_dir, OUT_DIR=tmp_path / "runs", TRAIN__BATCH_SIZE=2)
     outcome = call_script("train_baseline.py", "--cfg", "exps/mini/resnet18.yaml", *settings)
@@ -63,6 +67,8 @@ def test_speakers_that_were_never_trained_on(tmp_path: Path) -> None:
     assert f"WARNING: 2 of the 4 speakers tested on {missing}" in outcome.stderr
     results = json.loads((run_dir / "results-identification.json").read_text())
     assert results["test_speakers_never_trained_on"] == 2
+    assert results["silent_utterances"] == 1
+    assert any("1 of the 4 utterances tested on are silent" in warning for warning in results["warnings"])
     assert any(missing in warning for warning in results["warnings"])
     assert missing in (run_dir / "identification" / "report.html").read_text()
     outcome = call_script("evaluate_verification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)

@@ -1,7 +1,10 @@
 """Embeddings of utterances, kept in a file and used again while nothing that they depend on has changed."""
 
+import contextlib
 import hashlib
 import json
+import os
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +25,9 @@ from utils.system.files import hash_file, partial_file
 from utils.system.logger import get_logger
 from utils.system.processes import is_main
 
-EMBEDDINGS = "embeddings.npz"
+EARLIER = "embeddings.npz"  # the only one that there was, before corpora had one each
+KEPT = re.compile(r"embeddings(-[0-9a-f]{12})?\.npz")
+MOST_KEPT = 4  # files in a folder; one for Vox1-E takes more than a gigabyte
 COMPUTING = "utils/recognition/network.py"  # with all that it imports, what embeddings are computed by
 
 
@@ -58,10 +63,20 @@ def make_key(checkpoint_sha256: str, corpus: Corpus, fold_norms: bool, device: t
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def file_name(checkpoint_file: str, corpus: Corpus, fold_norms: bool, device: torch.device) -> str:
+    """The file for embeddings by a checkpoint of this name: what is evaluated in turn has a file each.
+
+    What makes a key out of date for good (the checkpoint's content, the code) has no part in it.
+    """
+    parts = [checkpoint_file, corpus.index.fingerprint, corpus.window_frames, fold_norms, device.type]
+    return f"embeddings-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}.npz"
+
+
 def embed_kept(cfg: CfgNode, trained: TrainedNetwork, corpus: Corpus, utterances: Sequence[str]) -> Embeddings | None:
-    """`get_embeddings` of a trained network, kept beside its checkpoint if EVAL.KEEP_EMBEDDINGS."""
+    """`get_embeddings` of a trained network, kept beside its checkpoint if EVAL.KEEP_EMBEDDINGS: see `file_name`."""
     key = make_key(hash_file(trained.path), corpus, cfg.EVAL.FOLD_NORMS, trained.device)
-    file = trained.path.parent / EMBEDDINGS if cfg.EVAL.KEEP_EMBEDDINGS else None
+    name = file_name(trained.path.name, corpus, cfg.EVAL.FOLD_NORMS, trained.device)
+    file = trained.path.with_name(name) if cfg.EVAL.KEEP_EMBEDDINGS else None
     network = trained.network, trained.front_end
     return get_embeddings(*network, corpus, utterances, trained.device, key=key, path=file)
 
@@ -80,16 +95,16 @@ def get_embeddings(
 
     Args:
         key: of `make_key`; a file with another one is not used, but replaced.
-        path: the file; None: none is read or written.
+        path: the file; None: none is read or written. Where it does not fit, embeddings.npz beside it may.
 
     Returns:
         Those of the utterances, and others that the file has; None on other processes than the main one.
     """
     wanted = np.unique(_encode(utterances))
-    kept = read_embeddings(path, key) if path is not None and is_main() else None
+    kept = _read_kept(path, key) if path is not None and is_main() else None
     missing = broadcast(list(Names(wanted if kept is None else np.setdiff1d(wanted, kept.utterances))))
     if not missing:
-        get_logger().info(f"all {len(wanted):,} embeddings are taken from {path}")
+        get_logger().info(f"all {len(wanted):,} embeddings are taken from those kept in {path and path.parent}")
         return kept
     new = embed_utterances(network, front_end, corpus, corpus.index.rows_of(missing), device)
     if new is None:
@@ -97,7 +112,27 @@ def get_embeddings(
     embeddings = _merge(kept, Embeddings(_encode(missing), new.numpy()))
     if path is not None:
         write_embeddings(path, key, embeddings)
+        _keep_newest(path.parent)
     return embeddings
+
+
+def _read_kept(path: Path, key: str) -> Embeddings | None:
+    """The embeddings of a file, or of the one of before there were several; whichever it is counts as new again."""
+    for file in dict.fromkeys((path, path.with_name(EARLIER))):
+        if (kept := read_embeddings(file, key)) is not None:
+            with contextlib.suppress(OSError):  # a folder that may be read alone
+                os.utime(file)
+            return kept
+    return None
+
+
+def _keep_newest(folder: Path) -> None:
+    """Delete the files of embeddings in a folder but those that were written or used last."""
+    with contextlib.suppress(OSError):  # another evaluation may be at it, too
+        files = [path for path in folder.iterdir() if KEPT.fullmatch(path.name)]
+        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)[:-MOST_KEPT]:
+            get_logger().info(f"{path} is deleted: the embeddings of {MOST_KEPT} others were used since")
+            path.unlink(missing_ok=True)
 
 
 def _merge(kept: Embeddings | None, new: Embeddings) -> Embeddings:
@@ -118,11 +153,11 @@ def read_embeddings(path: Path, key: str) -> Embeddings | None:
     try:
         with np.load(path) as file:
             if str(file["key"]) != key:
-                get_logger().info(f"{path} is of another checkpoint, index, windows or code: it is made anew")
+                get_logger().info(f"{path} is of another checkpoint, index, windows or code: it is not used")
                 return None
             return Embeddings(file["utterances"], file["embeddings"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        get_logger().warning(f"{path} is damaged ({type(error).__name__}): it is made anew")
+        get_logger().warning(f"{path} is damaged ({type(error).__name__}): it is not used")
         return None
 
 

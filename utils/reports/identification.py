@@ -9,6 +9,7 @@ import pandas as pd
 from yacs.config import CfgNode
 
 from data_objects.index import Index
+from data_objects.silence import read_silent
 from utils.evaluation.identification import Identification, identify_test_part, write_per_speaker
 from utils.pictures.confusion import plot_confusion
 from utils.records.checkpoint import Checkpoint
@@ -58,6 +59,7 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
         "speakers": len(per_speaker),
         "classes": len(checkpoint.speakers),
         "test_utterances_trained_on": count_common(protocol, "utterances", TRAIN, TEST),
+        "silent_utterances": warn_of_silence(corpus.index, identification.rows),
         "test_speakers_never_trained_on": len(protocol.roles[TEST].speakers - protocol.roles[TRAIN].speakers),
         "worst_speakers": per_speaker.head(5).to_dict("records"),
         "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), replicates),
@@ -87,6 +89,16 @@ def check_overlap(checkpoint: Checkpoint, index: Index, rows: np.ndarray) -> Pro
     for doubt in protocol.doubts:
         get_logger().warning(doubt)
     return protocol
+
+
+def warn_of_silence(index: Index, rows: np.ndarray) -> int:
+    """How many of these utterances are silent; they count like the others, and are warned of."""
+    silence = read_silent(index.feature_dir)
+    if silent := [name for name in (index.utterances[row] for row in rows) if name in silence]:
+        get_logger().warning(
+            f"{len(silent):,} of the {len(rows):,} utterances tested on are silent, all zeros, as {silent[0]} is"
+        )
+    return len(silent)
 
 
 def _summary_section(results: Mapping[str, Any]) -> Section:

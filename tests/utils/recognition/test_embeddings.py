@@ -3,6 +3,7 @@
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -15,7 +16,16 @@ from data_objects.frontend import FrontEnd
 from models import build_baseline
 from tests.helpers import ROOT, SPLIT, options, preprocess, write_small_corpus
 from utils.recognition import embeddings as module
-from utils.recognition.embeddings import Embeddings, get_embeddings, make_key, read_embeddings, write_embeddings
+from utils.recognition.embeddings import (
+    KEPT,
+    MOST_KEPT,
+    Embeddings,
+    embed_kept,
+    get_embeddings,
+    make_key,
+    read_embeddings,
+    write_embeddings,
+)
 from utils.records.code import code_fingerprints
 from utils.system.errors import UserError
 
@@ -69,6 +79,73 @@ def test_kept_and_used_again(corpus: Corpus, network: torch.nn.Module, tmp_path:
     expected = embed(*arguments, rows, CPU).numpy()
     np.testing.assert_allclose(some.vectors[some.places(NAMES[2:8])], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(again.vectors[again.places(NAMES[4:6])], some.vectors[some.places(NAMES[4:6])])
+
+
+def embed(corpus: Corpus, network: torch.nn.Module, checkpoint: Path, fingerprint: str = "") -> list[str]:
+    """Embed two utterances by a checkpoint, of this corpus or one with another fingerprint; those that are computed."""
+    embed_utterances, computed = module.embed_utterances, []
+
+    def record(network, front_end, corpus, rows, device):
+        computed.extend(corpus.index.utterances[row] for row in rows)
+        return embed_utterances(network, front_end, corpus, rows, device)
+
+    trained = SimpleNamespace(path=checkpoint, network=network, front_end=FrontEnd().eval(), device=CPU)
+    own = fingerprint or corpus.index.fingerprint
+    with mock.patch.object(module, "embed_utterances", record), mock.patch.object(corpus.index, "fingerprint", own):
+        assert embed_kept(load_config(ROOT / "exps/mini/resnet18.yaml"), trained, corpus, NAMES[:2]) is not None
+    return computed
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A file for one, in a folder of its own: only its bytes matter."""
+    (tmp_path / "best.pt").write_bytes(b"weights")
+    return tmp_path / "best.pt"
+
+
+def kept_files(checkpoint: Path) -> set[str]:
+    return {path.name for path in checkpoint.parent.glob("*.npz")}
+
+
+def test_corpora_and_checkpoints_in_turn(corpus: Corpus, network: torch.nn.Module, checkpoint: Path) -> None:
+    """Each keeps its own: nothing is computed twice. A checkpoint written anew replaces its file."""
+    last = Path(shutil.copy(checkpoint, checkpoint.with_name("last.pt")))
+    for expected in (NAMES[:2], []):
+        assert embed(corpus, network, checkpoint) == expected
+        assert embed(corpus, network, checkpoint, "another") == expected
+        assert embed(corpus, network, last) == expected
+    assert len(kept_files(checkpoint)) == 3
+    checkpoint.write_bytes(b"other weights")
+    assert embed(corpus, network, checkpoint) == NAMES[:2]
+    assert len(kept_files(checkpoint)) == 3
+
+
+def test_few_files_are_kept(corpus: Corpus, network: torch.nn.Module, checkpoint: Path) -> None:
+    """Those that were used last; what else lies there is left alone."""
+    others = [checkpoint.with_name(name) for name in ("embeddings-mine.npz", "scores.npz", "embeddings.npz.old")]
+    for path in others:
+        path.touch()
+    for number in range(MOST_KEPT):
+        embed(corpus, network, checkpoint, f"corpus {number}")
+    assert embed(corpus, network, checkpoint, "corpus 0") == []  # so it is not the oldest any more
+    embed(corpus, network, checkpoint, "one more")
+    assert sum(KEPT.fullmatch(name) is not None for name in kept_files(checkpoint)) == MOST_KEPT
+    assert embed(corpus, network, checkpoint, "corpus 0") == []
+    assert embed(corpus, network, checkpoint, "corpus 1") == NAMES[:2]
+    assert all(path.exists() for path in others)
+
+
+def test_file_of_before_is_used_if_it_fits(corpus: Corpus, network: torch.nn.Module, checkpoint: Path) -> None:
+    """And goes like the others, when it is the oldest of too many."""
+    embed(corpus, network, checkpoint)
+    (name,) = kept_files(checkpoint)
+    checkpoint.with_name(name).rename(checkpoint.with_name("embeddings.npz"))
+    assert embed(corpus, network, checkpoint, "another") == NAMES[:2]
+    assert embed(corpus, network, checkpoint) == []
+    assert kept_files(checkpoint) > {"embeddings.npz"}
+    for number in range(MOST_KEPT):
+        embed(corpus, network, checkpoint, f"corpus {number}")
+    assert "embeddings.npz" not in kept_files(checkpoint)
 
 
 def test_what_they_depend_on(corpus: Corpus) -> None:
