@@ -1,1 +1,1 @@
-"""Corpora that are made, not recorded: what tools/make_*.py write."""
+"""Broken inputs, and whether what reads them refuses them clearly: tools/fuzz.py."""

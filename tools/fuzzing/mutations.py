@@ -19,7 +19,20 @@ TOKENS: tuple[bytes, ...] = (
     *(b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\x80", b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0c"),
     *(b"\r", b"\r\n", b"\t", b"\x1b[31m", b"\x1b]0;x\x07", b"\x7f", b"..", b"../../x", b"/", b"\\", b"\\d", b"'"),
     *(b"x" * 20_000, b"(" * 300, b"[" * 3000, b"{" * 3000, b"-" * 3000, b"[]" * 500, b"1if 1else 2", b"1[0]", b"1()"),
-    *(b"&a", b"*a", b"<<: ", b"!!python/name:os", b"!!binary x", b"!!float x", b"!!set", b"? ", b": ", b"- ", b"|", b"%"),
+    *(
+        b"&a",
+        b"*a",
+        b"<<: ",
+        b"!!python/name:os",
+        b"!!binary x",
+        b"!!float x",
+        b"!!set",
+        b"? ",
+        b": ",
+        b"- ",
+        b"|",
+        b"%",
+    ),
     *(b"2024-02-30", b"2024-13-45 99:99:99", b"1:60:60", b"0b", b"\xd9\xa1\xd9\xa2", b"\xc2\xb2", b"%s", b"{}", b"#"),
     *(b"range(2, 6)", b"range(0, 9" + b"9" * 30 + b")", b"1j", b"...", b"b''", b"f'{x}'", b"{[]: 1}", b"*x", b"a.b"),
 )
@@ -134,7 +147,9 @@ def zero(draw: Random, data: bytes) -> bytes:
     return data[:start] + bytes(end - start) + data[end:]
 
 
-FILE_MUTATIONS: tuple[Mutation, ...] = (field,) * 6 + (flip_header,) * 4 + (remove_header, flip, double, cut, append, zero)
+FILE_MUTATIONS: tuple[Mutation, ...] = (
+    (field,) * 6 + (flip_header,) * 4 + (remove_header, flip, double, cut, append, zero)
+)
 
 
 def mutate_audio(draw: Random, seeds: Sequence[Sample]) -> Sample:

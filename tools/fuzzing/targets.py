@@ -108,8 +108,8 @@ SOUNDS: tuple[tuple[str, str, str, int, int], ...] = (
 
 
 def sound(kind: str, subtype: str, rate: int, channels: int, endian: str = "FILE") -> bytes:
-    """A quarter of a second of soft noise in a format."""
-    samples = 0.1 * np.random.default_rng(0).standard_normal((rate // 4, channels)).clip(-3, 3)
+    """An eighth of a second of soft noise in a format."""
+    samples = 0.1 * np.random.default_rng(0).standard_normal((rate // 8, channels)).clip(-3, 3)
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind, subtype=subtype, endian=endian)
     return file.getvalue()
