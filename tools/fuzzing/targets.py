@@ -1,6 +1,7 @@
 """What is fuzzed: for each target its seeds, how they are broken, and what reads them."""
 
 import io
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from config import all_keys, default_config, load_config
 from data_objects.audio import read_audio
 from data_objects.lists import META_COLUMNS, read_meta, read_split, read_trials
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, parse_genotype, random_genotype
-from tools.fuzzing.mutations import Sample, mutate_audio, mutate_text
+from tools.fuzzing.mutations import HEADER, Sample, mutate_audio, mutate_text
 from utils.system.files import ROOT
 
 
@@ -112,7 +113,28 @@ def sound(kind: str, subtype: str, rate: int, channels: int, endian: str = "FILE
     samples = 0.1 * np.random.default_rng(0).standard_normal((rate // 8, channels)).clip(-3, 3)
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind, subtype=subtype, endian=endian)
-    return file.getvalue()
+    return without_chance(file.getvalue())
+
+
+def without_chance(data: bytes) -> bytes:
+    """The same sound without what the writer draws: the time in a PEAK chunk, the serial number of Ogg's pages."""
+    if (peak := data[:HEADER].find(b"PEAK")) >= 0:
+        return data[: peak + 12] + bytes(4) + data[peak + 16 :]
+    if not data.startswith(b"OggS"):
+        return data
+    pages = [b"OggS" + rest for rest in data.split(b"OggS")[1:]]
+    pages = [page[:14] + bytes(4) + page[18:22] + bytes(4) + page[26:] for page in pages]  # serial number, checksum
+    return b"".join(page[:22] + struct.pack("<I", checksum(page)) + page[26:] for page in pages)
+
+
+def checksum(page: bytes) -> int:
+    """Ogg's: a CRC of 32 bits, polynomial 0x04C11DB7, that begins with 0."""
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ 0x04C11DB7) & 0xFFFF_FFFF if value & 0x8000_0000 else value << 1
+    return value
 
 
 def audio_seeds() -> list[Sample]:
