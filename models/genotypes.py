@@ -140,7 +140,8 @@ def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:
             raise UserError(f"{field}[{position}]: unknown operation {_shown(operation)}; valid are {valid}")
         if not 0 <= source < node:
             raise UserError(
-                f"{field}[{position}]: node {node} takes its inputs from nodes 0 to {node - 1} only, not from {_shown(source)}"
+                f"{field}[{position}]: node {node} takes its inputs from nodes 0 to {node - 1} only, "
+                f"not from {_shown(source)}"
             )
     return tuple((operation, source) for operation, source in genes)
 
