@@ -265,7 +265,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
     for key, value in flatten(_read_yaml(Path(file))).items():
         _set(cfg, key, value, str(file))
     if len(options) % 2:
-        raise UserError(f"options come in pairs, KEY VALUE: {options[-1]!r} has no value")
+        raise UserError(f"options come in pairs, KEY VALUE: {_quoted(options[-1])} has no value")
     for key, value in zip(options[::2], options[1::2], strict=True):
         _set(cfg, key, value, "option")
     if cfg.TRAIN.BEGIN_EPOCH >= cfg.TRAIN.END_EPOCH:
@@ -298,7 +298,9 @@ def backends(cfg: CfgNode) -> list[str]:
     """
     names = cfg.EVAL.BACKENDS.replace(",", " ").split()
     if not names or len(set(names)) < len(names) or set(names) - set(BACKENDS):
-        raise UserError(f"EVAL.BACKENDS must be some of {', '.join(BACKENDS)}, each once, not {cfg.EVAL.BACKENDS!r}")
+        raise UserError(
+            f"EVAL.BACKENDS must be some of {', '.join(BACKENDS)}, each once, not {_quoted(cfg.EVAL.BACKENDS)}"
+        )
     return names
 
 
@@ -308,11 +310,26 @@ def _read_yaml(path: Path) -> dict:
         content = yaml.safe_load(read_text(path, f"needed are settings as YAML; {shipped}"))
     except FileNotFoundError as error:
         raise UserError(f"no such config file: {path}; {shipped}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a date that there is not, say
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, LookupError, AttributeError) as error:
+        # ValueError: a date or number that cannot be; the last ones: tags on what they do not fit
+        raise UserError(f"{path} is not YAML: {shown(' '.join(str(error).split()), 300)}") from error
     if not isinstance(content, dict | None):
-        raise UserError(f"{path} must hold KEY: VALUE lines, not {content!r}")
+        raise UserError(f"{path} must hold KEY: VALUE lines, not {shown(content)}")
     return content or {}
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value that a user gave, in a line of a message: short, with control characters escaped."""
+    try:
+        text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    except (RecursionError, ValueError):
+        return "a value that cannot be shown"  # nested too deeply, or a number of thousands of digits
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
+def _quoted(value: object) -> str:
+    """A value as Python writes it, shortened."""
+    return shown(repr(value) if isinstance(value, str) else value)
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
@@ -347,7 +364,7 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
     if isinstance(_C.get(key), CfgNode):
         raise UserError(f"{source}: {key} is a section: it takes {', '.join(all_keys(_C[key], f'{key}.'))}")
     if key not in all_keys():
-        raise UserError(f"{source}: unknown key {key}; {_valid_keys(key)}")
+        raise UserError(f"{source}: unknown key {shown(key)}; {_valid_keys(key)}")
     if value is None:
         raise UserError(f"{source}: {key} has no value")
     *sections, leaf = key.split(".")
@@ -385,14 +402,14 @@ def _coerce(value: object, default: object, key: str, source: str) -> object:
         except ValueError:
             pass
     names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
-    raise UserError(f"{source}: {key} must be {names[kind]}, not {value!r}")
+    raise UserError(f"{source}: {key} must be {names[kind]}, not {_quoted(value)}")
 
 
 def _check_value(key: str, value: Any, source: str) -> None:
     if key in CHOICES and value not in CHOICES[key]:
-        raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}")
+        raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {_quoted(value)}")
     if key in RANGES:
         least, greatest = RANGES[key]
         if not (math.isfinite(value) and least <= value <= (value if greatest is None else greatest)):
             limits = f"at least {least}" if greatest is None else f"from {least} to {greatest}"
-            raise UserError(f"{source}: {key} must be {limits}, not {value}")
+            raise UserError(f"{source}: {key} must be {limits}, not {shown(value)}")

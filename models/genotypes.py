@@ -102,7 +102,7 @@ def _genotype_fields(text: str) -> dict[str, object]:
     if call.args or sorted(map(str, names)) != sorted(Genotype._fields):
         raise UserError(
             f"not a genotype: the fields must be {', '.join(Genotype._fields)}, each by name and once; "
-            f"given are {', '.join(map(str, names)) or 'none by name'}"
+            f"given are {_shorten(', '.join(map(str, names)), 200)[1:-1] or 'none by name'}"
         )
     return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
 
@@ -136,23 +136,35 @@ def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:
     for position, gene in enumerate(genes):
         node = INPUTS + position // 2
         if not (isinstance(gene, list | tuple) and len(gene) == 2 and type(gene[1]) is int):
-            raise UserError(f"not a genotype: {field}[{position}] must be ('operation', source), found {gene!r}")
+            raise UserError(f"not a genotype: {field}[{position}] must be ('operation', source), found {_shown(gene)}")
         operation, source = gene
         if not isinstance(operation, str) or operation not in OPERATIONS or operation == "none":
             valid = ", ".join(name for name in OPERATIONS if name != "none")
-            raise UserError(f"{field}[{position}]: unknown operation {operation!r}; valid are {valid}")
+            raise UserError(f"{field}[{position}]: unknown operation {_shown(operation)}; valid are {valid}")
         if not 0 <= source < node:
             raise UserError(
-                f"{field}[{position}]: node {node} takes its inputs from nodes 0 to {node - 1} only, not from {source}"
+                f"{field}[{position}]: node {node} takes its inputs from nodes 0 to {node - 1} only, "
+                f"not from {_shown(source)}"
             )
     return tuple((operation, source) for operation, source in genes)
 
 
 def _check_concat(field: str, nodes: object) -> range:
     expected = range(INPUTS, INPUTS + NODES)
-    if not isinstance(nodes, range | list | tuple) or list(nodes) != list(expected):
-        raise UserError(f"not a genotype: {field} must be {expected} (a cell's output is all its nodes), not {nodes!r}")
+    if not isinstance(nodes, range | list | tuple) or nodes[: NODES + 1] not in (expected, [*expected], (*expected,)):
+        raise UserError(
+            f"not a genotype: {field} must be {expected} (a cell's output is all its nodes), not {_shown(nodes)}"
+        )
     return expected
+
+
+def _shown(value: object, limit: int = 80) -> str:
+    """A value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return "a value that cannot be shown"  # nested too deeply, or a number of thousands of digits
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def _shorten(text: str, limit: int = 60) -> str:

@@ -221,3 +221,31 @@ def test_every_number_has_a_range_and_all_defaults_lie_in_theirs() -> None:
     assert set(CHOICES) <= set(all_keys())
     for key, (least, greatest) in RANGES.items():
         assert least <= get(cfg, key) <= (greatest or float("inf"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "SEED: 2024-02-30",
+        "SEED: " + "9" * 5000,
+        "[" * 3000,
+        "SEED: !!float x",
+        "SEED: !!timestamp x",
+        "- " + "x" * 9999,
+    ],
+)
+def test_what_yaml_itself_stumbles_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "broken.yaml").write_text(content)
+    with pytest.raises(UserError) as caught:
+        load_config(tmp_path / "broken.yaml")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "options", [["x\ny\x1b[31m", "1"], ["SEED", "9" * 20_000], ["z" * 20_000], ["SEED", "x\u2028"]]
+)
+def test_a_refusal_is_one_short_line(options: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(ROOT / "exps/mini/scratch.yaml", options)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -274,3 +275,18 @@ def test_cells_are_derived_apart(alpha: torch.Tensor) -> None:
 def test_shipped_genotype_is_the_papers() -> None:
     """The file that the README names."""
     assert read_genotype(str(ROOT / "exps/genotypes/paper.txt")) == PAPER_GENOTYPE
+
+
+@pytest.mark.parametrize("text", ["Genotype(normal=1if 1else 2)", "Genotype(normal='\\d')", "Genotype(1())"])
+def test_python_does_not_warn_of_what_is_refused(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match="not a genotype"):
+            parse_genotype(text)
+
+
+@pytest.mark.parametrize("old, new", [("dil_conv_5x5", "9" * 5000), ("range(2, 6)", f"range(0, {10**30})")])
+def test_a_refusal_is_short_whatever_stands_there(old: str, new: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_genotype(str(PAPER_GENOTYPE).replace(old, new))
+    assert len(str(caught.value)) < 1000

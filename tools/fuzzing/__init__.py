@@ -1,0 +1,1 @@
+"""Broken inputs, and whether what reads them refuses them clearly: tools/fuzz.py."""
