@@ -5,6 +5,7 @@ feature/stats.npz        mean and deviation of every frequency bin, for `merged`
                          every speaker's sums, so that those held out can be left out
 feature/rejected.csv     what was not used, and why
 feature/wav/             16 kHz mono 16-bit copies of the utterances that are something else
+feature/silent.csv       utterances that hold nothing but zeros
 feature/files.npz        size and time of the file of every row, as they were then
 feature/parts/           a file a speaker: what a run that was interrupted need not do again
 """

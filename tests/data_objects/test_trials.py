@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
@@ -132,16 +131,14 @@ def test_doubtful_trials_without_hashes() -> None:
 
 
 def test_doubtful_trials_of_a_long_list() -> None:
-    """Vox1-E's size takes a moment."""
+    """All repeats among Vox1-E's size are counted."""
     generator = np.random.default_rng(0)
     names = [f"id{number // 100:05d}/a/{number:06d}.wav" for number in range(145_000)]
     sides = generator.integers(len(names), size=(2, 581_480)).astype(np.int32)
     trials = TrialList(generator.integers(2, size=581_480).astype(np.int8), *sides, names)
     audio = np.array([f"{number:016x}".encode() for number in range(len(names))])
     index = SimpleNamespace(audio=audio, feature_dir=Path("/nowhere"))
-    began = time.process_time()
     found = find_doubtful(trials, index, np.arange(len(names)))
-    assert time.process_time() - began < 2  # 0.3 s where nothing else runs
     codes = sorted(zip(*np.sort(sides, axis=0).tolist(), strict=True))
     assert found["repeated"].sum() == len(codes) - len(set(codes))
 
