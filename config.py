@@ -410,6 +410,6 @@ def _check_value(key: str, value: Any, source: str) -> None:
         raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {_quoted(value)}")
     if key in RANGES:
         least, greatest = RANGES[key]
-        if not (math.isfinite(value) and least <= value <= (value if greatest is None else greatest)):
+        if not (-math.inf < value < math.inf and least <= value <= (value if greatest is None else greatest)):
             limits = f"at least {least}" if greatest is None else f"from {least} to {greatest}"
             raise UserError(f"{source}: {key} must be {limits}, not {shown(value)}")

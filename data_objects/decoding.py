@@ -148,7 +148,10 @@ def _open_plain(path: Path, stack: ExitStack) -> Source:
         source: Any = stack.enter_context(_with_length(path, stated))
     else:
         source = path
-    file = stack.enter_context(_open(source))
+    with _quiet():  # libsndfile tries MP3 where it finds nothing else
+        file = stack.enter_context(_open(source))
+    if file.format == "MP3":
+        return _open_mp3(path, stack)
     return Source(file.samplerate, file.channels, _known(file), _whole(file, _known(file)))
 
 

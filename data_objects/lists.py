@@ -149,7 +149,7 @@ def read_split(path: Path) -> dict[str, str]:
             raise malformed(path, number, f"{part} {utterance}", expected)
         name = canonical(utterance)
         if name in parts:
-            raise UserError(f"{path}, line {number}: {name} stands in the list twice")
+            raise UserError(f"{path}, line {number}: {name[:80]} stands in the list twice")
         parts[name] = SPLIT_PARTS[part]
     return parts
 
@@ -199,7 +199,7 @@ def read_meta(path: Path) -> dict[str, Speaker]:
             raise malformed(path, number, line, f"{expected}, with an ID without spaces and a Set dev or test")
         speaker = canonical(cells[0])
         if speaker in speakers:
-            raise UserError(f"{path}, line {number}: {speaker} stands in the list twice")
+            raise UserError(f"{path}, line {number}: {speaker[:80]} stands in the list twice")
         speakers[speaker] = Speaker(*cells[2:])
     if not speakers:
         raise UserError(f"{path} lists no speakers; expected tab-separated lines: {expected}")

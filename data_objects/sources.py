@@ -201,7 +201,8 @@ def _read_entries(file: Path, found: Found) -> Iterator[Entry]:
             if any(cell.strip() for cell in cells):
                 yield _parse(file, lines.line_num, columns, cells, seen)
     except csv.Error as error:
-        raise UserError(f"{file}, line {lines.line_num}: {error}; expected UTF-8, CSV or TSV") from error
+        reason = str(error).replace("\t", "tab")
+        raise UserError(f"{file}, line {lines.line_num}: {reason}; expected UTF-8, CSV or TSV") from error
 
 
 def _read_text(file: Path) -> str:
@@ -239,7 +240,9 @@ def _parse(file: Path, number: int, columns: list[str], cells: list[str], seen: 
                 f"not {getattr(entry, column)[:80]!r}"
             )
     if entry.path in seen:
-        raise UserError(f"{file}, line {number}: {encode_path(entry.path)} stands in line {seen[entry.path]} already")
+        raise UserError(
+            f"{file}, line {number}: {encode_path(entry.path)[:80]} stands in line {seen[entry.path]} already"
+        )
     seen[entry.path] = number
     return entry
 
@@ -255,7 +258,7 @@ def _details(file: Path, entries: Iterable[Entry]) -> dict[str, Speaker]:
         for name, before, now in zip(Speaker._fields, known, said, strict=True):
             if before and now and before != now:
                 raise UserError(
-                    f"{file}, line {entry.number}: the {name} of {speaker} is {now}, but was {before} before"
+                    f"{file}, line {entry.number}: the {name} of {speaker[:80]} is {now}, but was {before} before"
                 )
         details[speaker] = Speaker(*(before or now for before, now in zip(known, said, strict=True)))
     return details
@@ -290,7 +293,7 @@ def read_kaldi(folder: Path, data_dir: Path) -> Found:
     for number, (utterance, path) in enumerate(_read_table(folder / WAV_SCP, "UTTERANCE-ID PATH").items(), start=1):
         if path.endswith("|") or path.startswith("|"):
             raise UserError(
-                f"{folder / WAV_SCP}: {encode(utterance)} (entry {number}) is a command, {tidy(path)!r}, and commands "
+                f"{folder / WAV_SCP}: {encode(utterance)[:80]} (entry {number}) is a command, {tidy(path)!r}, and commands "
                 "are never run: write the audio to files and name these"
             )
         if utterance not in speakers:
@@ -315,6 +318,6 @@ def _read_table(file: Path, expected: str) -> dict[str, str]:
         if len(words) != 2 or "\0" in line:
             raise UserError(f"{file}, line {number}: expected '{expected}', found {line[:80]!r}")
         if words[0] in table:
-            raise UserError(f"{file}, line {number}: {encode(words[0])} stands in the file twice")
+            raise UserError(f"{file}, line {number}: {encode(words[0])[:80]} stands in the file twice")
         table[words[0]] = words[1]
     return table

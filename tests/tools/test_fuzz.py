@@ -14,6 +14,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from data_objects.audio import AudioError
 from tools.fuzzing.judge import Bounds
 from tools.fuzzing.mutations import Sample
 from tools.fuzzing.run import choose, fuzz, keep_case, plan, run_fuzzer, run_one
@@ -109,9 +110,9 @@ def test_a_seed_that_kills_is_told() -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_case_is_its_seed_and_number(name: str) -> None:
-    target, seeds = TARGETS[name], TARGETS[name].seeds()
+    target, seeds, same = TARGETS[name], TARGETS[name].seeds(), TARGETS[name].seeds()
     cases = [make_case(target, name, seeds, 0, number) for number in range(40)]
-    again = [make_case(target, name, target.seeds(), 0, number) for number in reversed(range(40))]
+    again = [make_case(target, name, same, 0, number) for number in reversed(range(40))]
     assert cases == again[::-1]
     assert cases != [make_case(target, name, seeds, 1, number) for number in range(40)]
     assert len(set(cases)) > 30
@@ -119,19 +120,25 @@ def test_a_case_is_its_seed_and_number(name: str) -> None:
 
 def test_texts_are_read_or_refused() -> None:
     work = Work(TARGETS, {name: TARGETS[name].seeds() for name in TEXTS}, 0, Bounds())
-    result = fuzz(work, plan(TEXTS, TARGETS, {"texts": 300}), 2)
+    result = fuzz(work, plan(TEXTS, TARGETS, {"texts": 50 * len(TEXTS)}), 2)
     assert {name: count.cases for name, count in result.counts.items()} == dict.fromkeys(TEXTS, 50)
-    assert not [key for key in result.failures if key[0].startswith("lists")]
+    assert not result.failures
     assert all(count.accepted and count.refused for count in result.counts.values())
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_are_read(name: str, tmp_path: Path) -> None:
+    refusals = []
     for number, sample in enumerate(TARGETS[name].seeds()):
         path = tmp_path / f"{number}{sample.suffix}"
         path.write_bytes(sample.data)
-        if b"fmt \x14\0\0\0\x31\0" not in sample.data and b"fmt \x14\0\0\0\x64\0" not in sample.data:  # GSM, G.721
+        try:
             TARGETS[name].run(path)
+        except AudioError as error:
+            refusals.append(str(error))
+    # GSM 6.10 and G.721, which soundfile cannot seek in
+    assert all("non-seekable" in refusal for refusal in refusals)
+    assert len(refusals) <= 2
 
 
 def arguments(**changed: object) -> argparse.Namespace:

@@ -94,10 +94,10 @@ class Judge:
         if megabytes > self.bounds.memory / 4:
             _forget_peak()
         kind, message = self._complaint(kind, message, [str(warning.message) for warning in warned])
-        if kind in ("accepted", "refused") and seconds > self.bounds.seconds:
-            kind, message = "slow", f"more than {self.bounds.seconds:g} s"
         if kind in ("accepted", "refused") and megabytes > self.bounds.memory:
             kind, message = "memory", f"more than {self.bounds.memory:g} MB"
+        if kind in ("accepted", "refused") and seconds > self.bounds.seconds:
+            kind, message = "slow", f"more than {self.bounds.seconds:g} s"
         return Outcome(kind, message, seconds, megabytes)
 
     def _complaint(self, kind: str, message: str, warned: list[str]) -> tuple[str, str]:

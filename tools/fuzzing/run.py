@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tools.fuzzing.judge import Bounds, Judge, Outcome
 from tools.fuzzing.targets import TARGETS, Target
-from tools.fuzzing.workers import BATCH, Batch, Work, run_cases, scratch
+from tools.fuzzing.workers import BATCH, Batch, Work, run_cases, scratch, warm_up
 from utils.system.errors import UserError
 
 KEPT = 5  # inputs of a distinct failure
@@ -87,9 +87,9 @@ class Result:
 
 def form(message: str) -> str:
     """A message without what changes from case to case: paths, quotations and numbers."""
-    text = re.sub(r"\S*/\S*", "PATH", message.replace("\n", " "))
+    text = re.sub(r"\S*/\S*", "PATH", message.strip().partition("\n")[0])
     text = re.sub(r"'.*'|\".*\"", "TEXT", text)
-    return re.sub(r"\d+([.e+-]+\d+)*", "N", text)[:80]
+    return re.sub(r"0x[0-9a-fA-F]+|\d+([.e+-]+\d+)*", "N", text)[:80]
 
 
 def choose(only: str, targets: Mapping[str, Target]) -> list[str]:
@@ -148,6 +148,8 @@ def run_one(work: Work, text: str) -> Outcome:
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         judge = Judge(Path(folder), work.bounds)
         with judge.captured():
+            warm_up(work, Path(folder))  # as in a worker: imports at first use are not the case's
+            judge.start_afresh()
             return judge.run(work.targets[name], work.case(name, int(number)))
 
 
