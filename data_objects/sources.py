@@ -293,7 +293,7 @@ def read_kaldi(folder: Path, data_dir: Path) -> Found:
     for number, (utterance, path) in enumerate(_read_table(folder / WAV_SCP, "UTTERANCE-ID PATH").items(), start=1):
         if path.endswith("|") or path.startswith("|"):
             raise UserError(
-                f"{folder / WAV_SCP}: {encode(utterance)[:80]} (entry {number}) is a command, {tidy(path)!r}, and commands "
+                f"{folder / WAV_SCP}: {encode(utterance)[:80]} (entry {number}) is a command, {tidy(path)!r}: commands "
                 "are never run: write the audio to files and name these"
             )
         if utterance not in speakers:
