@@ -142,7 +142,11 @@ class Index:
         self._roots = columns.roots
         self._files = Names(columns.files)
         self._offsets = columns.offsets
-        self._states = states  # (N, 2) int64: bytes and time of change, -1 where not known
+        # (N,) int64 each, of the files: bytes, -1 where not known, and time of change
+        states = np.full((len(columns.utterances), 2), -1) if states is None else states
+        self._sizes, self._changed = states.T
+        folders = [feature_dir if root == "feature" else data_dir for root in ROOTS]
+        self._places = [(folder, root.endswith("%")) for folder, root in zip(folders, ROOTS, strict=True)]
         self._verified: set[int] = set()  # rows whose file has another time, but the same samples
         self._parts = {"merged": columns.merged, "dev": columns.dev}
         speakers, self._speaker = np.unique(columns.speakers, return_inverse=True)
@@ -154,8 +158,10 @@ class Index:
 
     def location(self, row: int) -> tuple[Path, int]:
         """The file of a row, and the byte at which its samples begin."""
-        path = locate(self.data_dir, self.feature_dir, ROOTS[self._roots[row]], self._files[row])
-        return path, int(self._offsets[row])
+        folder, is_encoded = self._places[self._roots.item(row)]
+        file = self._files[row]
+        # An absolute path stays what it is.
+        return folder / (decode(file) if is_encoded else file), self._offsets.item(row)
 
     def check(self, row: int, status: os.stat_result) -> None:
         """Hold a row's file, as it is now, against what it was when it was indexed.
@@ -165,12 +171,12 @@ class Index:
         Raises:
             AudioError: the file has changed.
         """
-        if self._states is None or self._states[row, 0] < 0 or row in self._verified:
+        size, changed = self._sizes.item(row), self._changed.item(row)
+        if (status.st_size == size and status.st_mtime_ns == changed) or size < 0:
             return
-        size, changed = self._states[row]
         if status.st_size != size:
             raise AudioError(f"{status.st_size} bytes where {size} were")
-        if status.st_mtime_ns != changed:
+        if row not in self._verified:
             samples = read_samples(*self.location(row), 0, int(self.samples[row])) / np.float32(FULL_SCALE)
             if hash_audio(samples).encode() != self.audio[row]:
                 raise AudioError("other samples than there were")
