@@ -24,7 +24,7 @@ FULL_SCALE = 32_768  # of 16-bit samples
 LOUDEST = 2.0  # floating-point samples may overshoot 1 a little; beyond this they are of another scale
 LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # Hz; other rates are damaged headers
 # Of files to look at; of an utterance that has several, the first in this order is preferred.
-LOSSLESS = (".wav", ".flac", ".w64", ".rf64", ".aif", ".aiff", ".au", ".caf", ".sph", ".nist")  # no loss
+LOSSLESS = (".wav", ".flac", ".w64", ".rf64", ".aif", ".aiff", ".au", ".caf", ".sph", ".nist")
 AUDIO_SUFFIXES = (*LOSSLESS, ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac")
 
 
@@ -137,7 +137,11 @@ def level_gain(samples: np.ndarray) -> float:
 
     Deviation: the original divides by zero on a silent utterance.
     """
-    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    return gain_of(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
+
+
+def gain_of(rms: float) -> float:
+    """The factor that brings samples of this RMS up to -30 dBFS; see `level_gain`."""
     return LEVEL / rms if 0 < rms < LEVEL else 1.0
 
 

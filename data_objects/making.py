@@ -4,8 +4,6 @@ They have the form of the official ones: who is tested on (vox1_meta.csv), the p
 (iden_split.txt), and trials among the test speakers (veri_test.txt).
 """
 
-import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -29,8 +27,9 @@ from data_objects.lists import (
     speaker_of,
     video_of,
 )
+from data_objects.parts import ranked
 from data_objects.sources import Found
-from data_objects.trials import draw_non_targets, draw_targets
+from data_objects.trials import VOXCELEB1, draw_non_targets, draw_targets, join_trials
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
 
@@ -38,13 +37,7 @@ TEST_SHARE, FEWEST = 0.2, 2  # of the speakers, tested on
 PART_SHARE = 0.1  # of a speaker's sessions (or utterances), to validate on, and to test on; one at least
 SESSIONS = 3  # so many, and a session is in one part alone
 MOST_TRIALS = 20_000
-VOXCELEB1 = r"id1[01]\d{3}"  # its speakers' names: id10001 to id11251
 PART_CODES = {part: code for code, part in SPLIT_PARTS.items()}
-
-
-def _ranked(names: Iterable[str]) -> list[str]:
-    """Names in an order that is as good as random, and of nothing but the names."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
 
 
 def choose_test_speakers(utterances: Iterable[str], count: int | None) -> set[str]:
@@ -66,7 +59,7 @@ def choose_test_speakers(utterances: Iterable[str], count: int | None) -> set[st
             f"--test_speakers {wanted}: of {len(counts)} speakers, {len(candidates)} have two utterances or more; "
             "two at least are needed to test on, and two to train on"
         )
-    return set(_ranked(candidates)[:wanted])
+    return set(ranked(candidates)[:wanted])
 
 
 def make_meta(speakers: Iterable[str], details: dict[str, Speaker], test_speakers: set[str]) -> dict[str, Speaker]:
@@ -102,8 +95,7 @@ def _deal(names: Sequence[str] | set[str]) -> dict[str, str]:
     few = max(1, round(PART_SHARE * len(names)))
     sizes = {"test": few if len(names) > 1 else 0, "val": few if len(names) > 2 else 0}
     order = [part for part, size in sizes.items() for _ in range(size)]
-    ranked = _ranked(names)
-    return dict(zip(ranked, order + ["train"] * (len(ranked) - len(order)), strict=True))
+    return dict(zip(ranked(names), order + ["train"] * (len(names) - len(order)), strict=True))
 
 
 def make_trials(utterances: Iterable[str], speakers: dict[str, Speaker]) -> TrialList:
@@ -126,8 +118,7 @@ def make_trials(utterances: Iterable[str], speakers: dict[str, Speaker]) -> Tria
             f"no trials can be made of {len(names)} test speakers: two are needed, one of them with two utterances"
         )
     others = _of_one_gender(names, speakers, len(targets), generator)
-    trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in others]
-    return TrialList.of(sorted(trials, key=lambda trial: (trial[1], trial[2])))
+    return join_trials(targets, others)
 
 
 def _of_one_gender(
@@ -163,7 +154,7 @@ def text_of_split(parts: dict[str, str]) -> str:
 
 def _official(lists: Lists) -> str:
     """What to say where the names are those of VoxCeleb1's speakers."""
-    if not all(re.fullmatch(VOXCELEB1, name) for name in lists.speakers):
+    if not lists.speakers.keys() <= VOXCELEB1:
         return ""
     return " (VoxCeleb1 comes with one: put it there, or no figure can be held against a published one)"
 

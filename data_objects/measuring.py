@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import torch
 
-from data_objects.audio import FULL_SCALE, LEVEL, SAMPLE_RATE, read_samples
+from data_objects.audio import FULL_SCALE, SAMPLE_RATE, gain_of, read_samples
 from data_objects.frontend import BINS, CONTEXT, HOP, FrontEnd, count_frames
 
 BLOCK = 60 * SAMPLE_RATE  # samples looked at at a time; a whole number of frames
@@ -53,8 +53,7 @@ def measure(source: Samples) -> Level:
     digest = hashlib.blake2b(digest_size=8)
     total = _sum_of_squares(source, 0, source.count, digest)
     rms = float(np.sqrt(np.float64(total) / source.count))
-    gain = LEVEL / rms if 0 < rms < LEVEL else 1.0
-    return Level(digest.hexdigest(), gain, is_silent=total == 0)  # the square of the smallest sample is no 0
+    return Level(digest.hexdigest(), gain_of(rms), is_silent=total == 0)  # the square of the smallest sample is no 0
 
 
 def _sum_of_squares(source: Samples, begin: int, end: int, digest: "hashlib.blake2b") -> float:

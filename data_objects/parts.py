@@ -9,6 +9,18 @@ from data_objects.lists import Lists, speaker_of, video_of
 HOLD_OUT = 0.05  # of each dev speaker's videos, one at least: chosen on when training for verification
 
 
+def ranked(names: Iterable[str]) -> list[str]:
+    """Names in an order that is as good as random, and of nothing but the names."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
+
+
+def dev_parts(utterances: Iterable[str]) -> dict[str, str]:
+    """train or val of each utterance that is `dev`: `held_out_videos` says."""
+    utterances = list(utterances)
+    held_out = held_out_videos(utterances)
+    return {name: "val" if video_of(name) in held_out else "train" for name in utterances}
+
+
 def held_out_videos(utterances: Iterable[str]) -> set[str]:
     """The videos of each speaker that `dev` training chooses its best epoch on, and does not train on.
 
@@ -21,8 +33,7 @@ def held_out_videos(utterances: Iterable[str]) -> set[str]:
     held_out: set[str] = set()
     for names in videos.values():
         if len(names) > 1:
-            ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-            held_out.update(ranked[: max(1, round(HOLD_OUT * len(names)))])
+            held_out.update(ranked(names)[: max(1, round(HOLD_OUT * len(names)))])
     return held_out
 
 
@@ -32,10 +43,6 @@ def parts_of(utterances: list[str], lists: Lists) -> dict[str, tuple[str, str]]:
     `merged` follows iden_split.txt. `dev` knows only speakers of the set dev: what `held_out_videos` picks is val, the
     rest is train.
     """
-    held_out = held_out_videos(utterances)
-    parts = {}
-    for utterance in utterances:
-        dev = "val" if video_of(utterance) in held_out else "train"
-        is_dev = lists.speakers[speaker_of(utterance)].set == "dev"
-        parts[utterance] = (lists.split.get(utterance, ""), dev if is_dev else "")
-    return parts
+    dev = dev_parts(utterances)
+    is_dev = {name: speaker.set == "dev" for name, speaker in lists.speakers.items()}
+    return {name: (lists.split.get(name, ""), dev[name] if is_dev[speaker_of(name)] else "") for name in utterances}

@@ -40,11 +40,11 @@ from data_objects.index import (
     moments,
     write_location,
 )
-from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, speaker_of, video_of
+from data_objects.lists import META, SPLIT, SUB_DIRS, TRIALS, Lists, speaker_of
 from data_objects.making import complete_lists, write_made_lists
 from data_objects.measuring import Samples, frame_sums, measure, write_copy
 from data_objects.names import encode_path, file_name
-from data_objects.parts import held_out_videos, parts_of
+from data_objects.parts import dev_parts, parts_of
 from data_objects.silence import HEADER, SILENT
 from data_objects.sources import Found, find_corpus
 from utils.system.errors import UserError
@@ -155,8 +155,7 @@ def plan_added(
         else:
             usable.append(name)
     taken.update(usable)
-    held_out = held_out_videos(usable)
-    parts = {name: ("", "val" if video_of(name) in held_out else "train") for name in sorted(usable)}
+    parts = {name: ("", part) for name, part in dev_parts(sorted(usable)).items()}
     make = partial(SpeakerTask, data_dir=data_dir, out_dir=out_dir, skip_existing=skip_existing, is_added=True)
     return list(_tasks_of(found, parts, data_dir, make))
 

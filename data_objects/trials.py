@@ -6,6 +6,7 @@ tested on. VoxCeleb1 has no list for that, so one is made from a few of the `dev
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import combinations, product
 
 import numpy as np
@@ -160,6 +161,11 @@ def build_validation_trials(index: Index, speakers: list[str], count: int, seed:
     generator = np.random.default_rng((seed, len(speakers), count))
     targets = draw_targets(utterances, count // 2, generator)
     others = draw_non_targets(utterances, len(targets), generator)
+    return join_trials(targets, others)
+
+
+def join_trials(targets: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -> TrialList:
+    """The list of target and non-target pairs, by their names."""
     trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in others]
     return TrialList.of(sorted(trials, key=lambda trial: (trial[1], trial[2])))
 
