@@ -122,9 +122,16 @@ def _walk(root: Path, found: Found) -> Iterator[Path]:
         junk = [entry for entry in entries if _is_junk(entry.name)]
         found.ignored += len(junk)
         kept = [entry for entry in entries if not _is_junk(entry.name)]
-        folders = [Path(entry) for entry in kept if entry.is_dir()]
+        folders = [Path(entry) for entry in kept if _is_folder(entry)]
         waiting += [(path, above | {this}) for path in folders if not (path / INDEX).exists()]
-        yield from (Path(entry) for entry in kept if not entry.is_dir())
+        yield from (Path(entry) for entry in kept if not _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say; reading it will say so
+        return False
 
 
 def _file_away(found: Found, path: Path, parts: tuple[str, ...]) -> None:

@@ -220,6 +220,16 @@ def test_one_broken_file_does_not_undo_the_others(tmp_path: Path) -> None:
     assert len(loaded) == 24
 
 
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    """To themselves or to nothing: each is listed, and the rest used."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    (corpus / "a" / "itself.wav").symlink_to(corpus / "a" / "itself.wav")
+    (corpus / "b" / "nothing.wav").symlink_to(tmp_path / "nothing")
+    _, loaded = index(corpus)
+    assert len(loaded) == 24
+    assert set(rejected(corpus / "feature")) == {"a/itself.wav", "b/nothing.wav"}
+
+
 def change(path: Path, content: bytes, keep_time: bool) -> None:
     """Other content, and another time unless it is kept."""
     status = path.stat()
