@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -99,6 +100,20 @@ def test_a_planted_fault_is_named(name: str, tmp_path: Path) -> None:
     assert (count.cases, count.failed, len(count.refusals)) == (CASES, 1, 1)
     assert count.accepted + count.refused == CASES - 1
     assert [path.name for path in tmp_path.iterdir()] == [f"planted-0-{FAULT}.txt"]
+
+
+def test_garbage_of_the_process_before_hides_no_memory() -> None:
+    """What the process that forked had yet to collect, freed while a case runs, once outweighed what the case took."""
+    gc.disable()
+    try:
+        cycle: list[object] = [np.ones(30_000_000)]
+        cycle.append(cycle)
+        del cycle
+        work = work_of(planted(lambda: (gc.collect(), np.ones(30_000_000).sum())))
+        result = fuzz(work, plan(["planted"], work.targets, {"texts": CASES}), 1)
+    finally:
+        gc.enable()
+    assert [key[1] for key in result.failures] == ["memory"]
 
 
 def test_a_seed_that_kills_is_told() -> None:

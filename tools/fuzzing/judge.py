@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import re
 import resource
@@ -78,21 +79,21 @@ class Judge:
                 os.close(original)
 
     def start_afresh(self) -> None:
-        """Forget what was written, and how much memory was taken, before the first case."""
+        """Forget what was written before the first case; no case frees what was there, which would hide what it takes."""
         self._written()
-        _forget_peak()
+        gc.collect()
+        gc.freeze()
 
     def run(self, target: Target, case: Sample) -> Outcome:
         """The outcome of a case; what it wrote is told from what earlier ones did by the file's size."""
         path = self.folder / f"case{case.suffix}"
         path.write_bytes(case.data)
+        _forget_peak()
         resident, began = _resident(), time.process_time()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             kind, message = _attempt(target, path)
         seconds, megabytes = time.process_time() - began, _growth(resident)
-        if megabytes > self.bounds.memory / 4:
-            _forget_peak()
         kind, message = self._complaint(kind, message, [str(warning.message) for warning in warned])
         if kind in ("accepted", "refused") and megabytes > self.bounds.memory:
             kind, message = "memory", f"more than {self.bounds.memory:g} MB"
@@ -154,7 +155,7 @@ def _resident() -> int:
 
 
 def _growth(resident: int) -> float:
-    """MB between what lay in memory before and the process's peak; earlier peaks of some size are forgotten."""
+    """MB between what lay in memory before and the process's peak since it was forgotten."""
     return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident) / MEGABYTE
 
 
