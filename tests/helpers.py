@@ -16,9 +16,10 @@ import soundfile
 import torch
 
 from data_objects.audio import SAMPLE_RATE
+from data_objects.building import BuildReport, build_index
 from data_objects.index import Index, load_index
 from data_objects.lists import META_COLUMNS, read_lists, speaker_of
-from data_objects.preprocessing import BuildReport, build_index, plan_tasks
+from data_objects.preprocessing import plan_tasks
 from data_objects.sources import find_utterances
 from models.genotypes import PAPER_GENOTYPE
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_objects.audio import read_samples
+from data_objects.building import write_index
 from data_objects.frontend import BINS
 from data_objects.index import CHUNK, COLUMNS, Row, load_index, load_statistics
 from data_objects.lists import speaker_of
-from data_objects.preprocessing import SpeakerResult, write_index
+from data_objects.speaker_tasks import SpeakerResult
 from tests.helpers import (
     SPEAKERS,
     SPLIT,

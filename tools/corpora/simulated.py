@@ -11,11 +11,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from data_objects.audio import SAMPLE_RATE
+from data_objects.building import write_index
 from data_objects.frontend import BINS, count_frames
 from data_objects.index import Row
 from data_objects.lists import SUB_DIRS, TrialList, read_lists
 from data_objects.parts import parts_of
-from data_objects.preprocessing import SpeakerResult, write_index
+from data_objects.speaker_tasks import SpeakerResult
 from tools.corpora.folder import draw_videos, make_folder, write_lists
 from tools.corpora.sizes import HOURS, UTTERANCES, Sizes
 from utils.system.errors import UserError

@@ -79,7 +79,7 @@ class Judge:
                 os.close(original)
 
     def start_afresh(self) -> None:
-        """Forget what was written before the first case; no case frees what was there, which would hide what it takes."""
+        """Forget what was written; and let no case free what was there, which would hide what it takes."""
         self._written()
         gc.collect()
         gc.freeze()
