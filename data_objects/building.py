@@ -20,6 +20,7 @@ from data_objects.index import COLUMNS, DEV, FILES, REJECTED, STATISTICS, UTTERA
 from data_objects.lists import SUB_DIRS
 from data_objects.names import encode_path
 from data_objects.silence import HEADER, SILENT
+from data_objects.sources import INDEX_BEGUN
 from data_objects.speaker_tasks import SpeakerResult, SpeakerTask, load_result, process_speaker
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
@@ -62,6 +63,7 @@ def build_index(
     """
     try:
         (out_dir / "parts").mkdir(parents=True, exist_ok=True)
+        (out_dir / INDEX_BEGUN).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out_dir} ({error.strerror}): give another folder with --out_dir") from error
     reused = _run(tasks, num_workers, advance)

@@ -6,32 +6,14 @@ They have the form of the official ones: who is tested on (vox1_meta.csv), the p
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 
-from data_objects.lists import (
-    META,
-    META_COLUMNS,
-    SPLIT,
-    SPLIT_PARTS,
-    TRIALS,
-    Lists,
-    Speaker,
-    TrialList,
-    read_meta,
-    read_split,
-    read_trials,
-    speaker_of,
-    video_of,
-)
+from data_objects.lists import META_COLUMNS, SPLIT_PARTS, Speaker, TrialList, speaker_of, video_of
 from data_objects.parts import ranked
-from data_objects.sources import Found
-from data_objects.trials import VOXCELEB1, draw_non_targets, draw_targets, join_trials
+from data_objects.trials import draw_non_targets, draw_targets, join_trials
 from utils.system.errors import UserError
-from utils.system.files import write_atomically
 
 TEST_SHARE, FEWEST = 0.2, 2  # of the speakers, tested on
 PART_SHARE = 0.1  # of a speaker's sessions (or utterances), to validate on, and to test on; one at least
@@ -150,102 +132,3 @@ def text_of_meta(speakers: dict[str, Speaker]) -> str:
 def text_of_split(parts: dict[str, str]) -> str:
     """iden_split.txt."""
     return "".join(f"{PART_CODES[part]} {utterance}\n" for utterance, part in parts.items() if part)
-
-
-def _official(lists: Lists) -> str:
-    """What to say where the names are those of VoxCeleb1's speakers."""
-    if not lists.speakers.keys() <= VOXCELEB1:
-        return ""
-    return " (VoxCeleb1 comes with one: put it there, or no figure can be held against a published one)"
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# The lists of a corpus: those that are there, and those that are made
-# ------------------------------------------------------------------------------------------------------------------
-def complete_lists(found: Found, data_dir: Path, test_speakers: int | None) -> tuple[Lists, set[str]]:
-    """The lists of data_dir, and in place of missing ones what is made of a manifest's columns and of the names.
-
-    Args:
-        test_speakers: how many to test on; None: a fifth.
-
-    Returns:
-        The lists (trials that are missing are made by `write_made_lists`), and the names of those that are missing.
-
-    Raises:
-        UserError: a list is malformed; `test_speakers` where it is known who is tested on, or too many of them.
-    """
-    missing = {name for name in (META, SPLIT, TRIALS) if not (data_dir / name).exists()}
-    trials = None if TRIALS in missing else read_trials(data_dir / TRIALS)
-    if META in missing:
-        chosen = _test_speakers(found, trials, test_speakers)
-        speakers = make_meta(map(speaker_of, found.files), found.details, chosen)
-    elif test_speakers is not None:
-        raise UserError(f"--test_speakers: {data_dir / META} says who is tested on; take it away to have it made")
-    else:
-        speakers = read_meta(data_dir / META)
-        if any(any(speaker) for speaker in found.details.values()):
-            found.remarks.append(f"{META} is there: what the manifest says of speakers is not used")
-    split = _split(found) if SPLIT in missing else read_split(data_dir / SPLIT)
-    return Lists(speakers, split, trials), missing
-
-
-def _test_speakers(found: Found, trials: TrialList | None, count: int | None) -> set[str]:
-    sets = {name: speaker.set for name, speaker in found.details.items() if speaker.set}
-    if count is not None and (sets or trials is not None):
-        raise UserError("--test_speakers: the manifest's column set, or the trials, say already who is tested on")
-    if sets:
-        return {name for name, of_name in sets.items() if of_name == "test"}
-    return choose_test_speakers(found.files, count) if trials is None else set(trials.speakers)
-
-
-def _split(found: Found) -> dict[str, str]:
-    if any(found.parts.values()):
-        return {name: part for name, part in found.parts.items() if part}
-    parts, shared = make_split(found.files)
-    if shared:
-        found.remarks.append(
-            f"{shared:,} speakers have fewer than {SESSIONS} sessions: utterances of one are in several parts of "
-            f"{SPLIT}, and Top-1 will be flattered by what they share"
-        )
-    return parts
-
-
-def write_made_lists(
-    lists: Lists,
-    missing: set[str],
-    usable: set[str],
-    audible: set[str],
-    found: Found,
-    data_dir: Path,
-    out_dir: Path,
-) -> Lists:
-    """Write the lists that were missing into the index's folder, and remove what an earlier run made otherwise.
-
-    Args:
-        usable: the utterances that the lists may name.
-        audible: those that trials may.
-
-    Returns:
-        All lists, the trials too.
-    """
-    texts: dict[str, str] = {}
-    if META in missing:
-        speakers = set(map(speaker_of, usable))
-        texts[META] = text_of_meta({name: of_name for name, of_name in lists.speakers.items() if name in speakers})
-    if SPLIT in missing:
-        lists = replace(lists, split={name: part for name, part in lists.split.items() if name in usable})
-        texts[SPLIT] = text_of_split(lists.split)
-    if TRIALS in missing:
-        try:
-            lists = replace(lists, trials=make_trials(audible, lists.speakers))
-        except UserError as error:
-            found.remarks.append(f"{error}; so there is no {TRIALS}: verification needs --trials")
-        else:
-            texts[TRIALS] = lists.trials.text() if lists.trials else ""
-    for name in (META, SPLIT, TRIALS):
-        if name in texts:
-            write_atomically(out_dir / name, texts[name])
-            found.remarks.append(f"made, since the corpus has none: {out_dir / name}{_official(lists)}")
-        elif name in missing or out_dir.resolve() != data_dir.resolve():
-            (out_dir / name).unlink(missing_ok=True)
-    return lists

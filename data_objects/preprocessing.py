@@ -1,5 +1,6 @@
 """Preprocessing: what data_preprocess.py does, from the wavs and the lists to the index (see `data_objects.index`)."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -10,10 +11,10 @@ from tqdm import tqdm
 
 from data_objects.audio import SAMPLE_RATE
 from data_objects.building import BuildReport, build_index
+from data_objects.completing import complete_lists
 from data_objects.decoding import has_ffmpeg, needs_ffmpeg
 from data_objects.frontend import count_frames
 from data_objects.lists import META, SPLIT, TRIALS, Lists, speaker_of
-from data_objects.making import complete_lists, write_made_lists
 from data_objects.parts import dev_parts, parts_of
 from data_objects.sources import Found, find_corpus
 from data_objects.speaker_tasks import SECOND, SpeakerTask
@@ -101,14 +102,16 @@ def preprocess(
     Raises:
         UserError: see `find_corpus`, `complete_lists` and `build_index`.
     """
-    found = find_corpus(data_dir, manifest)
     out_dir = out_dir or data_dir / "feature"
-    lists, missing = complete_lists(found, data_dir, test_speakers)
+    found = find_corpus(data_dir, manifest)
+    corpus = complete_lists(found, data_dir, out_dir, test_speakers)
+    lists = corpus.lists
     tasks, strangers = plan_tasks(found, lists, data_dir, out_dir, skip_existing)
     found.unusable += [(path, f"speaker not in {META}") for path in strangers]
     taken = set(found.files)
     added: list[SpeakerTask] = []
     others = list(map(find_corpus, added_dirs))
+    _check_place(out_dir, [data_dir, *added_dirs], [found, *others])
     _check_decoders([found, *others])
     for other in others:
         added += plan_added(other, lists, taken, data_dir, out_dir, skip_existing)
@@ -119,8 +122,20 @@ def preprocess(
     with tqdm(total=total, unit="utterance", desc="reading", disable=None) as progress:
         report = build_index(tasks, unusable, out_dir, num_workers, progress.update, added, lists.trial_utterances)
     usable = {row.utterance for row in report.rows} & found.files.keys()
-    lists = write_made_lists(lists, missing, usable, usable - set(report.silent), found, data_dir, out_dir)
+    lists = corpus.write_missing(usable, usable - set(report.silent))
     return _summarize(report, found, lists, out_dir)
+
+
+def _check_place(out_dir: Path, data_dirs: Iterable[Path], sources: Iterable[Found]) -> None:
+    """Raises a UserError where what is written into the index's folder could come over the recordings themselves."""
+    whole = out_dir.resolve()
+    for data_dir in data_dirs:
+        if data_dir.resolve().is_relative_to(whole):
+            raise UserError(f"--out_dir {out_dir} holds the corpus {data_dir}: give a folder of its own to the index")
+    inside = f"{out_dir}{os.sep}", f"{whole}{os.sep}"
+    for path in (path for found in sources for files in found.files.values() for path in files):
+        if str(path).startswith(inside):
+            raise UserError(f"{path} lies in the index's folder, {out_dir}: give another one with --out_dir")
 
 
 def _check_decoders(sources: Iterable[Found]) -> None:

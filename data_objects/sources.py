@@ -16,7 +16,8 @@ from utils.system.errors import UserError
 
 # Under DATA_DIR, as VoxCeleb1's and VoxCeleb2's archives have them; without any of them, DATA_DIR itself.
 LAYOUTS = ("wav", "dev/wav", "test/wav", "aac", "dev/aac")
-INDEX = "utterances.csv"  # a folder that holds it is an index, and no speaker
+# A folder that holds one of these is an index, and no speaker; the second is there before the index is whole.
+INDEX, INDEX_BEGUN = "utterances.csv", ".autospeech-index"
 # What file managers, archives and storage devices leave beside files; macOS's ._x.wav is no audio.
 JUNK_PREFIX = "._"
 JUNK = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
@@ -94,10 +95,15 @@ def find_utterances(data_dir: Path) -> Found:
 def _remark_on_others(found: Found, data_dir: Path) -> None:
     known = {layout.split("/")[0] for layout in LAYOUTS}
     others = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and path.name not in known]
-    others = [path for path in others if not (path / INDEX).exists() and not _is_junk(path.name)]
+    others = [path for path in others if not is_index(path) and not _is_junk(path.name)]
     if others:
         names = ", ".join(encode(path.name) for path in others[:5]) + (", ..." if len(others) > 5 else "")
         found.remarks.append(f"folders beside {'/, '.join(sorted(known))}/ were not looked into: {names}")
+
+
+def is_index(folder: Path) -> bool:
+    """Whether preprocessing wrote into a folder."""
+    return (folder / INDEX).exists() or (folder / INDEX_BEGUN).exists()
 
 
 def _is_junk(name: str) -> bool:
@@ -123,7 +129,7 @@ def _walk(root: Path, found: Found) -> Iterator[Path]:
         found.ignored += len(junk)
         kept = [entry for entry in entries if not _is_junk(entry.name)]
         folders = [Path(entry) for entry in kept if _is_folder(entry)]
-        waiting += [(path, above | {this}) for path in folders if not (path / INDEX).exists()]
+        waiting += [(path, above | {this}) for path in folders if not is_index(path)]
         yield from (Path(entry) for entry in kept if not _is_folder(entry))
 
 

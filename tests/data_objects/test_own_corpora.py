@@ -44,6 +44,39 @@ def rejected(out_dir: Path) -> dict[str, str]:
         return {row["file"]: row["reason"] for row in csv.DictReader(file)}
 
 
+def test_index_that_was_begun_is_no_speaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed leaves copies behind; they are not heard as a speaker called `feature`."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    write_audio(corpus / "a" / "s0" / "0.wav", noise(8_000, 1), rate=8_000)
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("data_objects.building.write_index", end)
+        index(corpus)
+    assert list((corpus / "feature" / "wav").rglob("*.wav"))
+    assert index(corpus)[1].speakers("merged") == list("abcd")
+
+
+def test_copies_never_come_over_recordings(tmp_path: Path) -> None:
+    """The index's folder is neither the corpus nor above it, and no manifest names a file in it."""
+    corpus = speak(tmp_path / "corpus" / "wav", "abcd").parent
+    before = write_audio(corpus / "wav" / "a" / "s0" / "0.wav", noise(8_000, 1), rate=8_000).read_bytes()
+    for out_dir in (corpus, tmp_path, tmp_path / "corpus" / ".." / "corpus"):
+        with pytest.raises(UserError, match=r"--out_dir .* holds the corpus .*a folder of its own"):
+            index(corpus, out_dir=out_dir)
+    with pytest.raises(UserError, match="holds the corpus"):
+        index(speak(tmp_path / "other", "abcd"), out_dir=corpus, added_dirs=[corpus / "wav"])
+    (tmp_path / "files.csv").write_text(
+        "path,speaker\n" + "".join(f"wav/{x}/s0/{y}.wav,{x}\n" for x in "abcd" for y in "01")
+    )
+    with pytest.raises(UserError, match=r"0.wav lies in the index's folder"):
+        index(corpus, out_dir=corpus / "wav", manifest=tmp_path / "files.csv")
+    assert (corpus / "wav" / "a" / "s0" / "0.wav").read_bytes() == before
+    assert len(list(tmp_path.rglob("*.wav"))) == 48
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Lists that are made
 # ------------------------------------------------------------------------------------------------------------------
@@ -129,6 +162,38 @@ def test_lists_that_are_there_are_used(tmp_path: Path) -> None:
         (tmp_path / f"{name}.away").rename(corpus / name)
     assert "made" not in index(corpus)[0]
     assert not list((corpus / "feature").glob("*.txt"))
+
+
+def test_lists_that_are_made_replace_what_was_made(tmp_path: Path) -> None:
+    """And nothing else: a file of a list's name that somebody wrote there, or changed, is never lost."""
+    corpus, out_dir = speak(tmp_path / "corpus", "abcd"), tmp_path / "index"
+    index(corpus, out_dir=out_dir)
+    made = (out_dir / "veri_test.txt").read_bytes()
+    speak(corpus, "e", seed=1_000)
+    index(corpus, out_dir=out_dir)
+    assert "e/s0/0.wav" in (out_dir / "iden_split.txt").read_text()
+    for content in (made + b"\n", b"somebody's own"):
+        (out_dir / "veri_test.txt").write_bytes(content)
+        with pytest.raises(UserError, match=r"veri_test.txt is not as an earlier run made it.* put it into .*corpus"):
+            index(corpus, out_dir=out_dir)
+        assert (out_dir / "veri_test.txt").read_bytes() == content
+    (out_dir / "veri_test.txt").rename(corpus / "veri_test.txt")
+    (corpus / "veri_test.txt").write_bytes(made)
+    (out_dir / "veri_test.txt").write_bytes(b"somebody's own")
+    index(corpus, out_dir=out_dir)
+    assert (out_dir / "veri_test.txt").read_bytes() == b"somebody's own"
+
+
+def test_note_of_made_lists_that_is_damaged(tmp_path: Path) -> None:
+    """What is not noted there is not touched."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    index(corpus)
+    (corpus / "feature" / "made_lists.txt").write_bytes(b"\xff\xfe nothing")
+    with pytest.raises(UserError, match=r"made_lists.txt"):
+        index(corpus)
+    (corpus / "feature" / "made_lists.txt").unlink()
+    with pytest.raises(UserError, match="not as an earlier run made it"):
+        index(corpus)
 
 
 def test_test_speakers(tmp_path: Path) -> None:
