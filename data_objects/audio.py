@@ -48,7 +48,7 @@ def read_native(path: Path) -> tuple[WavLayout, int] | None:
     """The layout of a file that can be read as it lies, and how many samples it holds; None for any other.
 
     Raises:
-        AudioError: no file that can be read, empty, truncated, or shorter than one analysis window.
+        AudioError: no file that can be read, empty, or truncated.
     """
     with checked_file(path):
         layout = read_wav_layout(path)
@@ -61,7 +61,6 @@ def read_native(path: Path) -> tuple[WavLayout, int] | None:
     with opened(path) as source:  # libsndfile looks into the header, too
         if (source.rate, source.channels, source.frames) != (SAMPLE_RATE, 1, samples):
             return None
-    check_length(samples)
     return layout, samples
 
 

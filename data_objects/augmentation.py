@@ -8,17 +8,22 @@ what a crop becomes depends on nothing but seed, epoch and row; and on the recor
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 from scipy.signal import oaconvolve, resample_poly
 from yacs.config import CfgNode
 
-from data_objects.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
+from data_objects.audio import AUDIO_SUFFIXES, FULL_SCALE, SAMPLE_RATE, AudioError, read_native, read_samples
+from data_objects.decoding import checked_file, opened
 from data_objects.frontend import CONTEXT, HOP, span
+from data_objects.layouts import WavLayout
+from data_objects.sources import Found, walk
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 
@@ -169,8 +174,8 @@ def _read(path: Path, count: int | None = None, generator: np.random.Generator |
     """All of a recording, or `count` samples from a place that the generator draws; fewer where it is shorter."""
     try:
         samples = _read_part(path, count, generator)
-    except (soundfile.LibsndfileError, OSError, AudioError) as error:
-        raise _unusable(path, getattr(error, "error_string", error)) from error
+    except (OSError, AudioError) as error:
+        raise _unusable(path, error) from error
     if not np.isfinite(samples).all():
         raise _unusable(path, "NaN or infinite samples")
     if len(samples) == 0:
@@ -179,16 +184,62 @@ def _read(path: Path, count: int | None = None, generator: np.random.Generator |
 
 
 def _read_part(path: Path, count: int | None, generator: np.random.Generator | None) -> np.ndarray:
-    if path.suffix.lower() not in (".wav", ".flac", ".ogg"):  # soundfile may not know it, or not seek in it
-        samples = read_audio(path)[0]
-        begin = _draw_begin(len(samples), count, generator)
-        return samples[begin : begin + (count or len(samples))]
-    with soundfile.SoundFile(path) as file:
-        rate = file.samplerate
-        wanted = file.frames if count is None else math.ceil(count * rate / SAMPLE_RATE)
-        file.seek(_draw_begin(file.frames, wanted, generator))
-        samples = file.read(wanted, dtype="float32", always_2d=True)[:, 0]
-    return samples if rate == SAMPLE_RATE else _resample(samples, rate)
+    with checked_file(path):
+        status = path.stat()
+    recording = _look_at(path, status.st_size, status.st_mtime_ns)
+    wanted = recording.frames if count is None else math.ceil(count * recording.rate / SAMPLE_RATE)
+    begin = _draw_begin(recording.frames, wanted, generator)
+    samples = _read_frames(path, recording, begin, min(begin + wanted, recording.frames))
+    return samples if recording.rate == SAMPLE_RATE else _resample(samples, recording.rate)
+
+
+class Recording(NamedTuple):
+    """How to read a file from any place."""
+
+    rate: int  # Hz
+    frames: int
+    native: WavLayout | None = None  # of a file that can be read as it lies
+    can_seek: bool = False  # of others: see `decoding.Source`
+
+
+@lru_cache(maxsize=100_000)
+def _look_at(path: Path, size: int, changed: int) -> Recording:
+    """How to read a file, held against what it holds as in preprocessing.
+
+    Once for every state of a file, which is its size and time: one whose header states no length is decoded for it.
+    """
+    native = read_native(path)
+    if native is not None:
+        return Recording(SAMPLE_RATE, native[1], native[0])
+    with opened(path) as source:
+        frames = sum(map(len, source.blocks)) if source.frames is None else source.frames
+        return Recording(source.rate, frames, can_seek=source.can_seek)
+
+
+def _read_frames(path: Path, recording: Recording, begin: int, end: int) -> np.ndarray:
+    """Frames begin to end of the first channel: (end - begin,) float32."""
+    if recording.native is not None:
+        return read_samples(path, recording.native.offset, begin, end - begin) / np.float32(FULL_SCALE)
+    if not recording.can_seek or (begin, end) == (0, recording.frames):  # which holds a stated length against the file
+        with opened(path) as source:
+            return _cut(source.blocks, begin, end)
+    with checked_file(path), soundfile.SoundFile(os.fsencode(path)) as file:
+        file.seek(begin)
+        samples = file.read(end - begin, dtype="float32", always_2d=True)[:, 0]
+    if len(samples) < end - begin:
+        raise AudioError(f"truncated: {begin + len(samples)} of {recording.frames} samples")
+    return samples
+
+
+def _cut(blocks: Iterator[np.ndarray], begin: int, end: int) -> np.ndarray:
+    """Frames begin to end of the first channel, out of all blocks up to there."""
+    pieces, place = [np.zeros(0, np.float32)], 0
+    for block in blocks:
+        pieces.append(block[max(begin - place, 0) : max(end - place, 0), 0])
+        place += len(block)
+        if place > end:  # else the stream's end may say that it is none
+            break
+    return np.concatenate(pieces)
 
 
 def _draw_begin(length: int, count: int | None, generator: np.random.Generator | None) -> int:
@@ -253,12 +304,10 @@ def find_recordings(key: str, folder: str) -> list[Path]:
     """
     if not Path(folder).is_dir():
         raise UserError(f"AUGMENT.{key}: no such folder: {folder}; name one that holds audio, or leave it empty")
-    found = [
-        Path(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(AUDIO_SUFFIXES)
-    ]
+    passed_over = Found()
+    found = [path for path in walk(Path(folder), passed_over) if path.suffix.lower() in AUDIO_SUFFIXES]
+    for path, reason in passed_over.unusable:
+        raise UserError(f"AUGMENT.{key}: {path} cannot be used ({reason}): take it away, or repair it")
     if not found:
         raise UserError(
             f"AUGMENT.{key}: no audio in {folder} ({', '.join(AUDIO_SUFFIXES)}); name a folder that holds some, or "

@@ -37,6 +37,7 @@ class Source:
     channels: int
     frames: int | None  # by the header; None: unknown
     blocks: Iterator[np.ndarray]  # (N, channels) float32, none of them empty
+    can_seek: bool = False  # whether soundfile by itself finds any frame, since it takes the file for as long
 
 
 class _Stream(soundfile.SoundFile):
@@ -144,15 +145,15 @@ def _is_mp3(head: bytes) -> bool:
 def _open_plain(path: Path, stack: ExitStack) -> Source:
     """Formats whose header states where the samples end."""
     stated = check_complete(path)
-    if stated is not None and has_unstated_samples(path, stated):
-        source: Any = stack.enter_context(_with_length(path, stated))
-    else:
-        source = path
+    is_unstated = stated is not None and has_unstated_samples(path, stated)
+    source: Any = stack.enter_context(_with_length(path, stated)) if stated and is_unstated else path
     with _quiet():  # libsndfile tries MP3 where it finds nothing else
         file = stack.enter_context(_open(source))
     if file.format == "MP3":
         return _open_mp3(path, stack)
-    return Source(file.samplerate, file.channels, _known(file), _whole(file, _known(file)))
+    frames = _known(file)
+    can_seek = frames is not None and not is_unstated
+    return Source(file.samplerate, file.channels, frames, _whole(file, frames), can_seek)
 
 
 def _with_length(path: Path, stated: Stated) -> _Overlay:
@@ -167,7 +168,7 @@ def _open_flac(path: Path, head: bytes, stack: ExitStack) -> Source:
     unknown = bytes([head[FLAC_TOTAL] & 0xF0, 0, 0, 0, 0])
     file = stack.enter_context(_open(stack.enter_context(_Overlay(path, FLAC_TOTAL, unknown))))
     frames = stated if 0 < stated <= path.stat().st_size * FLAC_DENSEST else None
-    return Source(file.samplerate, file.channels, frames, _whole(file, frames))
+    return Source(file.samplerate, file.channels, frames, _whole(file, frames), can_seek=frames is not None)
 
 
 def _open_mp3(path: Path, stack: ExitStack) -> Source:

@@ -81,7 +81,7 @@ def find_utterances(data_dir: Path) -> Found:
         _remark_on_others(found, data_dir)
     roots = roots or [data_dir]
     for root in roots:
-        for path in _walk(root, found):
+        for path in walk(root, found):
             _file_away(found, path, path.relative_to(root).parts)
     if not found.files:
         raise UserError(
@@ -110,7 +110,7 @@ def _is_junk(name: str) -> bool:
     return name.startswith(JUNK_PREFIX) or name in JUNK
 
 
-def _walk(root: Path, found: Found) -> Iterator[Path]:
+def walk(root: Path, found: Found) -> Iterator[Path]:
     """Every file below a folder. What cannot be read, and links that lead back up, are noted."""
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
     while waiting:

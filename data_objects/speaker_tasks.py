@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 
-from data_objects.audio import AudioError, WavLayout, read_blocks, read_native, read_wav_layout
+from data_objects.audio import AudioError, WavLayout, check_length, read_blocks, read_native, read_wav_layout
 from data_objects.frontend import BINS
 from data_objects.index import VERSION, Row, cells_of, write_location
 from data_objects.lists import SUB_DIRS, speaker_of
@@ -128,6 +128,7 @@ def _prepare(task: SpeakerTask, file: str, row: Row) -> tuple[Row, Samples]:
         root, written = "feature", f"wav/{name}.wav"
         native = _convert(path, path := task.out_dir / written)
     layout, samples = native
+    check_length(samples)
     row = replace(row, root=root, file=written, offset=layout.offset, samples=samples)
     return row, Samples(path, layout.offset, samples)
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import load_config
+from data_objects.audio import read_native, read_samples
 from data_objects.augmentation import (
     Augmentation,
     add_noise,
@@ -79,6 +80,11 @@ def everything(sounds: Path, probability: float = 1.0) -> Augmentation:
 def crops_of(index: Index, augmentation: Augmentation | None = None, seed: int = SEED) -> TrainingCrops:
     """Training crops of the two utterances."""
     return TrainingCrops(index, FRAMES, SPEAKERS, seed, augmentation)
+
+
+def subtype_of(name: str) -> str:
+    """How soundfile calls what lies in a file of this name."""
+    return {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS"}.get(Path(name).suffix, "PCM_16")
 
 
 def decibels(speech: np.ndarray, disturbance: np.ndarray) -> float:
@@ -209,19 +215,38 @@ def test_noise_of_other_formats_and_rates(tmp_path: Path, name: str, rate: int) 
 
 
 def test_only_the_excerpt_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MUSAN's recordings are minutes long."""
-    import soundfile
+    """MUSAN's recordings are minutes long; and where samples lie is looked for once."""
+    counts = []
 
-    read, counts = soundfile.SoundFile.read, []
+    def counting(path: Path, offset: int, start: int, count: int) -> np.ndarray:
+        counts.append(count)
+        return read_samples(path, offset, start, count)
 
-    def counting(file, frames: int = -1, **settings: object) -> np.ndarray:
-        counts.append(frames)
-        return read(file, frames, **settings)
+    def looking(path: Path) -> object:
+        counts.append(0)
+        return read_native(path)
 
     path = write_audio(tmp_path / "noise.wav", noise(100_000))
-    monkeypatch.setattr(soundfile.SoundFile, "read", counting)
-    read_noise(path, 1000, np.random.default_rng(0))
-    assert counts == [1000]
+    monkeypatch.setattr("data_objects.augmentation.read_samples", counting)
+    monkeypatch.setattr("data_objects.augmentation.read_native", looking)
+    for seed in range(3):
+        read_noise(path, 1000, np.random.default_rng(seed))
+    assert counts == [0, 1000, 1000, 1000]
+    write_audio(path, np.zeros(50_000))
+    assert not read_noise(path, 1000, np.random.default_rng(0)).any()
+    assert counts == [0, 1000, 1000, 1000, 0, 1000]
+
+
+@pytest.mark.parametrize("name", ["noise.wav", "noise.flac", "noise.mp3", "noise.ogg"])
+def test_excerpt_is_a_part_of_the_whole(tmp_path: Path, name: str) -> None:
+    """Of every format, from anywhere, to the bit."""
+    path = write_audio(tmp_path / name, np.stack([noise(40_000), noise(40_000, 1)], axis=1), subtype=subtype_of(name))
+    whole, found = read_response(path), []
+    for seed in range(20):
+        excerpt = read_noise(path, 2_000, np.random.default_rng(seed))
+        found += [place for place in range(len(whole)) if np.array_equal(whole[place : place + 2_000], excerpt)]
+    assert len(found) == len(set(found)) == 20
+    assert max(found) > 20_000
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -421,6 +446,7 @@ def test_nothing_is_built_by_default(tmp_path: Path) -> None:
         ("text.wav", b"no audio", "Format not recognised|Error"),
         ("gone.wav", None, "No such file|System error"),
         ("text.m4a", b"no audio", "cannot be decoded"),
+        ("empty.flac", b"", "empty file"),
     ],
 )
 def test_recording_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:
@@ -434,6 +460,40 @@ def test_recording_that_cannot_be_read(tmp_path: Path, name: str, content: bytes
         ) as raised:
             read(path)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["half.wav", "half.flac", "half.ogg", "half.aiff"])
+def test_recording_that_is_cut(tmp_path: Path, name: str) -> None:
+    """The refusal that preprocessing has for it."""
+    path = write_audio(tmp_path / name, noise(40_000), subtype=subtype_of(name))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=rf"^augmentation cannot use .*{name} \(truncated"):
+        read_response(path)
+
+
+def test_lengths_that_headers_do_not_state(tmp_path: Path) -> None:
+    """All that lies there is drawn from."""
+    wav = write_audio(tmp_path / "stream.wav", noise(40_000))
+    content = bytearray(wav.read_bytes())
+    content[40:44] = bytes(4)
+    wav.write_bytes(content)
+    flac = write_audio(tmp_path / "stream.flac", noise(40_000))
+    content = bytearray(flac.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    flac.write_bytes(content)
+    for path in (wav, flac):
+        assert len(read_response(path)) == 40_000
+        assert len({read_noise(path, 1_000, np.random.default_rng(seed)).tobytes() for seed in range(20)}) == 20
+
+
+def test_folders_of_recordings(tmp_path: Path) -> None:
+    """As those of a corpus are: what file managers leave is no audio, a link that leads back up is named."""
+    path = write_audio(tmp_path / "a" / "noise.wav", noise(1_000))
+    (tmp_path / "a" / "._noise.wav").write_bytes(b"what macOS leaves")
+    assert find_recordings("NOISE_DIR", str(tmp_path)) == [path]
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"^AUGMENT.NOISE_DIR: .*up cannot be used \(link to a folder that it is in\)"):
+        find_recordings("NOISE_DIR", str(tmp_path))
 
 
 def test_recording_that_is_no_use(tmp_path: Path) -> None:
