@@ -22,6 +22,8 @@ from data_objects.layouts import AudioError, Stated, check_complete, has_unstate
 BLOCK = 960_000  # values of all channels decoded at a time: a minute at 16 kHz
 BY_FFMPEG = (".m4a", ".aac", ".mp4")  # what libsndfile does not know
 BY_LIBSNDFILE = (".wav", ".flac", ".ogg")
+# By libsndfile's names; of its others (VOC, MAT4, IRCAM, ...) a half is taken for the whole.
+CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "NIST", "SVX", "CAF", "FLAC", "OGG")
 UNKNOWN = 2**62  # frames from here on are libsndfile's word for a length it does not know
 FLAC_TOTAL = 21  # bytes from a FLAC file's start to the 36 bits of its number of samples
 FLAC_DENSEST = 65_535 // 10  # samples a byte: the largest frame in the fewest bytes
@@ -151,6 +153,8 @@ def _open_plain(path: Path, stack: ExitStack) -> Source:
         file = stack.enter_context(_open(source))
     if file.format == "MP3":
         return _open_mp3(path, stack)
+    if file.format not in CONTAINERS:
+        raise AudioError(f"not audio of a kind that is read here ({file.format}): convert it to wav or flac")
     frames = _known(file)
     can_seek = frames is not None and not is_unstated
     return Source(file.samplerate, file.channels, frames, _whole(file, frames), can_seek)

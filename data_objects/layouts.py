@@ -135,7 +135,7 @@ def _stated_by_chunks(file: BinaryIO, kind: Chunked) -> Stated | None:
 
 
 def _stated_by_sphere(header: bytes) -> Stated | None:
-    fields = dict(re.findall(rb"^(\w+) -i (\d+)", header, re.MULTILINE))
+    fields = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (\d+)$", header, re.MULTILINE))
     try:
         values = [int(fields[name]) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
         offset = int(header.split(b"\n")[1])

@@ -24,7 +24,7 @@ from utils.system.errors import UserError
 from utils.system.files import hash_file, write_atomically
 from utils.system.processes import is_main, launcher, processes
 
-PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "librosa", "soundfile", "matplotlib")
+PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "matplotlib")
 MAY_BE_EMPTY = ("trials", "skipped_trials")  # of a provenance: identification has no trials
 
 
