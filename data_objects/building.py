@@ -20,8 +20,8 @@ from data_objects.index import COLUMNS, DEV, FILES, REJECTED, STATISTICS, UTTERA
 from data_objects.lists import SUB_DIRS
 from data_objects.names import encode_path
 from data_objects.silence import HEADER, SILENT
-from data_objects.sources import INDEX_BEGUN
-from data_objects.speaker_tasks import SpeakerResult, SpeakerTask, load_result, process_speaker
+from data_objects.sources import INDEX_BEGUN, is_index
+from data_objects.speaker_tasks import NONE_AVOIDED, Avoided, SpeakerResult, SpeakerTask, load_result, process_speaker
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
 from utils.system.text import printable
@@ -61,45 +61,49 @@ def build_index(
     Raises:
         UserError: no utterance can be used (rejected.csv is written even so); out_dir cannot be written to.
     """
+    parts = out_dir / "parts"
     try:
-        (out_dir / "parts").mkdir(parents=True, exist_ok=True)
+        if not is_index(out_dir) and any(parts.glob("*.npz")):
+            raise UserError(f"{parts} is of no index, and would be overwritten: give another folder with --out_dir")
+        parts.mkdir(parents=True, exist_ok=True)
         (out_dir / INDEX_BEGUN).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out_dir} ({error.strerror}): give another folder with --out_dir") from error
-    reused = _run(tasks, num_workers, advance)
+    reused = _run(tasks, NONE_AVOIDED, num_workers, advance)
     if added:
-        avoid = _tested_audio(tasks, trial_utterances)
-        added = [replace(task, avoid=avoid) for task in added]
-        reused += _run(added, num_workers, advance)
+        reused += _run(added, _tested_audio(tasks, trial_utterances), num_workers, advance)
     every = [*tasks, *added]
     _remove_stale_parts(every, out_dir)
     report = write_index(out_dir, (load_result(task.result_file)[1] for task in every), unusable)
     return replace(report, reused_speakers=reused)
 
 
-def _tested_audio(tasks: list[SpeakerTask], trial_utterances: Collection[str]) -> frozenset[str]:
-    """Hashes of the recordings by test speakers, and of those that trials use."""
+def _tested_audio(tasks: list[SpeakerTask], trial_utterances: Collection[str]) -> Avoided:
+    """The recordings of test speakers, and those that trials use."""
     results = (load_result(task.result_file)[1] for task in tasks)
     rows = (row for result in results for row in result.rows)
-    return frozenset(row.audio for row in rows if not row.dev or row.utterance in trial_utterances)
+    return Avoided(frozenset(row.audio for row in rows if not row.dev or row.utterance in trial_utterances))
 
 
-def _run(tasks: Sequence[SpeakerTask], num_workers: int, advance: Callable[[int], object]) -> int:
+def _run(tasks: Sequence[SpeakerTask], avoided: Avoided, num_workers: int, advance: Callable[[int], object]) -> int:
     """Do the tasks; returns how many were taken over from an earlier run."""
     reused = 0
-    for count, is_reused in _outcomes(tasks, num_workers):
+    for count, is_reused in _outcomes(tasks, avoided, num_workers):
         advance(count)
         reused += is_reused
     return reused
 
 
-def _outcomes(tasks: Sequence[SpeakerTask], num_workers: int) -> Iterator[tuple[int, bool]]:
+_avoided = NONE_AVOIDED  # in a worker: there may be many, so they come once and not with each task
+
+
+def _outcomes(tasks: Sequence[SpeakerTask], avoided: Avoided, num_workers: int) -> Iterator[tuple[int, bool]]:
     """What `process_speaker` returns of each task, as it is done."""
     if num_workers == 0:
-        yield from map(process_speaker, tasks)
+        yield from (process_speaker(task, avoided) for task in tasks)
         return
-    with ProcessPoolExecutor(num_workers, initializer=_end_with_parent) as pool:
-        futures = [pool.submit(process_speaker, task) for task in tasks]
+    with ProcessPoolExecutor(num_workers, initializer=_begin_worker, initargs=(avoided,)) as pool:
+        futures = [pool.submit(_do, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -107,6 +111,16 @@ def _outcomes(tasks: Sequence[SpeakerTask], num_workers: int) -> Iterator[tuple[
             raise UserError("a worker process was killed (out of memory?): run again with -s to go on") from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker(avoided: Avoided) -> None:
+    global _avoided
+    _avoided = avoided
+    _end_with_parent()
+
+
+def _do(task: SpeakerTask) -> tuple[int, bool]:
+    return process_speaker(task, _avoided)
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,18 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_objects.lists import META, SPLIT, TRIALS, Lists, TrialList, read_meta, read_split, read_trials, speaker_of
+from data_objects.lists import (
+    META,
+    SPLIT,
+    TRIALS,
+    Lists,
+    Speaker,
+    TrialList,
+    read_meta,
+    read_split,
+    read_trials,
+    speaker_of,
+)
 from data_objects.making import (
     SESSIONS,
     choose_test_speakers,
@@ -91,8 +102,19 @@ def complete_lists(found: Found, data_dir: Path, out_dir: Path, test_speakers: i
         speakers = read_meta(data_dir / META)
         if any(any(speaker) for speaker in found.details.values()):
             found.remarks.append(f"{META} is there: what the manifest says of speakers is not used")
+    if trials is not None and (trained_on := [name for name in trials.speakers if _is_dev(speakers.get(name))]):
+        found.remarks.append(
+            f"{len(trained_on):,} speakers of {TRIALS} ({trained_on[0]}, ...) are not in the set test: training with "
+            "SUB_DIR dev has them, so it cannot be tested by these trials"
+        )
+    if SPLIT not in missing and any(found.parts.values()):
+        found.remarks.append(f"{SPLIT} is there: what the manifest says of parts is not used")
     split = _split(found) if SPLIT in missing else read_split(data_dir / SPLIT)
     return CorpusLists(Lists(speakers, split, trials), missing, found, out_dir)
+
+
+def _is_dev(speaker: Speaker | None) -> bool:
+    return speaker is not None and speaker.set == "dev"
 
 
 def _test_speakers(found: Found, trials: TrialList | None, count: int | None) -> set[str]:

@@ -23,6 +23,17 @@ BLOCK = 960_000  # values of all channels decoded at a time: a minute at 16 kHz
 BY_FFMPEG = (".m4a", ".aac", ".mp4")  # what libsndfile does not know
 BY_LIBSNDFILE = (".wav", ".flac", ".ogg")
 # By libsndfile's names; of its others (VOC, MAT4, IRCAM, ...) a half is taken for the whole.
+WIDTHS = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
 CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "NIST", "SVX", "CAF", "FLAC", "OGG")
 UNKNOWN = 2**62  # frames from here on are libsndfile's word for a length it does not know
 FLAC_TOTAL = 21  # bytes from a FLAC file's start to the 36 bits of its number of samples
@@ -156,8 +167,13 @@ def _open_plain(path: Path, stack: ExitStack) -> Source:
     if file.format not in CONTAINERS:
         raise AudioError(f"not audio of a kind that is read here ({file.format}): convert it to wav or flac")
     frames = _known(file)
+    width = WIDTHS.get(file.subtype)
+    if stated is not None and width is not None and frames is not None and stated.size and not is_unstated:
+        # In W64 and SPHERE, libsndfile takes what follows the samples for more of them.
+        frames = min(frames, stated.size // (width * file.channels))
     can_seek = frames is not None and not is_unstated
-    return Source(file.samplerate, file.channels, frames, _whole(file, frames), can_seek)
+    blocks = _first(_whole(file, frames), frames)
+    return Source(file.samplerate, file.channels, frames, blocks, can_seek)
 
 
 def _with_length(path: Path, stated: Stated) -> _Overlay:
@@ -215,6 +231,16 @@ def _whole(file: _Stream, frames: int | None) -> Iterator[np.ndarray]:
         raise AudioError(f"truncated: {total} of {frames} samples")
 
 
+def _first(blocks: Iterator[np.ndarray], frames: int | None) -> Iterator[np.ndarray]:
+    """Blocks, cut off after so many frames."""
+    left = frames
+    for block in blocks:
+        yield block if left is None else block[:left]
+        left = None if left is None else left - len(block)
+        if left is not None and left <= 0:
+            break
+
+
 def _whole_mp3(file: _Stream, end: int, size: int) -> Iterator[np.ndarray]:
     """All blocks of an MP3, without the notes that its decoder writes to standard error."""
     blocks = _whole(file, _known(file))
@@ -228,7 +254,7 @@ def _whole_mp3(file: _Stream, end: int, size: int) -> Iterator[np.ndarray]:
     while piece := os.read(end, 65_536):
         rest += len(piece)
     if rest > max(size // 10, 65_536):  # more than tags: two files in one, say
-        raise AudioError(f"damaged: the stream goes on after the {file.frames} samples that its header states")
+        raise AudioError(f"damaged: {rest} bytes follow the end of the stream")
 
 
 @contextmanager

@@ -57,12 +57,6 @@ def write_location(file: str) -> tuple[str, str]:
     return (root, file) if encoded == file else (f"{root}%", encoded)
 
 
-def locate(data_dir: Path, feature_dir: Path, root: str, file: str) -> Path:
-    """The file that a row names."""
-    file = decode(file) if root.endswith("%") else file
-    return (feature_dir if root == "feature" else data_dir) / file  # an absolute path stays what it is
-
-
 COLUMNS = tuple(Row.__dataclass_fields__)
 cells_of = attrgetter(*COLUMNS)  # of a row, as utterances.csv and the files of parts/ hold them
 

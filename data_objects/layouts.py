@@ -45,7 +45,7 @@ def read_wav_layout(path: Path) -> WavLayout | None:
         if riff != b"RIFF" or wave != b"WAVE":
             return None
         layout = None
-        for chunk in _chunks(file, Chunked("<4sI")):
+        for chunk in walk_chunks(file, Chunked("<4sI")):
             if chunk.name == b"fmt " and chunk.size >= 16:
                 code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", file.read(16).ljust(16, b"\0"))
                 layout = (rate, channels, bits, code == 1)
@@ -92,14 +92,19 @@ CHUNKED = {
     b"BW64": Chunked("<4sI"),
     b"FORM": Chunked(">4sI"),  # AIFF, AIFC and IFF
     b"riff": Chunked("<16sQ", start=40, alignment=8, counts_itself=True),  # W64
+    b"caff": Chunked(">4sQ", start=8, alignment=1),
 }
+MOST_CHUNKS = 10_000  # of a file; more are none: what lies behind the header is zeros, say
 SAMPLE_CHUNKS = (b"data", b"SSND", b"BODY")
 
 
-def _chunks(file: BinaryIO, kind: Chunked) -> Iterator[Chunk]:
+def walk_chunks(file: BinaryIO, kind: Chunked) -> Iterator[Chunk]:
+    """The chunks of a file, in order; the first MOST_CHUNKS of them."""
     length, place = struct.calcsize(kind.header), kind.start
     file.seek(place)
-    while len(header := file.read(length)) == length:
+    for _ in range(MOST_CHUNKS):
+        if len(header := file.read(length)) < length:
+            return
         name, size = struct.unpack(kind.header, header)
         size = max(size - length, 0) if kind.counts_itself else size
         yield Chunk(name[:4], place + length, size)
@@ -110,7 +115,7 @@ def _chunks(file: BinaryIO, kind: Chunked) -> Iterator[Chunk]:
 def read_stated(path: Path) -> Stated | None:
     """Where the samples lie and how many bytes they take, by the header of an uncompressed format.
 
-    Knows RIFF, RIFX, RF64, BW64, W64, AIFF, AIFC, IFF, AU and NIST SPHERE; None for others.
+    Knows RIFF, RIFX, RF64, BW64, W64, AIFF, AIFC, IFF, CAF, AU and NIST SPHERE; None for others.
     """
     with open(path, "rb") as file:
         magic = file.read(16)
@@ -125,7 +130,7 @@ def read_stated(path: Path) -> Stated | None:
 
 def _stated_by_chunks(file: BinaryIO, kind: Chunked) -> Stated | None:
     long_size = None  # RF64 keeps the size beyond 32 bits in a chunk of its own
-    for chunk in _chunks(file, kind):
+    for chunk in walk_chunks(file, kind):
         if chunk.name == b"ds64":
             long_size = int.from_bytes(file.read(16)[8:], "little")
         elif chunk.name in SAMPLE_CHUNKS:
@@ -187,7 +192,7 @@ def _only_chunks(path: Path, stated: Stated) -> bool:
     """Whether what lies behind empty samples is further chunks, to the file's end."""
     size, end = path.stat().st_size, stated.offset
     with open(path, "rb") as file:
-        for chunk in _chunks(file, Chunked(f"{stated.field[0]}4sI", start=stated.offset)):
+        for chunk in walk_chunks(file, Chunked(f"{stated.field[0]}4sI", start=stated.offset)):
             if not (chunk.name.isascii() and chunk.name.decode("ascii").isprintable()):
                 return False
             end = chunk.offset + chunk.size

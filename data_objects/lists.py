@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_objects.names import canonical
+from data_objects.names import canonical, canonical_part
 from utils.system.errors import UserError
 from utils.system.files import read_text
 
@@ -197,7 +197,7 @@ def read_meta(path: Path) -> dict[str, Speaker]:
             continue
         if len(cells) != len(META_COLUMNS) or not re.fullmatch(r"[^/\s]+", cells[0]) or cells[4] not in SETS:
             raise malformed(path, number, line, f"{expected}, with an ID without spaces and a Set dev or test")
-        speaker = canonical(cells[0])
+        speaker = canonical_part(cells[0])
         if speaker in speakers:
             raise UserError(f"{path}, line {number}: {speaker[:80]} stands in the list twice")
         speakers[speaker] = Speaker(*cells[2:])

@@ -45,7 +45,13 @@ def encode_path(path: str) -> str:
 
 def canonical(utterance: str) -> str:
     """An utterance's name as the index has it, however much of it a list has encoded."""
-    return "/".join(part if PLAIN.fullmatch(part) else encode(decode(part)) for part in utterance.split("/"))
+    parts = utterance.removesuffix(".wav").split("/")  # the suffix is no part of the file's name: see `name_utterance`
+    return "/".join(map(canonical_part, parts)) + utterance[len(utterance.removesuffix(".wav")) :]
+
+
+def canonical_part(part: str) -> str:
+    """A part of a name, a speaker's say, likewise."""
+    return part if PLAIN.fullmatch(part) else encode(decode(part))
 
 
 def name_utterance(speaker: str, sessions: Iterable[str], stem: str) -> str:

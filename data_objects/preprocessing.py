@@ -14,10 +14,10 @@ from data_objects.building import BuildReport, build_index
 from data_objects.completing import complete_lists
 from data_objects.decoding import has_ffmpeg, needs_ffmpeg
 from data_objects.frontend import count_frames
-from data_objects.lists import META, SPLIT, TRIALS, Lists, speaker_of
+from data_objects.lists import META, SPLIT, TRIALS, Lists, speaker_of, video_of
 from data_objects.parts import dev_parts, parts_of
 from data_objects.sources import Found, find_corpus
-from data_objects.speaker_tasks import SECOND, SpeakerTask
+from data_objects.speaker_tasks import SECOND, Planned, SpeakerTask
 from utils.system.errors import UserError
 from utils.system.text import printable
 
@@ -34,14 +34,16 @@ def plan_tasks(
 
 
 def plan_added(
-    found: Found, lists: Lists, taken: set[str], data_dir: Path, out_dir: Path, skip_existing: bool = False
+    found: Found, lists: Lists, taken: dict[str, str], make: Callable[..., SpeakerTask], data_dir: Path
 ) -> list[SpeakerTask]:
     """A task for every speaker of a corpus that is added: all are `dev`, and nobody is tested on.
 
     What cannot be used is noted in `found`: speakers that are tested on, and utterances that are there already.
 
     Args:
-        taken: names of the utterances that are there already; what is added joins them.
+        taken: parts in `dev` of the utterances that are there already; what is added joins them. An utterance of a
+            session that is there goes with it, for the sessions that are chosen on are not trained on.
+        make: of the speaker and the utterances, a task.
     """
     tested = {name for name, speaker in lists.speakers.items() if speaker.set == "test"}
     tested |= set(map(speaker_of, lists.trial_utterances))
@@ -52,10 +54,10 @@ def plan_added(
             found.unusable += [(path, reason) for path in paths]
         else:
             usable.append(name)
-    taken.update(usable)
-    parts = {name: ("", part) for name, part in dev_parts(sorted(usable)).items()}
-    make = partial(SpeakerTask, data_dir=data_dir, out_dir=out_dir, skip_existing=skip_existing, is_added=True)
-    return list(_tasks_of(found, parts, data_dir, make))
+    sessions = {video_of(name): part for name, part in taken.items() if part}
+    parts = {name: sessions.get(video_of(name), part) for name, part in dev_parts(sorted(usable)).items()}
+    taken.update(parts)
+    return list(_tasks_of(found, {name: ("", part) for name, part in parts.items()}, data_dir, make))
 
 
 def _tasks_of(
@@ -64,7 +66,7 @@ def _tasks_of(
     """A task for every speaker of utterances in order."""
     for speaker, names in groupby(parts, key=speaker_of):
         files = ((name, [_relative(path, data_dir) for path in found.files[name]]) for name in names)
-        yield make(speaker, [(name, paths, *parts[name]) for name, paths in files])
+        yield make(speaker, [Planned(name, paths, *parts[name]) for name, paths in files])
 
 
 def _relative(path: Path, data_dir: Path) -> str:
@@ -108,15 +110,18 @@ def preprocess(
     lists = corpus.lists
     tasks, strangers = plan_tasks(found, lists, data_dir, out_dir, skip_existing)
     found.unusable += [(path, f"speaker not in {META}") for path in strangers]
-    taken = set(found.files)
+    taken = dict.fromkeys(found.files, "")
+    taken |= {utterance.name: utterance.dev for task in tasks for utterance in task.utterances}
     added: list[SpeakerTask] = []
     others = list(map(find_corpus, added_dirs))
     _check_place(out_dir, [data_dir, *added_dirs], [found, *others])
     _check_decoders([found, *others])
-    for other in others:
-        added += plan_added(other, lists, taken, data_dir, out_dir, skip_existing)
+    for number, (folder, other) in enumerate(zip(added_dirs, others, strict=True), start=1):
+        make = partial(SpeakerTask, data_dir=data_dir, out_dir=out_dir, skip_existing=skip_existing, corpus=number)
+        added += plan_added(other, lists, taken, make, data_dir)
         found.unusable += other.unusable
         found.ignored += other.ignored
+        found.remarks += [f"{folder}: {remark}" for remark in other.remarks]
     unusable = [(_relative(path, data_dir), reason) for path, reason in found.unusable]
     total = sum(len(task.utterances) for task in (*tasks, *added))
     with tqdm(total=total, unit="utterance", desc="reading", disable=None) as progress:

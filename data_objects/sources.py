@@ -18,6 +18,7 @@ from utils.system.errors import UserError
 LAYOUTS = ("wav", "dev/wav", "test/wav", "aac", "dev/aac")
 # A folder that holds one of these is an index, and no speaker; the second is there before the index is whole.
 INDEX, INDEX_BEGUN = "utterances.csv", ".autospeech-index"
+INDEX_HEAD = b"utterance,root,file,"
 # What file managers, archives and storage devices leave beside files; macOS's ._x.wav is no audio.
 JUNK_PREFIX = "._"
 JUNK = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
@@ -102,8 +103,19 @@ def _remark_on_others(found: Found, data_dir: Path) -> None:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether preprocessing wrote into a folder."""
-    return (folder / INDEX).exists() or (folder / INDEX_BEGUN).exists()
+    """Whether preprocessing wrote into a folder; one that cannot be read is no index."""
+    try:
+        return (folder / INDEX_BEGUN).exists() or _is_table(folder / INDEX)
+    except OSError:
+        return False
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is an index's, and not somebody's own of the same name."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(INDEX_HEAD)) == INDEX_HEAD
 
 
 def _is_junk(name: str) -> bool:
@@ -152,8 +164,10 @@ def _file_away(found: Found, path: Path, parts: tuple[str, ...]) -> None:
 
 def _preference(path: Path, roots: list[Path]) -> tuple[int, int, str]:
     """What can be read as it lies before what must be converted, then the first of the roots."""
-    root = next(place for place, root in enumerate(roots) if path.is_relative_to(root))
-    return AUDIO_SUFFIXES.index(path.suffix.lower()), root, path.name
+    root = next((place for place, root in enumerate(roots) if path.is_relative_to(root)), 0)
+    suffix = path.suffix.lower()
+    kind = AUDIO_SUFFIXES.index(suffix) if suffix in AUDIO_SUFFIXES else len(AUDIO_SUFFIXES)
+    return kind, root, path.name
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -176,7 +190,8 @@ class Entry:
 def read_manifest(file: Path, data_dir: Path) -> Found:
     """A CSV or TSV file with a header: path and speaker, and maybe session, gender, nationality, set, part.
 
-    An utterance is called SPEAKER/SESSION/FILE.wav; where that is another one's name too, FILE is its whole path.
+    An utterance is called SPEAKER/SESSION/FILE.wav; where that is another one's name too, FILE is its whole path. Paths
+    that differ by their suffix alone are files of one utterance, as in folders.
 
     Raises:
         UserError: missing, not text, malformed; a file named twice; a speaker of two genders or sets.
@@ -189,12 +204,21 @@ def read_manifest(file: Path, data_dir: Path) -> Found:
     for entry in entries:
         names[_name(entry, Path(entry.path).stem)].append(entry)
     for name, of_name in names.items():
+        is_one = len({_stem(entry) for entry in of_name}) == 1
         for entry in of_name:
-            own = name if len(of_name) == 1 else _name(entry, str(Path(entry.path).with_suffix("")))
-            found.files[own] = [data_dir / entry.path]
-            found.parts[own] = entry.part
+            own = name if is_one else _name(entry, _stem(entry))
+            if found.parts.setdefault(own, entry.part) != entry.part:
+                raise UserError(f"{file}, line {entry.number}: {own[:80]} is of the part {found.parts[own]!r} already")
+            found.files[own].append(data_dir / entry.path)
+    for files in found.files.values():
+        files.sort(key=lambda path: _preference(path, []))
     found.details = _details(file, entries)
     return found
+
+
+def _stem(entry: Entry) -> str:
+    """A file's whole path, without its suffix."""
+    return os.path.normpath(Path(entry.path).with_suffix(""))
 
 
 def _name(entry: Entry, stem: str) -> str:
@@ -246,17 +270,18 @@ def _parse(file: Path, number: int, columns: list[str], cells: list[str], seen: 
     for column in ("path", "speaker"):
         if not getattr(entry, column).strip() or "\0" in getattr(entry, column):
             raise UserError(f"{file}, line {number}: no {column}")
+    if not Path(entry.path).name:
+        raise UserError(f"{file}, line {number}: {entry.path[:80]!r} is the path of no file")
     for column, valid in (("set", KNOWN_SETS), ("part", KNOWN_PARTS)):
         if getattr(entry, column) not in valid:
             raise UserError(
                 f"{file}, line {number}: {column} must be {', '.join(valid[1:])} or empty, "
                 f"not {getattr(entry, column)[:80]!r}"
             )
-    if entry.path in seen:
-        raise UserError(
-            f"{file}, line {number}: {encode_path(entry.path)[:80]} stands in line {seen[entry.path]} already"
-        )
-    seen[entry.path] = number
+    path = os.path.normpath(entry.path)
+    if path in seen:
+        raise UserError(f"{file}, line {number}: {encode_path(path)[:80]} stands in line {seen[path]} already")
+    seen[path] = number
     return entry
 
 

@@ -6,7 +6,9 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -25,35 +27,55 @@ SECOND = "a second file of an utterance"
 TESTED = "a recording that is tested on, under another name"
 
 
+class Planned(NamedTuple):
+    """An utterance to be indexed."""
+
+    name: str
+    files: list[str]  # relative to data_dir, or absolute; the one to be preferred first
+    merged: str  # parts: see `index.Row`
+    dev: str
+
+
+@dataclass(frozen=True)
+class Avoided:
+    """Recordings that are tested on, by the hashes of their samples: none of what is added may be one."""
+
+    hashes: frozenset[str] = frozenset()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all of them together."""
+        return hashlib.sha256("".join(sorted(self.hashes)).encode()).hexdigest()
+
+
+NONE_AVOIDED = Avoided()
+
+
 @dataclass(frozen=True)
 class SpeakerTask:
     """What a worker does at a time: all utterances of one speaker, in one corpus.
 
     Attributes:
-        utterances: name, files (relative to data_dir, or absolute) with the one to be preferred first, parts in merged
-            and in dev.
         skip_existing: take over what an earlier run did, but for files that it could not use.
-        is_added: of another corpus than the one that is tested on.
-        avoid: hashes of recordings that are tested on, of which none may be trained on.
+        corpus: 0 for the one that is tested on, else the number of one that is added.
     """
 
     speaker: str
-    utterances: list[tuple[str, list[str], str, str]]
+    utterances: list[Planned]
     data_dir: Path
     out_dir: Path
     skip_existing: bool = False
-    is_added: bool = False
-    avoid: frozenset[str] = frozenset()
+    corpus: int = 0
 
     @property
     def result_file(self) -> Path:
-        return self.out_dir / "parts" / f"{file_name(self.speaker)}{'+' if self.is_added else ''}.npz"
+        return self.out_dir / "parts" / f"{file_name(self.speaker)}{'+' * self.corpus}.npz"  # + is in no name
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, avoided: Avoided) -> str:
         """Changes when a file, its part or the program's format changes."""
-        digest = hashlib.sha256(f"{VERSION} {sorted(self.avoid)}".encode())
+        digest = hashlib.sha256(f"{VERSION} {avoided.digest}".encode())
         for utterance in self.utterances:
-            states = [_state_of(self.data_dir / file) for file in utterance[1]]
+            states = [_state_of(self.data_dir / file) for file in utterance.files]
             digest.update(json.dumps([*utterance, states]).encode())
         return digest.hexdigest()
 
@@ -84,32 +106,33 @@ class SpeakerResult:
         return speaker_of(self.rows[0].utterance)
 
 
-def process_speaker(task: SpeakerTask) -> tuple[int, bool]:
+def process_speaker(task: SpeakerTask, avoided: Avoided = NONE_AVOIDED) -> tuple[int, bool]:
     """Do one task and write its result, whole or not at all.
 
     Returns:
         Its number of utterances, and whether an earlier run's result was taken over.
     """
     torch.set_num_threads(1)  # the workers share the cores among them
-    if task.skip_existing and _is_done(task):
+    fingerprint = task.fingerprint(avoided)
+    if task.skip_existing and _is_done(task, fingerprint):
         return len(task.utterances), True
-    fingerprint = task.fingerprint()
     result = SpeakerResult()
-    for utterance, files, merged, dev in task.utterances:
-        _add_first_usable(result, task, files, Row(utterance, "", "", 0, 0, 1.0, merged, dev))
+    for utterance in task.utterances:
+        _add_first_usable(result, task, utterance, avoided)
     write_atomically(task.result_file, _result_bytes(fingerprint, result))
     return len(task.utterances), False
 
 
-def _add_first_usable(result: SpeakerResult, task: SpeakerTask, files: list[str], row: Row) -> None:
+def _add_first_usable(result: SpeakerResult, task: SpeakerTask, utterance: Planned, avoided: Avoided) -> None:
     """Add an utterance to a result, by the first of its files that can be used."""
-    for place, file in enumerate(files, start=1):
+    row = Row(utterance.name, "", "", 0, 0, 1.0, utterance.merged, utterance.dev)
+    for place, file in enumerate(utterance.files, start=1):
         try:
-            _add_utterance(result, task, *_prepare(task, file, row))
+            _add_utterance(result, *_prepare(task, file, row), avoided)
         except (AudioError, OSError) as error:
             result.rejected.append((file, str(error)))
         else:
-            result.rejected += [(other, SECOND) for other in files[place:]]
+            result.rejected += [(other, SECOND) for other in utterance.files[place:]]
             return
 
 
@@ -124,8 +147,7 @@ def _prepare(task: SpeakerTask, file: str, row: Row) -> tuple[Row, Samples]:
     root, written = write_location(file)
     native = read_native(path)
     if native is None:
-        name = "/".join(map(file_name, row.utterance.removesuffix(".wav").split("/")))
-        root, written = "feature", f"wav/{name}.wav"
+        root, written = "feature", f"wav/{_copy_name(row.utterance)}"
         native = _convert(path, path := task.out_dir / written)
     layout, samples = native
     check_length(samples)
@@ -133,11 +155,20 @@ def _prepare(task: SpeakerTask, file: str, row: Row) -> tuple[Row, Samples]:
     return row, Samples(path, layout.offset, samples)
 
 
-def _add_utterance(result: SpeakerResult, task: SpeakerTask, row: Row, source: Samples) -> None:
+def _copy_name(utterance: str) -> str:
+    """A copy's path; a folder that is called like a file is told from it by a ~, which is in no name."""
+    *folders, name = utterance.split("/")
+    folders = [f"{file_name(folder)}{'~' if folder.endswith('.wav') else ''}" for folder in folders]
+    return "/".join([*folders, f"{file_name(name.removesuffix('.wav'))}.wav"])
+
+
+def _add_utterance(result: SpeakerResult, row: Row, source: Samples, avoided: Avoided) -> None:
     """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
     state = _state_of(source.path)
     level = measure(source)
-    if level.audio in task.avoid:
+    if level.audio in avoided.hashes:
+        if row.root == "feature":
+            source.path.unlink()
         raise AudioError(TESTED)
     row = replace(row, gain=level.gain, audio=level.audio)
     trained_on = [number for number, sub_dir in enumerate(SUB_DIRS) if getattr(row, sub_dir) == "train"]
@@ -187,16 +218,18 @@ def load_result(path: Path) -> tuple[str, SpeakerResult]:
         return str(file["fingerprint"]), result
 
 
-def _is_done(task: SpeakerTask) -> bool:
+def _is_done(task: SpeakerTask, fingerprint: str) -> bool:
     """Whether an earlier run did the task, and all would come out as it did."""
     if not task.result_file.is_file():
         return False
     try:
-        fingerprint, result = load_result(task.result_file)
+        before, result = load_result(task.result_file)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # of another version, or damaged
         return False
-    copies = (task.out_dir / row.file for row in result.rows if row.root == "feature")
-    if fingerprint != task.fingerprint() or not all(copy.is_file() for copy in copies):
+    if before != fingerprint:
+        return False
+    copies = [place for place, row in enumerate(result.rows) if row.root == "feature"]
+    if any(_state_of(task.out_dir / result.rows[place].file) != result.states[place] for place in copies):
         return False
     # What was rejected is tried again: the reason may have gone, a missing decoder, say.
     return not any(_can_be_read(task.data_dir / file) for file, reason in result.rejected if _is_of_reading(reason))

@@ -28,7 +28,7 @@ ALIASES = {"o": "veritest", "e": "listtestall", "h": "listtesthard"}  # vox1_O.t
 VOXCELEB1 = frozenset(f"id{number}" for number in range(10_001, 11_252))  # its speakers
 MOST_VALIDATION_SPEAKERS = 40  # as many as VoxCeleb1's test speakers
 SHARE_OF_SPEAKERS = 4  # of fewer speakers, one in so many
-MOST_PAIRS = 200_000  # of a speaker's utterances: of more, those needed are drawn without making a list of all
+MOST_PAIRS = 2_000_000  # of one speaker: of more, those needed are drawn without making a list of all
 
 
 def identify_list(name: str, trials: int) -> tuple[str, str]:
@@ -172,7 +172,9 @@ def join_trials(targets: Iterable[tuple[str, str]], others: Iterable[tuple[str, 
 
 def draw_targets(utterances: dict[str, list[str]], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
     """Pairs of utterances of one speaker, as evenly as the speakers have them."""
-    left = {speaker: pairs_of_one(names, count, generator) for speaker, names in utterances.items()}
+    if sum(len(names) ** 2 for names in utterances.values()) // 2 > MOST_PAIRS:
+        return _draw_by_number(list(utterances.values()), count, generator)
+    left = {speaker: pairs_of_one(names, generator) for speaker, names in utterances.items()}
     drawn: list[tuple[str, str]] = []
     while len(drawn) < count and any(left.values()):
         for pairs in left.values():
@@ -181,32 +183,52 @@ def draw_targets(utterances: dict[str, list[str]], count: int, generator: np.ran
     return drawn
 
 
-def pairs_of_one(names: list[str], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
-    """A speaker's pairs of utterances in random order, `count` of them at least: of two videos, if there are such."""
-    if len(names) * (len(names) - 1) // 2 > MOST_PAIRS:
-        return _draw_pairs_of_one(names, count, generator)
+def pairs_of_one(names: list[str], generator: np.random.Generator) -> list[tuple[str, str]]:
+    """A speaker's pairs of utterances in random order: of two videos, if there are such."""
     pairs = list(combinations(names, 2))
     across = [pair for pair in pairs if video_of(pair[0]) != video_of(pair[1])]
     pairs = across or pairs
     return [pairs[place] for place in generator.permutation(len(pairs))]
 
 
-def _draw_pairs_of_one(names: list[str], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
-    """`count` of such pairs, fewer where there are not so many; memory is that of the utterances and of these.
+def _draw_by_number(utterances: list[list[str]], count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+    """Such pairs of all speakers; the memory is that of the utterances, not of all their pairs."""
+    numbered = list(map(NumberedPairs, utterances))
+    shares = even_shares(np.array([pairs.count for pairs in numbered]), count)
+    return [pair for pairs, share in zip(numbered, shares, strict=True) for pair in pairs.draw(int(share), generator)]
+
+
+def even_shares(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many to take of each, (N,) int64: as many of all, to one, but of those that have fewer all of theirs."""
+    shares, left = np.zeros(len(sizes), dtype=np.int64), count
+    for rank, place in enumerate(np.argsort(sizes, kind="stable")):
+        shares[place] = min(int(sizes[place]), left // (len(sizes) - rank))
+        left -= int(shares[place])
+    return shares
+
+
+class NumberedPairs:
+    """All pairs of a speaker's utterances, of two videos if there are such, none of which is made before it is drawn.
 
     The utterances stand video by video. Each makes pairs with those of the videos before its own, and all pairs are
-    numbered in this order: numbers are drawn.
+    numbered in this order.
     """
-    names = sorted(names, key=lambda name: (video_of(name), name))
-    videos = np.unique([video_of(name) for name in names], return_inverse=True)[1]
-    partners = np.searchsorted(videos, videos)  # (N,) how many utterances stand before its video
-    if not partners.any():
-        partners = np.arange(len(names))
-    ends = np.cumsum(partners)
-    drawn = generator.choice(int(ends[-1]), min(count, int(ends[-1])), replace=False)
-    later = np.searchsorted(ends, drawn, side="right")
-    earlier = drawn - (ends - partners)[later]
-    return [tuple(sorted((names[a], names[b]))) for a, b in zip(earlier, later, strict=True)]
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = sorted(names, key=lambda name: (video_of(name), name))
+        videos = np.unique([video_of(name) for name in self.names], return_inverse=True)[1]
+        partners = np.searchsorted(videos, videos)  # (N,) how many utterances stand before its video
+        self.partners = partners if partners.any() else np.arange(len(self.names))
+        self.ends = np.cumsum(self.partners)
+        self.count = int(self.ends[-1])
+
+    def draw(self, count: int, generator: np.random.Generator) -> list[tuple[str, str]]:
+        """`count` pairs, at most self.count, in random order, none twice."""
+        drawn = generator.choice(self.count, count, replace=False) if count else np.zeros(0, np.int64)
+        later = np.searchsorted(self.ends, drawn, side="right")
+        earlier = drawn - (self.ends - self.partners)[later]
+        pairs = ((self.names[a], self.names[b]) for a, b in zip(earlier, later, strict=True))
+        return [(min(pair), max(pair)) for pair in pairs]
 
 
 def draw_non_targets(
@@ -215,7 +237,7 @@ def draw_non_targets(
     """Pairs of utterances of two speakers, each pair of speakers as likely as the others."""
     speakers = list(utterances)
     sizes = np.array([len(utterances[speaker]) for speaker in speakers])
-    every = sum(int(a) * int(b) for a, b in combinations(sizes, 2))
+    every = (int(sizes.sum()) ** 2 - int((sizes**2).sum())) // 2
     if every <= 4 * count:  # drawing until enough are new could take long
         pairs = [pair for a, b in combinations(speakers, 2) for pair in product(utterances[a], utterances[b])]
         return [pairs[place] for place in generator.permutation(every)[:count]]

@@ -85,10 +85,10 @@ def test_memory_is_flat(tmp_path: Path) -> None:
             file.write(noise(60 * 16_000))
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from data_objects.speaker_tasks import SpeakerTask, process_speaker\n"
+        "from data_objects.speaker_tasks import Planned, SpeakerTask, process_speaker\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "folder, name, before = Path(sys.argv[1]), 'id10001/a/00001.wav', peak()\n"
-        "process_speaker(SpeakerTask('id10001', [(name, 'wav/' + name, 'train', 'train')], folder, folder))\n"
+        "process_speaker(SpeakerTask('id10001', [Planned(name, ['wav/' + name], 'train', 'train')], folder, folder))\n"
         "print((peak() - before) // 1024)"
     )
     (tmp_path / "parts").mkdir()

@@ -52,6 +52,13 @@ def test_lists_may_write_a_name_either_way(name: str) -> None:
     assert canonical(f"{everything}/1.wav") == utterance
 
 
+@given(st.text(st.sampled_from(".%w2Ea "), min_size=1, max_size=8))
+def test_suffix_is_no_part_of_a_name(stem: str) -> None:
+    """A file of dots alone is written and read back as such."""
+    utterance = name_utterance(".wav", [stem], stem)
+    assert canonical(utterance) == utterance
+
+
 def test_long_names_of_files() -> None:
     """They fit a file system, and stay apart."""
     long = [encode("é ü" * 100 + end) for end in "ab"]

@@ -13,7 +13,7 @@ import soundfile
 from data_objects.audio import AudioError
 from data_objects.datasets import read_frames
 from data_objects.index import Index, load_index
-from data_objects.lists import find_list, read_lists, read_meta, speaker_of
+from data_objects.lists import find_list, read_lists, read_meta, speaker_of, video_of
 from data_objects.preprocessing import preprocess
 from tests.helpers import SPEAKERS, SPLIT, index_of, noise, write_audio, write_small_corpus
 from utils.system.errors import UserError
@@ -196,6 +196,25 @@ def test_note_of_made_lists_that_is_damaged(tmp_path: Path) -> None:
         index(corpus)
 
 
+def test_lists_against_a_manifest(tmp_path: Path) -> None:
+    """What a list says is used; that the manifest says something else is told, and so is who would be trained on."""
+    corpus = speak(tmp_path / "corpus", "abcde")
+    index(corpus, test_speakers=2)
+    tested = read_lists(corpus / "feature").trials.speakers
+    for name in ("veri_test.txt", "iden_split.txt"):
+        (corpus / "feature" / name).rename(corpus / name)
+    others = [name for name in "abcde" if name not in tested][:2]
+    lines = [
+        f"{name}/s{session}/0.wav,{name},{'test' if name in others else 'dev'},train"
+        for name in "abcde"
+        for session in "012"
+    ]
+    (tmp_path / "files.csv").write_text("path,speaker,set,part\n" + "\n".join(lines))
+    summary, _ = index(corpus, manifest=tmp_path / "files.csv", out_dir=tmp_path / "index")
+    assert f"2 speakers of veri_test.txt ({tested[0]}, ...) are not in the set test" in summary
+    assert "iden_split.txt is there: what the manifest says of parts is not used" in summary
+
+
 def test_test_speakers(tmp_path: Path) -> None:
     """As many as asked for, unless a list says who."""
     corpus = speak(tmp_path / "corpus", "abcdef")
@@ -251,6 +270,37 @@ def test_speaker_in_both(tmp_path: Path) -> None:
         assert len(set(file["dev_speakers"].tolist())) == len(file["dev_speakers"])
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_speaker_in_two_added_corpora(tmp_path: Path, num_workers: int) -> None:
+    """Each keeps its files; a session goes to one part as a whole; what could not be looked into is told of each."""
+    corpus = write_small_corpus(tmp_path / "main")
+    one, two = (
+        speak(tmp_path / name / "wav", "x", sessions=3, each=1, seed=seed) for name, seed in (("1", 0), ("2", 50))
+    )
+    for path in sorted(two.rglob("*.wav")):
+        path.rename(path.with_name("other.wav"))
+    (one.parent / "beside" / "y").mkdir(parents=True)
+    summary, loaded = index(corpus, added_dirs=[one.parent, two.parent], num_workers=num_workers)
+    names = [name for name in loaded.utterances if name.startswith("x/")]
+    assert sorted(names) == sorted(f"x/s{session}/{name}.wav" for session in range(3) for name in ("0", "other"))
+    parts = {part: {video_of(loaded.utterances[row]) for row in loaded.rows("dev", part)} for part in ("train", "val")}
+    assert [len({name for name in videos if name.startswith("x/")}) for videos in parts.values()] == [2, 1]
+    assert not parts["train"] & parts["val"]
+    assert f"{one.parent}: folders beside" in summary
+    again, _ = index(corpus, added_dirs=[one.parent, two.parent], skip_existing=True)
+    assert "taken over from an earlier run: 6 speakers" in again
+
+
+def test_copy_of_what_is_tested_on_does_not_stay(tmp_path: Path) -> None:
+    """It was made before anybody could know."""
+    corpus, other = write_small_corpus(tmp_path / "main"), speak(tmp_path / "other", "x", seed=1_000)
+    samples, _ = soundfile.read(corpus / "wav" / SPEAKERS[-1] / "train/00001.wav", dtype="int16")
+    soundfile.write(other / "x" / "stolen.flac", samples, 16_000)
+    index(corpus, added_dirs=[other])
+    assert "recording that is tested on" in rejected(corpus / "feature")[str(other / "x" / "stolen.flac")]
+    assert not list((corpus / "feature").rglob("stolen*"))
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Files that come in two, that fail, that change
 # ------------------------------------------------------------------------------------------------------------------
@@ -283,6 +333,31 @@ def test_one_broken_file_does_not_undo_the_others(tmp_path: Path) -> None:
     summary, loaded = index(corpus, skip_existing=True)
     assert "taken over from an earlier run: 3 speakers" in summary
     assert len(loaded) == 24
+
+
+def test_damaged_copy_is_made_again(tmp_path: Path) -> None:
+    """By -s, too: a machine that lost power may leave a copy cut."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    write_audio(corpus / "a" / "s0" / "0.wav", noise(8_000), rate=8_000)
+    index(corpus)
+    copy = corpus / "feature" / "wav" / "a" / "s0" / "0.wav"
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:5_000])
+    summary, loaded = index(corpus, skip_existing=True)
+    assert "taken over from an earlier run: 3 speakers" in summary
+    assert copy.read_bytes() == whole
+    assert read_frames(loaded, loaded.row_of("a/s0/0.wav"), 0, 5).any()
+
+
+def test_folder_that_is_called_like_a_file(tmp_path: Path) -> None:
+    """Copies of both have their places."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    for name in ("b.wav", "b.wav/c.wav", "b.wav/b.wav/c.wav"):
+        write_audio((corpus / "a" / name).with_suffix(".flac"), noise(4_000))
+    _, loaded = index(corpus)
+    rows = loaded.rows_of(["a/b.wav", "a/b.wav/c.wav", "a/b.wav/b.wav/c.wav"])
+    assert len({loaded.location(row)[0] for row in rows}) == 3
+    assert all(read_frames(loaded, row, 0, 5).any() for row in rows)
 
 
 def test_links_that_lead_nowhere(tmp_path: Path) -> None:

@@ -218,6 +218,10 @@ def test_other_files_beside_the_parts_stay(tmp_path: Path) -> None:
     (parts / "folder").mkdir(parents=True)
     for name in ("notes.txt", "id10009.npz"):
         (parts / name).touch()
+    with pytest.raises(UserError, match="parts is of no index, and would be overwritten"):
+        preprocess(corpus)
+    assert (parts / "id10009.npz").exists()
+    (corpus / "feature" / ".autospeech-index").touch()
     preprocess(corpus)
     assert (parts / "notes.txt").exists()
     assert not (parts / "id10009.npz").exists()

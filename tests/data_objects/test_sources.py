@@ -14,11 +14,11 @@ UTTERANCE = "id10001/video/00001.wav"
 
 
 def touch(folder: Path, *names: str) -> None:
-    """Make empty files."""
+    """Make empty files, and indexes' tables with their head."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_bytes(b"utterance,root,file,offset" if path.name == "utterances.csv" else b"")
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -83,6 +83,13 @@ def test_index_and_junk_are_no_speakers(tmp_path: Path) -> None:
     assert found.ignored == 2
 
 
+def test_index_that_was_begun_is_no_speaker(tmp_path: Path) -> None:
+    """And a speaker's folder is none because of a table that somebody keeps there."""
+    touch(tmp_path, "p1/1.wav", "feature/.autospeech-index", "feature/wav/p1/1.wav", "p2/1.wav")
+    (tmp_path / "p2" / "utterances.csv").write_text("file,text\n1.wav,hello\n")
+    assert set(find_utterances(tmp_path).files) == {"p1/1.wav", "p2/1.wav"}
+
+
 def test_links_that_lead_back_up(tmp_path: Path) -> None:
     """They end, directly or by way of each other, and are listed."""
     touch(tmp_path, "p1/a/1.wav", "p2/b/1.wav")
@@ -109,6 +116,20 @@ def test_folder_that_cannot_be_read(tmp_path: Path) -> None:
         found = find_utterances(tmp_path)
     assert set(found.files) == {"p2/1.wav"}
     assert found.unusable == [(tmp_path / "p1", "folder that cannot be read: Permission denied")]
+
+
+def test_folder_that_cannot_be_entered(tmp_path: Path) -> None:
+    """To ask what is in it is an error, too."""
+    touch(tmp_path, "p1/1.wav", "p2/1.wav")
+    real = Path.exists
+
+    def exists(path: Path) -> bool:
+        if path.parent.name == "p1":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with mock.patch.object(Path, "exists", exists):
+        assert set(find_utterances(tmp_path).files) == {"p1/1.wav", "p2/1.wav"}
 
 
 def test_no_speech_at_all(tmp_path: Path) -> None:
@@ -163,6 +184,16 @@ def test_files_of_one_name(tmp_path: Path) -> None:
     assert set(read_manifest(file, tmp_path).files) == {"p/a%2F1.wav", "p/b%2F1.wav", "p/2.wav"}
 
 
+def test_files_of_one_utterance(tmp_path: Path) -> None:
+    """As in folders: the wav before the FLAC beside it, of whose like there is one in another folder."""
+    file = write(tmp_path / "m.csv", "path,speaker\na/1.flac,p\n./a/1.wav,p\nb/2.mp3,p\nb/2.WAV,p\nc/2.wav,p\n")
+    assert read_manifest(file, tmp_path).files == {
+        "p/1.wav": [tmp_path / "a/1.wav", tmp_path / "a/1.flac"],
+        "p/b%2F2.wav": [tmp_path / "b/2.WAV", tmp_path / "b/2.mp3"],
+        "p/c%2F2.wav": [tmp_path / "c/2.wav"],
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -174,6 +205,9 @@ def test_files_of_one_name(tmp_path: Path) -> None:
         ("path,speaker\na.wav,\n", "line 2: no speaker"),
         ("path,speaker\n ,p\n", "line 2: no path"),
         ("path,speaker\na.wav,p\na.wav,q\n", "line 3: a.wav stands in line 2 already"),
+        ("path,speaker\na/b.wav,p\n./a//b.wav,p\n", "line 3: a/b.wav stands in line 2 already"),
+        ("path,speaker\n.,p\n", "line 2: '.' is the path of no file"),
+        ("path,speaker,part\na.wav,p,val\na.flac,p,test\n", "line 3: p/a.wav is of the part 'val' already"),
         ("path,speaker,set\na.wav,p,train\n", "line 2: set must be dev, test or empty"),
         ("path,speaker,part\na.wav,p,dev\n", "line 2: part must be train, val, test or empty"),
         ("path,speaker,gender\na.wav,p,m\nb.wav,p,f\n", "line 3: the gender of p is f, but was m"),

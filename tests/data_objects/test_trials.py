@@ -7,20 +7,23 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_objects.index import Index
 from data_objects.lists import META, META_COLUMNS, TrialList, speaker_of, video_of
 from data_objects.trials import (
-    MOST_PAIRS,
     OFFICIAL,
     VOXCELEB1,
+    NumberedPairs,
     build_validation_trials,
     choose_validation_speakers,
     claims_to_be_voxceleb1,
+    draw_targets,
+    even_shares,
     find_doubtful,
     identify_list,
     pairs_of_one,
@@ -230,12 +233,14 @@ MANY = {  # videos and utterances of each; how many pairs are of two videos, or 
 def test_pairs_of_a_speaker_with_many_utterances(videos: list[int], possible: int, count: int) -> None:
     """As many as are needed or possible, each once and of two videos; drawn by chance, from all."""
     names = [f"id10001/{video:03d}/{number:05d}.wav" for video, size in enumerate(videos) for number in range(size)]
-    assert len(names) * (len(names) - 1) // 2 > MOST_PAIRS
-    pairs = pairs_of_one(names, count, np.random.default_rng(0))
-    assert len(pairs) == len(set(pairs)) == min(count, possible)
+    numbered = NumberedPairs(names)
+    assert numbered.count == possible
+    count = min(count, possible)
+    pairs = numbered.draw(count, np.random.default_rng(0))
+    assert len(pairs) == len(set(pairs)) == count
     assert all(first < second for first, second in pairs)
     assert all(video_of(first) != video_of(second) for first, second in pairs) == (len(videos) > 1)
-    again, other = (pairs_of_one(names, count, np.random.default_rng(seed)) for seed in (0, 1))
+    again, other = (NumberedPairs(names).draw(count, np.random.default_rng(seed)) for seed in (0, 1))
     assert pairs == again != other
 
 
@@ -243,17 +248,42 @@ def test_pairs_of_a_speaker_with_many_utterances(videos: list[int], possible: in
 def test_pairs_are_the_same_set_either_way(videos: list[int]) -> None:
     """Whether all are listed or drawn by their numbers."""
     names = [f"id10001/{video}/{number}.wav" for video, size in enumerate(videos) for number in range(size)]
-    listed = pairs_of_one(names, 100, np.random.default_rng(0))
-    with mock.patch("data_objects.trials.MOST_PAIRS", 0):
-        drawn = pairs_of_one(names, 100, np.random.default_rng(0))
-    assert sorted(drawn) == sorted(listed)
+    listed = pairs_of_one(names, np.random.default_rng(0))
+    numbered = NumberedPairs(names)
+    assert sorted(numbered.draw(numbered.count, np.random.default_rng(0))) == sorted(listed)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.integers(0, 500))
+def test_even_shares(sizes: list[int], count: int) -> None:
+    """All that is asked for, if it is there; of nobody more than he has, and of nobody less without need."""
+    shares = even_shares(np.array(sizes), count)
+    assert shares.sum() == min(count, sum(sizes))
+    assert all(0 <= share <= size for share, size in zip(shares, sizes, strict=True))
+    level = max(shares)
+    assert all(share in (size, level, level - 1) for share, size in zip(shares, sizes, strict=True))
+
+
+def test_targets_of_many_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As even and as fair where they are drawn by number."""
+    utterances = {
+        f"s{speaker}": sorted(f"s{speaker}/v{number % 3}/{number}.wav" for number in range(2 + speaker))
+        for speaker in range(20)
+    }
+    listed = draw_targets(utterances, 100, np.random.default_rng(0))
+    monkeypatch.setattr("data_objects.trials.MOST_PAIRS", 0)
+    drawn = draw_targets(utterances, 100, np.random.default_rng(0))
+    for pairs in (listed, drawn):
+        assert len(set(pairs)) == len(pairs) == 100
+        assert all(video_of(one) != video_of(other) and one < other for one, other in pairs)
+    counts = [sorted(Counter(speaker_of(one) for one, _ in pairs).values()) for pairs in (listed, drawn)]
+    assert counts[0] == counts[1]
 
 
 def test_drawing_takes_no_room() -> None:
     """A speaker of 10,000 utterances has 50 million pairs: none but those needed are made."""
     names = [f"id10001/{number // 10:04d}/{number % 10}.wav" for number in range(10_000)]
     tracemalloc.start()
-    pairs = pairs_of_one(names, 1_000, np.random.default_rng(0))
+    pairs = draw_targets({"id10001": names}, 1_000, np.random.default_rng(0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(pairs) == 1_000

@@ -188,7 +188,8 @@ def find_untrained(roles: Mapping[str, Role]) -> list[Untrained]:
     found = []
     for role in (roles[name] for name in (VAL, TEST) if name in roles and TRAIN in roles):
         if names := sorted(role.speakers - roles[TRAIN].speakers):
-            count = sum(speaker_of(utterance) in set(names) for utterance in role.audio)
+            missing = set(names)
+            count = sum(speaker_of(utterance) in missing for utterance in role.audio)
             found.append(Untrained(role.name, names, count, len(role.speakers)))
     return found
 
@@ -367,7 +368,8 @@ def _trained_speakers(checkpoint: Checkpoint, index: Index) -> Sequence[str]:
     A checkpoint of before did not tell which of its classes had nothing to train on.
     """
     if UNTRAINED in checkpoint.protocol:
-        return [name for name in checkpoint.speakers if name not in set(checkpoint.protocol[UNTRAINED])]
+        untrained = set(checkpoint.protocol[UNTRAINED])
+        return [name for name in checkpoint.speakers if name not in untrained]
     return () if checkpoint.index in index.fingerprints() else checkpoint.speakers
 
 
