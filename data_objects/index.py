@@ -8,6 +8,7 @@ feature/wav/             16 kHz mono 16-bit copies of the utterances that are so
 feature/silent.csv       utterances that hold nothing but zeros
 feature/files.npz        size and time of the file of every row, as they were then
 feature/parts/           a file a speaker: what a run that was interrupted need not do again
+feature/made_lists.txt   which of the lists beside it were made: see `data_objects.completing`
 """
 
 import csv
