@@ -78,13 +78,22 @@ def read_blocks(path: Path) -> Iterator[np.ndarray]:
     Raises:
         AudioError: see `read_audio`; some reasons show at the end only.
     """
-    total = 0
     with opened(path) as source:
-        if not LOWEST_RATE <= source.rate <= HIGHEST_RATE:
-            raise AudioError(f"sampling rate out of range: {source.rate} Hz")
-        for block in _resample(map(_mix, source.blocks), source.rate):
-            total += len(block)
-            yield block
+        yield from as_mono(source.blocks, source.rate)
+
+
+def as_mono(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Blocks (N, channels) float32 at any rate as 16 kHz mono: blocks (N,) float32.
+
+    Raises:
+        AudioError: not finite, out of range, or too short altogether, which shows at the end only.
+    """
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"sampling rate out of range: {rate} Hz")
+    total = 0
+    for block in _resample(map(_mix, blocks), rate):
+        total += len(block)
+        yield block
     check_length(total)
 
 

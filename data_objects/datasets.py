@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -66,14 +66,26 @@ def read_frames(index: Index, row: int, first: int, frames: int) -> np.ndarray:
     Raises:
         UserError: the file is not as it was indexed.
     """
-    length = int(index.samples[row])
+    return cut_frames(partial(_read, index, row), int(index.samples[row]), first, frames)
+
+
+def cut_frames(read: Callable[[int, int], np.ndarray], length: int, first: int, frames: int) -> np.ndarray:
+    """The same of an utterance of `length` samples, which read(begin, end) gives."""
     if count_frames(length) < frames:
-        padded = pad_reflect(tile(_read(index, row, 0, length), frames))
+        padded = pad_reflect(tile(read(0, length), frames))
         return padded[first * HOP : first * HOP + span(frames)]
     begin, end = first * HOP - CONTEXT, first * HOP - CONTEXT + span(frames)
-    samples = _read(index, row, max(begin, 0), min(end, length))
+    samples = read(max(begin, 0), min(end, length))
     missing = max(-begin, 0), max(end - length, 0)
     return np.pad(samples, missing, mode="reflect") if any(missing) else samples
+
+
+def cut_windows(read: Callable[[int, int], np.ndarray], length: int, frames: int) -> np.ndarray:
+    """All windows (W, span(frames)) int16 of an utterance: see `count_windows`, and `cut_frames` for the arguments."""
+    count, stride = count_windows(length, frames), frames // 2
+    samples = cut_frames(read, length, 0, frames + (count - 1) * stride)
+    starts = range(0, count * stride * HOP, stride * HOP)
+    return np.stack([samples[start : start + span(frames)] for start in starts])
 
 
 def _read(index: Index, row: int, begin: int, end: int) -> np.ndarray:
@@ -267,11 +279,7 @@ class EvaluationWindows(Dataset):
         self.frames = frames
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, np.float32, int]:
-        count = count_windows(int(self.index.samples[row]), self.frames)
-        stride = self.frames // 2
-        samples = read_frames(self.index, row, 0, self.frames + (count - 1) * stride)
-        starts = range(0, count * stride * HOP, stride * HOP)
-        windows = np.stack([samples[start : start + span(self.frames)] for start in starts])
+        windows = cut_windows(partial(_read, self.index, row), int(self.index.samples[row]), self.frames)
         return windows, self.index.gains[row], row
 
 

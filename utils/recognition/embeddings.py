@@ -106,7 +106,7 @@ def get_embeddings(
     if not missing:
         get_logger().info(f"all {len(wanted):,} embeddings are taken from those kept in {path and path.parent}")
         return kept
-    new = embed_utterances(network, front_end, corpus, corpus.index.rows_of(missing), device)
+    new = embed_utterances(network, front_end, corpus, corpus.index.rows_of(missing), device, are_alone=True)
     if new is None:
         return None
     embeddings = _merge(kept, Embeddings(_encode(missing), new.numpy()))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
-from data_objects.datasets import move
+from data_objects.datasets import WindowBatch, move
 from data_objects.frontend import SETTINGS, FrontEnd
 from data_objects.index import Rows
 from data_objects.lists import TrialList
@@ -50,11 +50,22 @@ class TrainedNetwork:
 
 
 def embed_utterances(
-    network: SpeakerNetwork, front_end: FrontEnd, corpus: Corpus, rows: Rows, device: torch.device
+    network: SpeakerNetwork,
+    front_end: FrontEnd,
+    corpus: Corpus,
+    rows: Rows,
+    device: torch.device,
+    *,
+    are_alone: bool = False,
 ) -> Tensor | None:
     """Embed the utterances in `rows`, each once: the mean of its windows' embeddings.
 
     Several processes share the batches, which are the same as one process alone would have.
+
+    Args:
+        are_alone: on a CPU, each utterance's windows go through the network by themselves, so that not a bit depends on
+            which others are embedded: kernels round otherwise for batches of another size. Small networks take up to
+            three times as long for it.
 
     Returns:
         (N, D) float32, on the CPU; None on other processes than the main one.
@@ -69,14 +80,35 @@ def embed_utterances(
     embeddings = torch.empty(len(own), network.embedding_dim).float()  # filled in place: they can be all that fits
     with torch.inference_mode():
         for batch in progress_bar(corpus.windows(groups), len(groups), "embedding"):
-            chunks = zip(*(part.split(corpus.window_batch_size) for part in batch[:2]), strict=True)
-            embedded = torch.cat([network.embed(front_end(*move(chunk, device))) for chunk in chunks])
-            means = torch.stack([windows.mean(dim=0) for windows in embedded.split(batch.counts)])
-            embeddings[[place_of[row] for row in batch.rows]] = means.float().cpu()
+            means = embed_windows(network, front_end, batch, corpus.window_batch_size, device, are_alone=are_alone)
+            embeddings[[place_of[row] for row in batch.rows]] = means
     everybody = embeddings if processes() == 1 else _gather(own, embeddings, rows)
     if everybody is not None:
         _check_finite(everybody, corpus, rows)
     return everybody
+
+
+def embed_windows(
+    network: SpeakerNetwork,
+    front_end: FrontEnd,
+    batch: WindowBatch,
+    batch_size: int,
+    device: torch.device,
+    *,
+    are_alone: bool,
+) -> Tensor:
+    """Embeddings (N, D) float32, on the CPU, of utterances by their windows, `batch_size` of which go at a time.
+
+    Args:
+        are_alone: see `embed_utterances`.
+    """
+    groups = batch.counts if are_alone and device.type == "cpu" else [len(batch.windows)]
+    embedded = []
+    for part in zip(batch.windows.split(groups), batch.gains.split(groups), strict=True):
+        chunks = zip(*(values.split(batch_size) for values in part), strict=True)
+        embedded += [network.embed(front_end(*move(chunk, device))) for chunk in chunks]
+    means = torch.stack([windows.mean(dim=0) for windows in torch.cat(embedded).split(batch.counts)])
+    return means.float().cpu()
 
 
 def _gather(own: list[int], embeddings: Tensor, rows: Rows) -> Tensor | None:
@@ -157,10 +189,15 @@ def load_trained(cfg: CfgNode, load_path: str, device: torch.device) -> TrainedN
     check_front_end(SETTINGS, checkpoint, path)
     check_frames(cfg, checkpoint, path)
     check_identity(checkpoint, path)
+    return build_trained(checkpoint, path, device, cfg.EVAL.FOLD_NORMS)
+
+
+def build_trained(checkpoint: Checkpoint, path: Path, device: torch.device, folds_norms: bool) -> TrainedNetwork:
+    """The network that a checkpoint, of the file `path`, holds."""
     network, front_end = build_model(checkpoint.architecture), FrontEnd()
     network.load_state_dict(checkpoint.model)
     front_end.load_state_dict(checkpoint.front_end)
-    network = fold_norms(network) if cfg.EVAL.FOLD_NORMS else network.eval()
+    network = fold_norms(network) if folds_norms else network.eval()
     return TrainedNetwork(network.to(device), front_end.to(device), checkpoint, path, device)
 
 

@@ -62,9 +62,9 @@ def test_kept_and_used_again(corpus: Corpus, network: torch.nn.Module, tmp_path:
     path = tmp_path / "embeddings.npz"
     embed, computed = module.embed_utterances, []
 
-    def record(network, front_end, corpus, rows, device):
+    def record(network, front_end, corpus, rows, device, are_alone):
         computed.append([corpus.index.utterances[row] for row in rows])
-        return embed(network, front_end, corpus, rows, device)
+        return embed(network, front_end, corpus, rows, device, are_alone=are_alone)
 
     arguments = (network, FrontEnd().eval(), corpus)
     with mock.patch.object(module, "embed_utterances", record):
@@ -76,8 +76,8 @@ def test_kept_and_used_again(corpus: Corpus, network: torch.nn.Module, tmp_path:
         get_embeddings(*arguments, NAMES[4:6], CPU, key="two", path=None)
     assert computed[2:] == [NAMES[4:6], NAMES[4:6]]
     rows = corpus.index.rows_of(NAMES[2:8])
-    expected = embed(*arguments, rows, CPU).numpy()
-    np.testing.assert_allclose(some.vectors[some.places(NAMES[2:8])], expected, rtol=1e-5, atol=1e-6)
+    expected = embed(*arguments, rows, CPU, are_alone=True).numpy()
+    np.testing.assert_array_equal(some.vectors[some.places(NAMES[2:8])], expected)
     np.testing.assert_array_equal(again.vectors[again.places(NAMES[4:6])], some.vectors[some.places(NAMES[4:6])])
 
 
@@ -85,9 +85,9 @@ def embed(corpus: Corpus, network: torch.nn.Module, checkpoint: Path, fingerprin
     """Embed two utterances by a checkpoint, of this corpus or one with another fingerprint; those that are computed."""
     embed_utterances, computed = module.embed_utterances, []
 
-    def record(network, front_end, corpus, rows, device):
+    def record(network, front_end, corpus, rows, device, are_alone):
         computed.extend(corpus.index.utterances[row] for row in rows)
-        return embed_utterances(network, front_end, corpus, rows, device)
+        return embed_utterances(network, front_end, corpus, rows, device, are_alone=are_alone)
 
     trained = SimpleNamespace(path=checkpoint, network=network, front_end=FrontEnd().eval(), device=CPU)
     own = fingerprint or corpus.index.fingerprint

@@ -1,0 +1,60 @@
+"""What a network's scores mean: calibrations, read from the file that an evaluation or a user's own pairs left."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.metrics.scoring import Calibration
+from utils.system.errors import UserError
+from utils.system.files import read_text
+from utils.system.logger import get_logger
+
+FILE = "calibration.json"
+SYSTEM = "cosine"  # the way of scoring that needs nothing but two embeddings
+NEEDED = "expected is a calibration.json, of evaluate_verification.py or of tools/recognize.py calibrate"
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """A calibration, and the file that it is from."""
+
+    calibration: Calibration
+    path: Path
+
+
+def read_decisions(checkpoint: Path, sha256: str, given: Path | None) -> Decisions | None:
+    """The calibration in the file that was given, or beside the checkpoint; None where there is none.
+
+    Args:
+        sha256: of the checkpoint; a calibration of another one is refused, or left alone where it was not asked for.
+
+    Raises:
+        UserError: no calibration, a malformed one, or another network's.
+    """
+    path = checkpoint.with_name(FILE) if given is None else given
+    if given is None and not path.is_file():
+        return None
+    content = _read(path)
+    if content.get("checkpoint") != sha256:
+        message = f"{path} is the calibration of another network than {checkpoint}"
+        if given is not None:
+            raise UserError(f"{message}: make one with 'tools/recognize.py calibrate'")
+        get_logger().warning(f"{message}: it is not used")
+        return None
+    try:
+        return Decisions(Calibration.from_dict(content["systems"][SYSTEM]), path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} has no calibration of {SYSTEM} scores; {NEEDED}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path, NEEDED))
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}; {NEEDED}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); {NEEDED}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no calibration; {NEEDED}")
+    return content
