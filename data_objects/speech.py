@@ -79,7 +79,7 @@ def _read_array(samples: np.ndarray, rate: int) -> np.ndarray:
         return samples
     if samples.dtype.kind == "i":
         samples = samples / (np.iinfo(samples.dtype).max + 1.0)
-    frames = samples.astype(np.float32).reshape(len(samples), -1)
+    frames = (samples[:, None] if samples.ndim == 1 else samples).astype(np.float32)  # (N, channels)
     return to_16_bit(as_mono(iter([frames] if len(frames) else []), rate))
 
 

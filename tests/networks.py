@@ -3,19 +3,21 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from yacs.config import CfgNode
 
 from config import default_config
 from data_objects.corpus import Corpus
-from data_objects.frontend import FrontEnd
-from models import build_model, build_network
+from data_objects.frontend import BINS, SETTINGS, FrontEnd
+from models import BASELINES, build_model, build_network
 from models.base import SpeakerNetwork
 from models.folding import fold_norms
 from models.genotypes import PAPER_GENOTYPE
 from models.network import Network
 from tests.helpers import GENOTYPE
+from utils.records.checkpoint import Checkpoint, identity_of, save_checkpoint
 
 FRAMES = 40  # of the crops and windows that `settings` asks for
 
@@ -51,6 +53,45 @@ def build(cfg: CfgNode) -> tuple[Network, FrontEnd, Corpus]:
     torch.manual_seed(0)
     corpus = Corpus(cfg)
     return build_network(cfg, PAPER_GENOTYPE, len(corpus.speakers)).train(), corpus.build_front_end(), corpus
+
+
+def save_run(folder: Path, kind: str, **architecture: object) -> Path:
+    """A run folder with the checkpoint of a small network of this kind, whose norms and front end have seen something.
+
+    Args:
+        architecture: pooling, loss and scale, where they are not as `models.USUAL`.
+    """
+    torch.manual_seed(0)
+    cfg = configured(DATASET__PARTIAL_N_FRAMES=70 if kind == "vggm" else FRAMES, EVAL__BATCH_SIZE=4)
+    whole = {"kind": kind, "num_classes": 5} | architecture
+    if kind == "network":
+        whole |= {"layers": 3, "channels": 4, "genotype": GENOTYPE}
+    network = build_model(whole)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    front_end = FrontEnd(np.linspace(1, 0.1, BINS), np.linspace(0.5, 2, BINS))
+    checkpoint = Checkpoint(
+        script="train_baseline" if kind in BASELINES else "train",
+        architecture=whole,
+        model=network.state_dict(),
+        front_end=front_end.state_dict(),
+        front_end_settings=SETTINGS,
+        optimizers={},
+        generators={},
+        epoch=1,
+        step=1,
+        best={"epoch": 1},
+        config=cfg.dump(),
+        sub_dir="dev",
+        speakers=[f"id1000{number}" for number in range(5)],
+        index="",
+    )
+    checkpoint.identity = identity_of(checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(checkpoint, folder / "best.pt")
+    return folder
 
 
 # ------------------------------------------------------------------------------------------------------------------

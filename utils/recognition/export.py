@@ -1,7 +1,7 @@
 """A network as one ONNX file, front end and all: for programs that have no PyTorch."""
 
 import contextlib
-import importlib.util
+import importlib
 import logging
 import math
 import os
@@ -24,6 +24,7 @@ from utils.recognition.recognizer import Recognizer
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime, once imported, reports to its makers
 OPSET = 18
 TOLERANCE = 1e-4  # of embeddings by onnxruntime against PyTorch's, relative to their length
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -84,8 +85,7 @@ def export_onnx(recognizer: Recognizer, path: Path) -> dict[str, Any]:
         UserError: the packages are missing; what it computes differs by more than 1e-4: then there is no file.
     """
     for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"export needs {package}: pip install {' '.join(PACKAGES)}")
+        import_optional(package)
     checkpoint = recognizer.trained.checkpoint
     folded = build_trained(checkpoint, recognizer.trained.path, torch.device("cpu"), folds_norms=True)
     network, front_end = folded.network, folded.front_end
@@ -113,6 +113,18 @@ def export_onnx(recognizer: Recognizer, path: Path) -> dict[str, Any]:
     }
 
 
+def import_optional(package: str) -> Any:
+    """One of PACKAGES, which are needed for nothing else, and so not installed with the rest.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f"export needs {package}: pip install {' '.join(PACKAGES)}") from error
+
+
 def metadata_of(recognizer: Recognizer, shortest: int) -> dict[str, str]:
     """What a user of the file should know, as texts; samples are at the sampling rate."""
     frames = recognizer.window_frames
@@ -136,8 +148,7 @@ def metadata_of(recognizer: Recognizer, shortest: int) -> dict[str, str]:
 
 def write_graph(embedder: Embedder, path: Path, metadata: dict[str, str]) -> None:
     """Write the file; batch and samples are free."""
-    import onnx
-
+    onnx = import_optional("onnx")
     example = 0.1 * torch.randn(2, 2 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -178,8 +189,7 @@ def compare_with_torch(
 
     PyTorch's are by the front end that the network was trained with.
     """
-    import onnxruntime
-
+    onnxruntime = import_optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(os.fsencode(path).decode(), options, providers=["CPUExecutionProvider"])
