@@ -110,6 +110,7 @@ def defines(file: Path, name: str) -> bool:
     return file.is_file() and re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
+WITH_COMMANDS = ("tools/benchmark.py", "tools/recognize.py")  # whose options follow a command
 COMMAND = re.compile(r"(?:python|torchrun [^#]*?) ((?:[\w]+/)*\w+\.py)\b(.*)")
 
 
@@ -123,7 +124,7 @@ def wrong_commands(text: str) -> list[str]:
                 wrong.append(script)
                 continue
             words = re.sub(r'"[^"]*"', "TEXT", rest).split()
-            command = words[0] if words and script == "tools/benchmark.py" else ""
+            command = words[0] if words and script in WITH_COMMANDS else ""
             used = {word for word in words if re.match(r"--?[a-z]", word)}
             wrong += [f"{script} {option}" for option in sorted(used - known_options(script, command))]
     return wrong

@@ -1,4 +1,4 @@
-"""Measure speed and memory, on one machine in one run: search, train, data, scale, trials, preprocess.
+"""Measure speed and memory, on one machine in one run: search, train, data, scale, trials, ...
 
     python tools/benchmark.py search                                  # 8 cells, 16 channels, batch 2, 300 frames
     python tools/benchmark.py search --batch_size 2 8 --json
@@ -10,6 +10,7 @@
     python tools/benchmark.py scale                                   # a simulated corpus of VoxCeleb1's size
     python tools/benchmark.py trials                                  # VoxCeleb1-E's: scores, figures, intervals
     python tools/benchmark.py preprocess --workers 1 2 4
+    python tools/benchmark.py recognition --run RUN --data_dir /path/to/VoxCeleb1
 
 `python tools/benchmark.py COMMAND --help` says what a command measures, and how.
 """

@@ -177,11 +177,28 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", nargs="+", type=at_least("--workers", 0), help=text)
 
 
+def add_recognition(parser: argparse.ArgumentParser) -> None:
+    """Who is recognised by whom, strangers among them, and how long a recording takes.
+
+    The speakers of the corpus's trials are enrolled by their first utterances, half of them at a time (drawn by
+    --seed), and all other utterances of all speakers are identified, so that each speaker is known once and unknown
+    once. Decisions are those of the run's calibration.json. A recording's time is that of reading and embedding it
+    alone; the real-time factor is that time over its duration.
+    """
+    parser.add_argument("--run", type=Path, required=True, help="run folder of a trained network, with a calibration")
+    parser.add_argument("--data_dir", type=Path, required=True, help="a preprocessed corpus")
+    add_count(parser, "--enrolment", 1, 3, "utterances that a speaker is enrolled by (default: 3)")
+    parser.add_argument("--prior", type=float, help="that two recordings are of one voice (default: the calibration's)")
+    add_count(parser, "--seed", 0, 0, "of the halves (default: 0)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
 COMMANDS = {
     "search": ("iterations of a search", add_search),
     "train": ("steps of training the derived network", add_train),
     "data": ("loading training crops", add_data),
     "scale": ("what VoxCeleb1's size takes in time and memory, without its files", add_scale),
     "trials": ("what scoring, figures and intervals take for VoxCeleb1-E's trials, without its files", add_trials),
+    "recognition": ("enrolled voices recognised, strangers among them", add_recognition),
     "preprocess": ("hours of audio a minute, and memory, of data_preprocess.py", add_preprocess),
 }

@@ -4,7 +4,7 @@ import argparse
 import json
 from types import ModuleType
 
-from tools.benchmarks import data, preprocess, scale, search, train, trials
+from tools.benchmarks import data, preprocess, recognition, scale, search, train, trials
 
 # Each yields the reports that `run(args)` measures, and has `print_report(report)` for people.
 COMMANDS: dict[str, ModuleType] = {
@@ -14,6 +14,7 @@ COMMANDS: dict[str, ModuleType] = {
     "scale": scale,
     "trials": trials,
     "preprocess": preprocess,
+    "recognition": recognition,
 }
 
 
