@@ -58,6 +58,8 @@ _C.MODEL.DROP_PATH_PROB = 0.2
 _C.MODEL.POOLING = "average"
 # Weights to start from: a checkpoint, a run folder, or a file of tensors by name (a ResNet's); empty: from scratch
 _C.MODEL.PRETRAINED = ""
+# With PRETRAINED: epochs in which all but classifier and pooling stands still, weights and norms; 0: none
+_C.MODEL.FREEZE = 0
 
 # ------------------------------------------------------------------------------------------------------------------
 # Data
@@ -130,6 +132,8 @@ _C.TRAIN.BATCH_SIZE = 96
 # Adam's learning rate: cosine from LR in the first epoch towards LR_MIN at the end
 _C.TRAIN.LR = 0.01
 _C.TRAIN.LR_MIN = 0.001
+# With MODEL.PRETRAINED: a factor of the learning rate of all but classifier and pooling
+_C.TRAIN.LR_PRETRAINED = 1.0
 # Adam's weight decay and betas
 _C.TRAIN.WD = 0.0
 _C.TRAIN.BETA1 = 0.9
@@ -224,6 +228,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.BATCH_SIZE": (1, None),
     "TRAIN.LR": (0, None),
     "TRAIN.LR_MIN": (0, None),
+    "TRAIN.LR_PRETRAINED": (0, 10),
+    "MODEL.FREEZE": (0, None),
     "TRAIN.WD": (0, None),
     "TRAIN.BETA1": (0, 0.9999),
     "TRAIN.BETA2": (0, 0.99999),
@@ -272,6 +278,9 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError(
             f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
         )
+    if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
+        key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
+        raise UserError(f"{key} is for a network that starts from another one's weights: set MODEL.PRETRAINED, too")
     if cfg.AUGMENT.SNR_MIN > cfg.AUGMENT.SNR_MAX:
         raise UserError(
             f"AUGMENT.SNR_MIN {cfg.AUGMENT.SNR_MIN} must not be more than AUGMENT.SNR_MAX {cfg.AUGMENT.SNR_MAX}"

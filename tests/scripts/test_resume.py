@@ -1,9 +1,11 @@
 """Runs that are killed, told to stop, or out of room: they go on as if nothing had happened, and say what did."""
 
+import io
 import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from unittest import mock
 import pytest
 import torch
 
-from tests.helpers import ROOT, SCRATCH, call_script, environment, options, run_script
+from tests.helpers import GENOTYPE, ROOT, SCRATCH, call_script, environment, options, run_script
 from tests.runs import (
     LONG,
     RESUMABLE,
@@ -313,3 +315,40 @@ def test_going_on_needs_no_genotype(toy: Path, tmp_path: Path, trained: tuple[di
     outcome = call_script("train.py", *arguments)
     assert outcome.status == 0, outcome.stderr
     assert load_checkpoint(run_dir / "last.pt", ("train",)).epoch == 2
+
+
+def test_fine_tuning_goes_on_within_and_after_its_frozen_epochs(
+    toy: Path, trained_dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit; the network that it started from may be gone by then."""
+    start_from, kept = copy_run(trained_dev, tmp_path / "first"), []
+    save = TrainingState.save
+
+    def keep(state: TrainingState, path: Path) -> None:
+        save(state, path)
+        if path.name == "last.pt":
+            kept.append(path.read_bytes())
+
+    settings = {"DATASET__SUB_DIR": "dev", "TRAIN__LR_PRETRAINED": 0.3, "MODEL__FREEZE": 1} | LONG["train"]
+    out = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path / "out", MODEL__PRETRAINED=start_from, **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "save", keep)
+        command = ("--cfg", SCRATCH, "--text_arch", GENOTYPE, *out, *EVERY_STEP)
+        outcome = call_script("train.py", *command)
+    assert outcome.status == 0, outcome.stderr
+    assert "MODEL.PRETRAINED: " in outcome.stderr
+    assert "the classifier's 4 speakers, too" in outcome.stderr
+    whole = only_run(tmp_path / "out", "train")
+    shutil.rmtree(start_from)
+    steps = len(kept) // 3
+    for number, place in enumerate((1, steps + 1)):  # after the second step of the first epoch, and of the second
+        run_dir = copy_run(whole, tmp_path / str(number))
+        (run_dir / "last.pt").write_bytes(kept[place])
+        outcome = call_script("train.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+        assert outcome.status == 0, outcome.stderr
+        assert_same_checkpoint(run_dir / "last.pt", whole / "last.pt")
+    frozen, first = (torch.load(io.BytesIO(content), weights_only=True)["model"] for content in (kept[1], kept[0]))
+    given = load_checkpoint(trained_dev / "best.pt", ("train",)).model
+    for name, value in frozen.items():
+        assert torch.equal(value, given[name]) == (not name.startswith("classifier.")), name
+    assert not torch.equal(first["classifier.weight"], frozen["classifier.weight"])

@@ -1,14 +1,18 @@
 """The network that a training is started from: its weights, and what it had learnt from."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import yaml
-from torch import nn
+from torch import Tensor
 
+from models.base import SpeakerNetwork
 from utils.records.checkpoint import BEST, FORMAT, find_checkpoint, read_tensors
 from utils.records.guard import UNTRAINED
 from utils.system.errors import UserError
+
+CLASSIFIER, POOLING, COUNTER = "classifier.", "pooling.", "num_batches_tracked"
 
 
 class Pretraining(NamedTuple):
@@ -46,29 +50,94 @@ def read_pretraining(path: str) -> Pretraining:
     return Pretraining([own, *protocol.get("pretraining", [])], is_known)
 
 
-def load_pretrained(network: nn.Module, path: str) -> None:
+def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str]) -> str:
     """Start a network from the weights in a file: a checkpoint, a run folder, or a plain dictionary of tensors.
 
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
-    network would compute if every channel held the spectrogram. The classifier and the pooling's attention are taken
-    over only where they fit.
+    network would compute if every channel held the spectrogram. The pooling's attention is taken over where it fits;
+    the classifier's row of a speaker where a checkpoint of ours was trained on a speaker of that name, by the same kind
+    of classifier. All else must be there and fit.
+
+    Args:
+        speakers: the classes of the network.
+
+    Returns:
+        What was taken over, what is as it was drawn, and what of the file is left over, in a line.
 
     Raises:
-        UserError: the file cannot be read, or weights other than theirs are missing or of another shape.
+        UserError: the file cannot be read, is of another network, or weights other than theirs are missing or of
+            another shape.
     """
     file = find_checkpoint(path, BEST, "MODEL.PRETRAINED")
     content = read_tensors(file)
     weights = content.get("model", content) if isinstance(content, dict) else {}
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    if is_ours:
+        _check_network(network, content["architecture"], file)
     own = network.state_dict()
-    for name, value in own.items():
-        given = weights.get(name)
-        if isinstance(given, torch.Tensor) and given.dim() == 4 and value.shape[1] == 1 < given.shape[1]:
-            given = given.sum(dim=1, keepdim=True)
-        if isinstance(given, torch.Tensor) and given.shape == value.shape:
-            own[name] = given
-        elif not name.startswith(("classifier.", "pooling.")) and not name.endswith("num_batches_tracked"):
-            found = "missing" if given is None else f"{tuple(given.shape)}"
-            raise UserError(
-                f"MODEL.PRETRAINED: {file} does not fit the network: {name} is {found}, needed is {tuple(value.shape)}"
-            )
+    taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
+    shared = _take_rows(own, weights, speakers, _trained_classes(content)) if is_ours else 0
     network.load_state_dict(own)
+    drawn = [name for name in own if name not in taken and not name.startswith(CLASSIFIER)]
+    drawn = [name for name in drawn if not name.endswith(COUNTER)]
+    left = [name for name in weights if name not in taken and not (shared and name.startswith(CLASSIFIER))]
+    return _describe(taken, drawn, left, shared, len(speakers))
+
+
+def _check_network(network: SpeakerNetwork, found: dict[str, Any], file: Path) -> None:
+    """Refuse the weights of other wiring, which may have the same names and shapes."""
+    for name in ("kind", "genotype", "layers", "channels"):
+        if found.get(name) != network.architecture.get(name):
+            raise UserError(
+                f"MODEL.PRETRAINED: {file} holds another network: its {name} is {found.get(name)}, this one's is "
+                f"{network.architecture.get(name)}; start from a network of the same"
+            )
+
+
+def _take(own: dict[str, Tensor], weights: dict[str, Any], name: str, file: Path) -> bool:
+    """Take a tensor over if it fits; whether it did. What need not be there may be missing."""
+    given, value = weights.get(name), own[name]
+    if isinstance(given, Tensor) and given.dim() == 4 and value.shape[1] == 1 < given.shape[1]:
+        given = given.sum(dim=1, keepdim=True)
+    if isinstance(given, Tensor) and given.shape == value.shape:
+        own[name] = given
+        return True
+    if not name.startswith(POOLING) and not name.endswith(COUNTER):
+        found = "missing" if given is None else f"{tuple(given.shape)}"
+        raise UserError(
+            f"MODEL.PRETRAINED: {file} does not fit the network: {name} is {found}, needed is {tuple(value.shape)}"
+        )
+    return False
+
+
+def _trained_classes(content: dict[str, Any]) -> dict[str, int]:
+    """The rows of a checkpoint's classifier by speaker, of those that it was trained on."""
+    untrained = set(content.get("protocol", {}).get(UNTRAINED, ()))
+    return {name: row for row, name in enumerate(content["speakers"]) if name not in untrained}
+
+
+def _take_rows(own: dict[str, Tensor], weights: dict[str, Any], speakers: Sequence[str], rows: dict[str, int]) -> int:
+    """Take the classifier's rows of the speakers that both have; returns how many."""
+    names = [name for name in own if name.startswith(CLASSIFIER)]
+    there = [name for name in weights if name.startswith(CLASSIFIER)]
+    if names != there or any(own[name].shape[1:] != weights[name].shape[1:] for name in names):
+        return 0  # a cosine classifier has no bias; attention makes embeddings twice as long
+    pairs = [(row, rows[speaker]) for row, speaker in enumerate(speakers) if speaker in rows]
+    if pairs:
+        here, other = map(list, zip(*pairs, strict=True))
+        for name in names:
+            own[name] = own[name].clone()
+            own[name][here] = weights[name][other]
+    return len(pairs)
+
+
+def _describe(taken: list[str], drawn: list[str], left: list[str], shared: int, classes: int) -> str:
+    """A line for the log."""
+    parts = [f"{len(taken):,} tensors taken over"]
+    if drawn:
+        parts.append(f"{', '.join(drawn)} drawn anew")
+    new = f"drawn anew for {classes - shared:,} of {classes:,} speakers" if shared else "drawn anew"
+    parts.append(f"the classifier {new}" if shared < classes else f"the classifier's {classes:,} speakers, too")
+    if left:
+        parts.append(f"left over in the file: {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}")
+    return f"MODEL.PRETRAINED: {'; '.join(parts)}"

@@ -5,7 +5,7 @@ Where several processes share the job (see utils/system/distributed.py), all of 
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from utils.system.errors import UserError
 from utils.system.interruption import Watch
 from utils.system.logger import get_logger, progress_bar
 from utils.system.processes import processes, rank
+from utils.training.finetuning import freeze, split_parameters
 from utils.training.losses import build_criterion
 from utils.training.optim import build_weight_optimizer, cosine_lr, set_lr
 from utils.training.run_log import RunLog
@@ -66,10 +67,13 @@ def train_step(
     batch: tuple[Tensor, Tensor],
     criterion: nn.Module,
     precision: str,
+    frozen: Sequence[nn.Parameter] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A step on a batch's own gradients; returns what `take_gradients` does."""
+    """A step on a batch's own gradients, but for the parameters that are frozen; returns what `take_gradients` does."""
     optimizer.zero_grad(set_to_none=True)
     outcome = take_gradients(model, batch, criterion, precision)
+    for parameter in frozen:
+        parameter.grad = None
     optimizer.step()
     return outcome
 
@@ -105,7 +109,8 @@ def train_network(
     network.to(device)
     if isinstance(network, Network):
         network.shares = (rank(), processes())
-    optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, network.parameters())}
+    groups = [network.parameters()] if cfg.TRAIN.LR_PRETRAINED == 1 else split_parameters(network)
+    optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, *groups)}
     state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
     if cfg.TRAIN.COMPILE:
         compile_network(network)
@@ -140,7 +145,13 @@ def set_epoch(state: TrainingState[SpeakerNetwork]) -> None:
     cfg, epochs = state.cfg, state.cfg.TRAIN.END_EPOCH
     set_lr(state.optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
     if isinstance(state.network, Network):
-        state.network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB * state.epoch / epochs
+        probability = cfg.MODEL.DROP_PATH_PROB * state.epoch / epochs
+        state.network.drop_path_probability = 0.0 if is_frozen(state) else probability
+
+
+def is_frozen(state: TrainingState[SpeakerNetwork]) -> bool:
+    """Whether all but classifier and pooling stands still in the epoch that begins: see MODEL.FREEZE."""
+    return state.epoch < state.cfg.MODEL.FREEZE
 
 
 def train_epoch(
@@ -155,13 +166,16 @@ def train_epoch(
         The epoch's mean train_loss, train_top1 in per cent, utterances_per_second.
     """
     model.train()
+    freeze(state.network, is_frozen(state))
+    frozen = split_parameters(state.network)[1] if is_frozen(state) else ()
     cfg, (meter,) = state.cfg, state.begin_epoch("train")
     criterion = build_criterion(cfg)
     epoch, steps = f"epoch {state.epoch + 1}", len(crops)
     batches = to_device(crops.epoch(state.epoch, state.batch), state.device)
     for batch in progress_bar(batches, steps, epoch, done=state.batch):
         features = to_features(batch, state.front_end, state.device)
-        meter.update(*train_step(model, state.optimizers["weights"], features, criterion, cfg.TRAIN.PRECISION))
+        optimizer = state.optimizers["weights"]
+        meter.update(*train_step(model, optimizer, features, criterion, cfg.TRAIN.PRECISION, frozen))
         state.count_step()
         if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
             figures = meter.read()
@@ -239,7 +253,7 @@ def _run(
     corpus = Corpus(cfg)
     network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
     if cfg.MODEL.PRETRAINED and not load_path:
-        load_pretrained(network, cfg.MODEL.PRETRAINED)
+        get_logger().info(load_pretrained(network, cfg.MODEL.PRETRAINED, corpus.speakers))
     run_dir = train_network(
         cfg, network, corpus, script=script, config_file=config_file, load_path=load_path, device=device
     )

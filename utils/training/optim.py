@@ -2,27 +2,37 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 from yacs.config import CfgNode
 
+FACTOR = "lr_factor"  # of a parameter group
 
-def build_weight_optimizer(cfg: CfgNode, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
-    """Adam for a network's weights, by TRAIN.LR, BETA1, BETA2 and WD."""
-    return _build_adam(weights, cfg.TRAIN.LR, (cfg.TRAIN.BETA1, cfg.TRAIN.BETA2), cfg.TRAIN.WD)
+
+def build_weight_optimizer(
+    cfg: CfgNode, weights: Iterable[nn.Parameter], pretrained: Iterable[nn.Parameter] = ()
+) -> torch.optim.Adam:
+    """Adam for a network's weights, by TRAIN.LR, BETA1, BETA2 and WD; those pretrained by LR_PRETRAINED, too."""
+    groups: list[dict[str, Any]] = [{"params": list(weights)}]
+    if slower := list(pretrained):
+        groups.append({"params": slower, FACTOR: cfg.TRAIN.LR_PRETRAINED})
+    return _build_adam(groups, cfg.TRAIN.LR, (cfg.TRAIN.BETA1, cfg.TRAIN.BETA2), cfg.TRAIN.WD)
 
 
 def build_alpha_optimizer(cfg: CfgNode, alphas: Iterable[nn.Parameter]) -> torch.optim.Adam:
     """Adam for architecture parameters, by TRAIN.ARCH_LR, ARCH_BETA1, ARCH_BETA2 and ARCH_WD."""
-    return _build_adam(alphas, cfg.TRAIN.ARCH_LR, (cfg.TRAIN.ARCH_BETA1, cfg.TRAIN.ARCH_BETA2), cfg.TRAIN.ARCH_WD)
+    return _build_adam(
+        [{"params": list(alphas)}], cfg.TRAIN.ARCH_LR, (cfg.TRAIN.ARCH_BETA1, cfg.TRAIN.ARCH_BETA2), cfg.TRAIN.ARCH_WD
+    )
 
 
 def _build_adam(
-    parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], weight_decay: float
+    groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Adam:
     # Fused into one kernel: networks of hundreds of small tensors spend less on the overhead.
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
 
 
 def cosine_lr(epoch: int, epochs: int, lr: float, lr_min: float) -> float:
@@ -39,9 +49,9 @@ def linear(epoch: int, epochs: int, first: float, last: float) -> float:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Give every parameter group this learning rate, or its share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(FACTOR, 1)
 
 
 def learning_rates(optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from models import build_model
+from models.base import SpeakerNetwork
 from models.resnet import resnet18
+from tests.networks import save_run
+from utils.records.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.records.pretraining import load_pretrained
 from utils.system.errors import UserError
+
+OWN = ["a", "b", "c", "d", "e"]  # the classes of a network
 
 
 def imagenet_like() -> dict[str, Tensor]:
@@ -25,7 +31,7 @@ def test_pretrained_weights_of_three_channels(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "weights.pt")
     network = resnet18(5)
     classifier = network.classifier.weight.clone()
-    load_pretrained(network, str(tmp_path / "weights.pt"))
+    load_pretrained(network, str(tmp_path / "weights.pt"), OWN)
     torch.testing.assert_close(network.conv1.weight, weights["conv1.weight"].sum(dim=1, keepdim=True))
     assert torch.equal(network.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
     assert torch.equal(network.classifier.weight, classifier)
@@ -43,7 +49,7 @@ def test_pretrained_weights_that_do_not_fit(tmp_path: Path, change: dict, compla
     weights = {name: value for name, value in (imagenet_like() | change).items() if value is not None}
     torch.save(weights, tmp_path / "weights.pt")
     with pytest.raises(UserError, match=rf"weights\.pt.*{complaint}"):
-        load_pretrained(resnet18(5), str(tmp_path / "weights.pt"))
+        load_pretrained(resnet18(5), str(tmp_path / "weights.pt"), OWN)
 
 
 def test_weights_from_a_network_without_attention(tmp_path: Path) -> None:
@@ -52,6 +58,101 @@ def test_weights_from_a_network_without_attention(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "weights.pt")
     network = resnet18(5, pooling="attentive")
     drawn = network.pooling.hidden.weight.clone()
-    load_pretrained(network, str(tmp_path / "weights.pt"))
+    load_pretrained(network, str(tmp_path / "weights.pt"), OWN)
     assert torch.equal(network.conv1.weight, weights["conv1.weight"])
     assert torch.equal(network.pooling.hidden.weight, drawn)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Checkpoints, which say what they are
+# ------------------------------------------------------------------------------------------------------------------
+def checkpoint_of(folder: Path, speakers: list[str], kind: str = "network", **architecture: object) -> Checkpoint:
+    """A checkpoint of a small network for these five speakers, written as best.pt."""
+    checkpoint = load_checkpoint(save_run(folder, kind, **architecture) / "best.pt", ("train", "train_baseline"))
+    checkpoint.speakers = speakers
+    save_checkpoint(checkpoint, folder / "best.pt")
+    return checkpoint
+
+
+def another(checkpoint: Checkpoint, **changes: object) -> SpeakerNetwork:
+    """A network like a checkpoint's, but for these values, with weights of its own."""
+    torch.manual_seed(1)
+    return build_model(checkpoint.architecture | changes)
+
+
+def test_rows_of_the_classifier_are_the_speakers_own(tmp_path: Path) -> None:
+    """By name, wherever they stand; of whom the checkpoint does not know, or was not trained on, as they were drawn."""
+    before = checkpoint_of(tmp_path, ["c", "x", "a", "e", "y"])
+    before.protocol["untrained_speakers"] = ["e"]
+    save_checkpoint(before, tmp_path / "best.pt")
+    network = another(before)
+    drawn = {name: value.clone() for name, value in network.classifier.state_dict().items()}
+    said = load_pretrained(network, str(tmp_path), OWN)
+    for name, value in network.classifier.state_dict().items():
+        given = before.model[f"classifier.{name}"]
+        assert torch.equal(value, torch.stack([given[2], drawn[name][1], given[0], drawn[name][3], drawn[name][4]]))
+    assert "the classifier drawn anew for 3 of 5 speakers" in said
+    assert f"{len(before.model) - 2:,} tensors taken over" in said
+    assert all(
+        torch.equal(value, before.model[name])
+        for name, value in network.state_dict().items()
+        if not name.startswith("classifier.")
+    )
+
+
+def test_rows_of_other_people_are_never_taken(tmp_path: Path) -> None:
+    """As many classes, other names; nor of a file that has no names."""
+    before = checkpoint_of(tmp_path, ["v", "w", "x", "y", "z"])
+    torch.save(before.model, tmp_path / "weights.pt")
+    for file in (tmp_path, tmp_path / "weights.pt"):
+        network = another(before)
+        drawn = network.classifier.weight.clone()
+        said = load_pretrained(network, str(file), OWN)
+        assert torch.equal(network.classifier.weight, drawn)
+        assert "the classifier drawn anew; left over in the file: classifier.weight, classifier.bias" in said
+
+
+def test_all_speakers_shared(tmp_path: Path) -> None:
+    """Another order of them is no obstacle."""
+    before = checkpoint_of(tmp_path, OWN[::-1])
+    network = another(before)
+    assert "the classifier's 5 speakers, too" in load_pretrained(network, str(tmp_path), OWN)
+    assert torch.equal(network.classifier.weight, before.model["classifier.weight"].flip(0))
+
+
+@pytest.mark.parametrize("changes", [{"loss": "aam", "scale": 30.0}, {"pooling": "attentive"}])
+def test_another_head_is_drawn_anew(tmp_path: Path, changes: dict) -> None:
+    """A cosine classifier's rows are no linear one's; attention makes embeddings twice as long."""
+    before = checkpoint_of(tmp_path, OWN)
+    network = another(before, **changes)
+    drawn = {name: value.clone() for name, value in network.state_dict().items()}
+    said = load_pretrained(network, str(tmp_path), OWN)
+    assert all(
+        torch.equal(value, drawn[name])
+        for name, value in network.state_dict().items()
+        if name.startswith(("classifier.", "pooling."))
+    )
+    assert ("pooling.hidden.weight, pooling.hidden.bias, pooling.score.weight drawn anew" in said) == (
+        "pooling" in changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"layers": 4}, "its layers is 3, this one's is 4"),
+        ({"channels": 8}, "its channels is 4, this one's is 8"),
+        ({"genotype": None}, r"its genotype is Genotype\(.*this one's is Genotype\("),
+        ({"kind": "resnet18"}, "its kind is network, this one's is resnet18"),
+    ],
+)
+def test_another_network_is_refused(tmp_path: Path, change: dict, complaint: str) -> None:
+    """Other wiring may have the same names and shapes; both are named."""
+    before = checkpoint_of(tmp_path, OWN)
+    if "genotype" in change:
+        swapped = before.architecture["genotype"].replace("('dil_conv_5x5', 1)", "('dil_conv_5x5', 0)", 1)
+        assert swapped != before.architecture["genotype"]
+        change = {"genotype": swapped}
+    with pytest.raises(UserError, match=rf"MODEL.PRETRAINED: .*best.pt holds another network: {complaint}") as caught:
+        load_pretrained(another(before, **change), str(tmp_path), OWN)
+    assert "\n" not in str(caught.value)
