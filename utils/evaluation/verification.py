@@ -26,10 +26,9 @@ from utils.recognition.network import TrainedNetwork
 from utils.records.checkpoint import Checkpoint
 from utils.records.guard import (
     TEST,
-    UNKNOWN_PRETRAINING,
     VERIFICATION,
     Protocol,
-    is_pretraining_known,
+    doubts_of,
     is_training_known,
     role_of_utterances,
     roles_of_checkpoint,
@@ -189,8 +188,8 @@ def _describe(entry: ListOfTrials, protocol: Protocol) -> dict[str, Any]:
 
 def warn_of_overlap(checkpoint: Checkpoint, lists: Iterable[ListOfTrials], protocols: Mapping[str, Protocol]) -> None:
     """Say who is trained on and tested on, and what keeps the figures from being what they seem."""
-    if not is_pretraining_known(checkpoint):
-        get_logger().warning(UNKNOWN_PRETRAINING)
+    for doubt in doubts_of(checkpoint):
+        get_logger().warning(doubt)
     if not is_training_known(checkpoint, protocols[ALL]):
         get_logger().warning(
             "the index has not the utterances that the network was trained on, or the network is of before "

@@ -5,6 +5,7 @@ They hold tensors and plain values alone, so they load with `weights_only=True` 
 
 import hashlib
 import io
+import zipfile
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ FORMAT = "autospeech-checkpoint"
 VERSION = 2
 READABLE = (1, 2)  # versions; the first had no checkpoints within an epoch
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+
+
+ORIGINAL = (
+    "{} is a checkpoint of the authors' code: 'python tools/import_original.py' makes a run folder of it, for use here"
+)
 
 
 class DamagedCheckpointError(UserError):
@@ -125,6 +131,8 @@ def load_checkpoint(path: Path, scripts: tuple[str, ...]) -> Checkpoint:
         UserError: not a checkpoint of ours, of another version, or of another script.
     """
     content = read_tensors(path)
+    if is_original(content):
+        raise UserError(ORIGINAL.format(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedCheckpointError(f"{path} is not a checkpoint of this project")
     if content["version"] not in READABLE:
@@ -149,7 +157,32 @@ def read_tensors(path: Path) -> Any:
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it readable for you") from error
     except Exception as error:  # what reading garbage raises depends on the garbage
+        if mentions_genotype(path):
+            raise UserError(ORIGINAL.format(path)) from error
         raise DamagedCheckpointError(f"{path} is not a checkpoint, or damaged ({type(error).__name__})") from error
+
+
+def is_original(content: Any) -> bool:
+    """Whether a file's content is as the authors' code writes it: the weights under a key of their own, and more."""
+    return isinstance(content, dict) and isinstance(content.get("state_dict"), dict) and "format" not in content
+
+
+def mentions_genotype(path: Path) -> bool:
+    """Whether a file that cannot be read with tensors alone holds weights and a genotype of the authors' code.
+
+    Its pickle is looked through for names, and not run.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+                head = archive.read(names[0]) if names else b""
+        else:  # as PyTorch wrote them before version 1.6
+            with open(path, "rb") as file:
+                head = file.read(1 << 20)
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return b"state_dict" in head and b"Genotype" in head
 
 
 def load_last(path: str | Path, scripts: tuple[str, ...]) -> tuple[Checkpoint, Path]:

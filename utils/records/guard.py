@@ -32,6 +32,12 @@ UNKNOWN_PRETRAINING = (
     "the network was started from weights of MODEL.PRETRAINED of which nobody knows what they have learnt from: if "
     "speakers tested on are among it, the figures are not what they seem"
 )
+IMPORTED = "imported"  # in a checkpoint's protocol: the file of the authors' code that it was made of
+UNKNOWN_CHOICE = (
+    "the network was imported from the authors' code: nobody can vouch for what it was started from and chosen on "
+    "(that code chooses on the test speakers), and its feature statistics are over all utterances, those of the test "
+    "speakers among them"
+)
 UNTRAINED = "untrained_speakers"  # in a checkpoint's protocol: its classes that had nothing to train on
 NAMED = 3  # examples of an overlap that a message gives
 IDENTIFICATION, VERIFICATION = "identification", "verification"
@@ -334,7 +340,7 @@ def check_index(checkpoint: Checkpoint, index: Index, path: Path, allow_change: 
     Raises:
         UserError: it is another, and `allow_change` does not say that it may be.
     """
-    if checkpoint.index in index.fingerprints():
+    if checkpoint.index in index.fingerprints() or IMPORTED in checkpoint.protocol:  # which never had one
         return
     message = (
         f"{path} was trained with another index (sha256 {checkpoint.index[:12]}) than {index.feature_dir} holds now "
@@ -382,6 +388,13 @@ def is_pretraining_known(checkpoint: Checkpoint) -> bool:
     """Whether it is known what the network was started from, if anything."""
     before = yaml.safe_load(checkpoint.config)["MODEL"].get("PRETRAINED", "")
     return checkpoint.protocol.get("pretraining_known", not before)
+
+
+def doubts_of(checkpoint: Checkpoint) -> list[str]:
+    """What nobody knows of a network, and so of its figures."""
+    if IMPORTED in checkpoint.protocol:
+        return [UNKNOWN_CHOICE]
+    return [] if is_pretraining_known(checkpoint) else [UNKNOWN_PRETRAINING]
 
 
 def is_training_known(checkpoint: Checkpoint, protocol: Protocol) -> bool:

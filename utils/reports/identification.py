@@ -17,10 +17,9 @@ from utils.records.guard import (
     IDENTIFICATION,
     TEST,
     TRAIN,
-    UNKNOWN_PRETRAINING,
     Protocol,
     count_common,
-    is_pretraining_known,
+    doubts_of,
     role_of_rows,
     roles_of_checkpoint,
 )
@@ -84,9 +83,7 @@ def check_overlap(checkpoint: Checkpoint, index: Index, rows: np.ndarray) -> Pro
     roles = roles_of_checkpoint(checkpoint, index) | {TEST: role_of_rows(TEST, index, rows)}
     protocol = Protocol(IDENTIFICATION, roles)
     get_logger().info(str(protocol))
-    if not is_pretraining_known(checkpoint):
-        get_logger().warning(UNKNOWN_PRETRAINING)
-    for doubt in protocol.doubts:
+    for doubt in [*doubts_of(checkpoint), *protocol.doubts]:
         get_logger().warning(doubt)
     return protocol
 
