@@ -1,0 +1,5 @@
+"""python -m autospeech."""
+
+from autospeech.cli import main
+
+main()
