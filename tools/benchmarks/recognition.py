@@ -1,24 +1,30 @@
 """benchmark.py recognition: who is recognised by whom, strangers among them, and how long a recording takes."""
 
 import argparse
+import importlib.util
+import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from data_objects.frontend import pad_reflect
 from data_objects.index import load_index
 from data_objects.lists import TRIALS, find_list, read_trials, speaker_of
 from tools.benchmarks.measure import describe_machine
 from tools.benchmarks.tables import format_heading
+from utils.recognition.export import PACKAGES, export_onnx, open_session, try_sounds
+from utils.recognition.network import build_trained
 from utils.recognition.recognizer import Recognizer
 from utils.recognition.voices import Voices
 from utils.system.errors import UserError
 
 SETTINGS = ("run", "data_dir", "enrolment", "prior")
+ROUNDS = 21  # of a window by onnxruntime and by PyTorch; the first is not counted
 HALVES = 2  # of the speakers: each half is enrolled in turn, and the other one is unknown
 
 
@@ -39,21 +45,58 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     heard = sum(recognizer.listen(file).seconds for file in files)
     of_speakers = {speaker: [vectors[name] for name, _ in own] for speaker, own in utterances.items()}
     counts = recognise(recognizer, of_speakers, args.enrolment, args.seed)
-    yield {
-        "run": str(args.run),
-        "data_dir": str(args.data_dir),
-        "enrolment": args.enrolment,
-        "prior": recognizer.prior,
-        "threshold": recognizer.decide(0.0).threshold,
-        "speakers": len(utterances),
-        "counts": counts,
-        "shares": shares(counts),
-        "recordings": len(files),
-        "seconds_to_load": loading,
-        "seconds_a_recording": seconds / len(files),
-        "real_time_factor": seconds / heard,
-        "threads": torch.get_num_threads(),
-    } | describe_machine(recognizer.trained.device)
+    yield (
+        {
+            "run": str(args.run),
+            "data_dir": str(args.data_dir),
+            "enrolment": args.enrolment,
+            "prior": recognizer.prior,
+            "threshold": recognizer.decide(0.0).threshold,
+            "speakers": len(utterances),
+            "counts": counts,
+            "shares": shares(counts),
+            "recordings": len(files),
+            "seconds_to_load": loading,
+            "seconds_a_recording": seconds / len(files),
+            "real_time_factor": seconds / heard,
+            "threads": torch.get_num_threads(),
+        }
+        | measure_onnx(recognizer)
+        | describe_machine(recognizer.trained.device)
+    )
+
+
+def measure_onnx(recognizer: Recognizer) -> dict[str, float | None]:
+    """Milliseconds of a window of the training's length, by onnxruntime and by PyTorch in turn, on one thread; MB."""
+    names = ("onnx_ms_a_window", "torch_ms_a_window", "onnx_mb")
+    if any(importlib.util.find_spec(package) is None for package in PACKAGES):
+        return dict.fromkeys(names)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        said = export_onnx(recognizer, path)
+        session = open_session(path, threads=1)
+        checkpoint = recognizer.trained.checkpoint
+        folded = build_trained(checkpoint, path, torch.device("cpu"), folds_norms=True)
+        window = try_sounds(int(said["metadata"]["window_samples"]))[:1]
+        padded = torch.from_numpy(pad_reflect(window[0])[None])
+
+        def by_torch() -> None:
+            with torch.inference_mode():
+                folded.network.embed(folded.front_end(padded))
+
+        times = [[_time(lambda: session.run(None, {"waveform": window})), _time(by_torch)] for _ in range(ROUNDS)]
+    torch.set_num_threads(before)
+    onnx, own = 1000 * np.median(times[1:], axis=0)
+    return dict(zip(names, (float(onnx), float(own), said["bytes"] / 1e6), strict=True))
+
+
+def _time(act: Callable[[], object]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
 
 
 def find_utterances(data_dir: Path, enrolment: int) -> dict[str, list[tuple[str, Path]]]:
@@ -119,3 +162,8 @@ def print_report(report: dict[str, Any]) -> None:
         f"loading {report['seconds_to_load']:.2f} s, a recording {1000 * report['seconds_a_recording']:.1f} ms, "
         f"real-time factor {report['real_time_factor']:.4f}"
     )
+    if report["onnx_mb"] is not None:
+        print(
+            f"ONNX: {report['onnx_mb']:.1f} MB, a window {report['onnx_ms_a_window']:.1f} ms on one thread, "
+            f"by PyTorch {report['torch_ms_a_window']:.1f} ms"
+        )

@@ -189,13 +189,10 @@ def compare_with_torch(
 
     PyTorch's are by the front end that the network was trained with.
     """
-    onnxruntime = import_optional("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(os.fsencode(path).decode(), options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     differences = {}
     for length in lengths:
-        waveforms = test_sounds(length)
+        waveforms = try_sounds(length)
         (found,) = session.run(["embedding"], {"waveform": waveforms})
         padded = np.stack([pad_reflect(waveform) for waveform in waveforms])
         with torch.inference_mode():
@@ -206,7 +203,16 @@ def compare_with_torch(
     return differences
 
 
-def test_sounds(length: int) -> np.ndarray:
+def open_session(path: Path, threads: int = 0) -> Any:
+    """An onnxruntime session on the CPU, with so many threads; 0: as it likes."""
+    onnxruntime = import_optional("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def try_sounds(length: int) -> np.ndarray:
     """Waveforms (3, length) float32: loud noise, quiet noise, pulses of a voice's pitch through a resonance."""
     generator = np.random.default_rng(0)
     loud, quiet = 0.1 * generator.standard_normal((2, length))
