@@ -13,7 +13,8 @@ import yaml
 from yacs.config import CfgNode
 
 from utils.system.errors import UserError
-from utils.system.files import read_text
+from utils.system.files import expand_user, read_text
+from utils.system.logger import get_logger
 
 _C = CfgNode()
 
@@ -252,6 +253,22 @@ RANGES: dict[str, tuple[float, float | None]] = {
 }
 
 
+# Settings that are paths, in which ~ is the user's home.
+PATHS = (
+    "OUT_DIR",
+    "MODEL.PRETRAINED",
+    "DATASET.DATA_DIR",
+    "DATASET.FEATURE_DIR",
+    "AUGMENT.NOISE_DIR",
+    "AUGMENT.RIR_DIR",
+)
+# Keys of the original's YAML files that say nothing here, and what does.
+OF_THE_ORIGINAL = {
+    "DATASET.TEST_DATA_DIR": "DATASET.DATA_DIR holds the speakers that are tested on, too",
+    "DATASET.TEST_DATASET": "trials are those of --trials, or of veri_test.txt in DATASET.DATA_DIR",
+}
+
+
 def default_config() -> CfgNode:
     """A copy of the defaults, free to change."""
     return _C.clone()
@@ -268,7 +285,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         UserError: the file is missing or no YAML; an unknown key, a wrong type or a value outside its range.
     """
     cfg = default_config()
-    for key, value in flatten(_read_yaml(Path(file))).items():
+    for key, value in flatten(_read_yaml(expand_user(file, "--cfg"))).items():
         _set(cfg, key, value, str(file))
     if len(options) % 2:
         raise UserError(f"options come in pairs, KEY VALUE: {_quoted(options[-1])} has no value")
@@ -313,12 +330,32 @@ def backends(cfg: CfgNode) -> list[str]:
     return names
 
 
+class _StandsTwiceError(Exception):
+    """A key that is given twice, of which YAML's readers take the last without a word."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, for which no key may stand twice in a section."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise _StandsTwiceError(f"{shown(key.value)} stands in line {lines[key.value]} and in line {line}")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict:
     shipped = f"the shipped config files are in {Path(__file__).parent / 'exps'}"
     try:
-        content = yaml.safe_load(read_text(path, f"needed are settings as YAML; {shipped}"))
+        content = yaml.load(read_text(path, f"needed are settings as YAML; {shipped}"), _Loader)
     except FileNotFoundError as error:
         raise UserError(f"no such config file: {path}; {shipped}") from error
+    except _StandsTwiceError as error:
+        raise UserError(f"{path}: {error}: which of both is meant? Take one away") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, LookupError, AttributeError) as error:
         # ValueError: a date or number that cannot be; the last ones: tags on what they do not fit
         raise UserError(f"{path} is not YAML: {shown(' '.join(str(error).split()), 300)}") from error
@@ -372,6 +409,9 @@ def all_keys(cfg: CfgNode | None = None, prefix: str = "") -> list[str]:
 def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
     if isinstance(_C.get(key), CfgNode):
         raise UserError(f"{source}: {key} is a section: it takes {', '.join(all_keys(_C[key], f'{key}.'))}")
+    if key in OF_THE_ORIGINAL:
+        get_logger().warning(f"{source}: {key} is the original's, and not used: {OF_THE_ORIGINAL[key]}")
+        return
     if key not in all_keys():
         raise UserError(f"{source}: unknown key {shown(key)}; {_valid_keys(key)}")
     if value is None:
@@ -381,6 +421,8 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
     for section in sections:
         node = node[section]
     value = _coerce(value, node[leaf], key, source)
+    if key in PATHS:
+        value = str(expand_user(str(value), f"{source}: {key}")) if value else value
     _check_value(key, value, source)
     node[leaf] = value
 

@@ -14,27 +14,27 @@ stays where it is; only what is not 16 kHz mono 16-bit PCM gets a converted copy
 
 import argparse
 import os
-from pathlib import Path
 
+from utils.system.cli import path
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_dir", type=Path, help="folder of VoxCeleb1, or of any speech")
+    parser.add_argument("data_dir", type=path, help="folder of VoxCeleb1, or of any speech")
     parser.add_argument(
         "--manifest",
-        type=Path,
+        type=path,
         help="CSV or TSV file with the columns path and speaker (and maybe session, gender, nationality, set: dev or "
         "test, part: train, val or test), or a Kaldi data folder; relative paths are relative to DATA_DIR",
     )
     parser.add_argument(
-        "--add", type=Path, action="append", default=[], help="another corpus, to train on alone; can be repeated"
+        "--add", type=path, action="append", default=[], help="another corpus, to train on alone; can be repeated"
     )
     parser.add_argument(
         "--test_speakers", type=int, help="how many to test on, where nothing says who (default: a fifth, at least 2)"
     )
-    parser.add_argument("--out_dir", type=Path, help="where the index goes (default: DATA_DIR/feature)")
+    parser.add_argument("--out_dir", type=path, help="where the index goes (default: DATA_DIR/feature)")
     parser.add_argument("--num_workers", type=int, default=os.cpu_count(), help="processes (default: all cores)")
     parser.add_argument(
         "-s", "--skip_existing", action="store_true", help="take over what an interrupted run has done already"

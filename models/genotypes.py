@@ -6,9 +6,9 @@ and the intermediate nodes 2, 3, 4, 5; every intermediate node sums two operatio
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from models.operations import OPERATIONS
 from utils.system.errors import UserError
-from utils.system.files import read_text
+from utils.system.files import expand_user, read_text
 
+WHOLE = re.compile(r"u?int(8|16|32|64|_)?")  # what Python and NumPy call whole numbers
 BYTE_ORDER_MARK = "\ufeff"  # some editors begin a text with it
 NODES = 4  # intermediate nodes a cell
 INPUTS = 2  # input nodes a cell
@@ -55,9 +56,9 @@ def read_genotype(text_or_file: str) -> Genotype:
     Raises:
         UserError: neither a file nor the text of a genotype.
     """
-    if text_or_file.lstrip(f"{BYTE_ORDER_MARK} \t\r\n").startswith("Genotype"):
+    if re.match(rf"[{BYTE_ORDER_MARK}\s]*(\w+\s*(:\s*\w+\s*)?=\s*)?Genotype", text_or_file):
         return parse_genotype(text_or_file)
-    path, what = Path(text_or_file), f"{_shorten(text_or_file)} is neither a file"
+    path, what = expand_user(text_or_file, "the genotype"), f"{_shorten(text_or_file)} is neither a file"
     if os.path.isdir(path):  # unlike the methods of Path, these are False for what cannot be a name
         path, what = path / "genotype.txt", f"{path} is a folder that holds no genotype.txt,"
     if not os.path.exists(path):
@@ -93,7 +94,7 @@ def _genotype_fields(text: str) -> dict[str, object]:
     try:
         with warnings.catch_warnings():  # of Python about its own syntax: the text is no program
             warnings.simplefilter("ignore")
-            call = ast.parse(text.lstrip(BYTE_ORDER_MARK).strip(), mode="eval").body
+            call = _value(ast.parse(text.lstrip(BYTE_ORDER_MARK).strip()))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"not a genotype: {_shorten(text)} cannot be read ({_shorten(str(error))})") from error
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
@@ -107,13 +108,36 @@ def _genotype_fields(text: str) -> dict[str, object]:
     return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
 
 
+def _value(module: ast.Module) -> ast.expr | None:
+    """What stands there, or is given a name: `Genotype(...)`, `NAME = Genotype(...)`; None for anything else.
+
+    Raises:
+        SyntaxError: nothing stands there, or more than that.
+    """
+    if len(module.body) != 1:
+        raise SyntaxError(f"one genotype is needed, not {len(module.body)} statements")
+    (statement,) = module.body
+    return statement.value if isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign) else None
+
+
+class _PlainNumbers(ast.NodeTransformer):
+    """np.int64(1) as 1: so NumPy writes its whole numbers from version 2 on."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        is_whole = len(node.args) == 1 and not node.keywords and isinstance(node.args[0], ast.Constant)
+        return node.args[0] if is_whole and WHOLE.fullmatch(name) else node
+
+
 def _literal(field: str, node: ast.expr) -> object:
-    """The value of a literal, or of range(a, b) with whole numbers."""
+    """The value of a literal, or of range(a, b) or range(a, b, 1) with whole numbers."""
+    node = _PlainNumbers().visit(node)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         bounds = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
         whole = [bound for bound in bounds if isinstance(bound, int) and not isinstance(bound, bool)]
-        if len(whole) == len(node.args) == 2:
-            return range(*whole)
+        if len(whole) == len(node.args) and (len(whole) == 2 or (len(whole) == 3 and whole[2] == 1)):
+            return range(*whole[:2])
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:

@@ -249,3 +249,52 @@ def test_a_refusal_is_one_short_line(options: list[str]) -> None:
         load_config(ROOT / "exps/mini/scratch.yaml", options)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Files as people have them
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("TRAIN:\n  LR: 1\nMODEL: {LAYERS: 4}\nTRAIN:\n  WD: 0\n", "TRAIN stands in line 1 and in line 4"),
+        ("TRAIN:\n  LR: 1\n  WD: 0\n  LR: 2\n", "LR stands in line 2 and in line 4"),
+        ("TRAIN: {LR: 1, LR: 1}\n", "LR stands in line 1 and in line 1"),
+    ],
+)
+def test_key_that_stands_twice(tmp_path: Path, text: str, complaint: str) -> None:
+    """YAML's readers take the last of them, and the rest of a section is gone without a word."""
+    with pytest.raises(UserError, match=rf"settings.yaml: {complaint}: which of both is meant") as caught:
+        load_config(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_same_key_in_two_sections(tmp_path: Path) -> None:
+    """That is none twice; nor what is taken over by an anchor and changed."""
+    text = "a: &a {LR: 1}\nb: {<<: *a, LR: 2}\n"
+    with pytest.raises(UserError, match=r"unknown key a\.LR"):
+        load_config(write(tmp_path, text))
+    assert load_config(write(tmp_path, "MODEL: {LAYERS: 4}\nDATASET: {DATA_DIR: x}\n")).MODEL.LAYERS == 4
+
+
+def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~ in a path setting, in a file or behind the options, and in the file's own name; of nobody else's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "DATASET: {DATA_DIR: ~/speech}\nOUT_DIR: '~'\n")
+    cfg = load_config("~/settings.yaml", ["MODEL.PRETRAINED", "~/best.pt"])
+    assert str(tmp_path / "speech") == cfg.DATASET.DATA_DIR
+    assert str(tmp_path) == cfg.OUT_DIR
+    assert str(tmp_path / "best.pt") == cfg.MODEL.PRETRAINED
+    assert load_config("~/settings.yaml", ["OUT_DIR", "a~b/~"]).OUT_DIR == "a~b/~"
+    with pytest.raises(UserError, match=r"option: OUT_DIR: ~nobody_at_all/x begins with the home folder of a user"):
+        load_config("~/settings.yaml", ["OUT_DIR", "~nobody_at_all/x"])
+
+
+def test_keys_of_the_original_that_say_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its YAML files load; what is not used is said."""
+    text = "DATASET: {TEST_DATA_DIR: /data/VoxCeleb1, TEST_DATASET: veri_test, SUB_DIR: dev}\n"
+    assert load_config(write(tmp_path, text)).DATASET.SUB_DIR == "dev"
+    said = capsys.readouterr().err
+    assert "WARNING: " in said
+    assert "DATASET.TEST_DATA_DIR is the original's, and not used: DATASET.DATA_DIR holds" in said
+    assert "DATASET.TEST_DATASET is the original's, and not used: trials are those of --trials" in said

@@ -21,9 +21,14 @@ sys.path.insert(0, str(ROOT))
 SCRATCH = "exps/mini/scratch.yaml"
 
 
+def home(text: str) -> Path:
+    """A path, with the home folder in place of ~."""
+    return Path(text).expanduser()
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for corpus and runs (default: demo)")
+    parser.add_argument("--out", type=home, default=Path("demo"), help="folder for corpus and runs (default: demo)")
     parser.add_argument("--search_epochs", type=int, default=3)
     parser.add_argument("--train_epochs", type=int, default=30)
     return parser.parse_args()

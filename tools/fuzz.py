@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.system.cli import add_count
+from utils.system.cli import add_count, path
 from utils.system.script import run_script
 
 
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     add_count(parser, "--texts", 0, 100_000, "cases of all text targets together (default: 100000)")
     add_count(parser, "--files", 0, 30_000, "cases of audio (default: 30000)")
     add_count(parser, "--workers", 1, 2, "processes (default: 2)")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where inputs that fail are kept")
+    parser.add_argument("--keep", type=path, metavar="FOLDER", help="where inputs that fail are kept")
     parser.add_argument("--only", default="", metavar="TARGETS", help="names with commas (default: all)")
     parser.add_argument("--case", default="", metavar="TARGET:NUMBER", help="run a single case in this process")
     parser.add_argument("--json", action="store_true", help="print one JSON object, no table")

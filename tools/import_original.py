@@ -13,22 +13,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.system.cli import path
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", metavar="FILE", type=Path, help="checkpoint of the authors' code")
-    parser.add_argument("--mean", type=Path, required=True, help=".npy file of 257 means")
-    parser.add_argument("--std", type=Path, required=True, help=".npy file of 257 deviations")
+    parser.add_argument("file", metavar="FILE", type=path, help="checkpoint of the authors' code")
+    parser.add_argument("--mean", type=path, required=True, help=".npy file of 257 means")
+    parser.add_argument("--std", type=path, required=True, help=".npy file of 257 deviations")
     parser.add_argument(
-        "--speakers", type=Path, required=True, help="folder of the speakers' folders, or file of names"
+        "--speakers", type=path, required=True, help="folder of the speakers' folders, or file of names"
     )
     parser.add_argument(
         "--sub_dir", choices=("merged", "dev"), help="what it was trained on (default: the name of --speakers)"
     )
     parser.add_argument("--frames", type=int, default=300, help="of the crops that it was trained on (default: 300)")
-    parser.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder to make")
+    parser.add_argument("--out", metavar="RUN", type=path, required=True, help="run folder to make")
     return parser.parse_args()
 
 

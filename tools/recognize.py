@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.system.cli import add_count
+from utils.system.cli import add_count, path
 from utils.system.script import run_script
 
 
@@ -27,21 +27,21 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     network, judging, hearing, voices = (argparse.ArgumentParser(add_help=False) for _ in range(4))
-    network.add_argument("run", metavar="RUN", type=Path, help="run folder or checkpoint of a trained network")
+    network.add_argument("run", metavar="RUN", type=path, help="run folder or checkpoint of a trained network")
     network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     judging.add_argument(
-        "--calibration", metavar="FILE", type=Path, help="(default: calibration.json in the run folder)"
+        "--calibration", metavar="FILE", type=path, help="(default: calibration.json in the run folder)"
     )
     judging.add_argument(
         "--prior", type=float, help="that two recordings are of one speaker (default: the calibration's)"
     )
     hearing.add_argument("--short", type=float, metavar="SECONDS", help="warn of recordings below this (default: 1)")
     hearing.add_argument("--too_short", type=float, metavar="SECONDS", help="refuse those below this (default: 0.4)")
-    voices.add_argument("--voices", metavar="VOICES", type=Path, required=True, help="file of the enrolled voices")
+    voices.add_argument("--voices", metavar="VOICES", type=path, required=True, help="file of the enrolled voices")
 
     embed = commands.add_parser("embed", parents=[network, hearing], help="print or write embeddings")
     embed.add_argument("wavs", metavar="WAV", nargs="+")
-    embed.add_argument("--out", type=Path, help="an .npz file: files and embeddings, instead of printing these")
+    embed.add_argument("--out", type=path, help="an .npz file: files and embeddings, instead of printing these")
     compare = commands.add_parser("compare", parents=[network, judging, hearing], help="are two of one speaker?")
     compare.add_argument("wavs", metavar="WAV", nargs=2)
     enrol = commands.add_parser("enrol", parents=[network, voices, judging, hearing], help="enrol a voice by name")
@@ -58,10 +58,10 @@ def parse_args() -> argparse.Namespace:
     remove = commands.add_parser("remove", parents=[network, voices], help="forget a voice")
     remove.add_argument("name", metavar="NAME")
     calibrate = commands.add_parser("calibrate", parents=[network, hearing], help="fit decisions on pairs of your own")
-    calibrate.add_argument("pairs", metavar="PAIRS", type=Path, help="lines 1|0 A B; paths relative to this file")
-    calibrate.add_argument("--out", type=Path, default=Path("calibration.json"), help="(default: %(default)s)")
+    calibrate.add_argument("pairs", metavar="PAIRS", type=path, help="lines 1|0 A B; paths relative to this file")
+    calibrate.add_argument("--out", type=path, default=Path("calibration.json"), help="(default: %(default)s)")
     export = commands.add_parser("export", parents=[network], help="write the network as ONNX, front end and all")
-    export.add_argument("out", metavar="OUT.onnx", type=Path)
+    export.add_argument("out", metavar="OUT.onnx", type=path)
     return parser.parse_args()
 
 

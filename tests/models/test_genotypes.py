@@ -1,5 +1,6 @@
 """Genotypes as text and derived from alpha: what is read, what is refused, which edges are kept."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -205,7 +206,7 @@ def test_bad_file_is_named(tmp_path: Path, content: str | bytes) -> None:
         read_genotype(str(path))
 
 
-@pytest.mark.parametrize("text", ["genotypes/none.txt", "", f"AutoSpeech = {PAPER}", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("text", ["genotypes/none.txt", "", "AutoSpeech = PAPER", "a\0b", "x" * 5000])
 def test_neither_a_file_nor_a_genotype(tmp_path: Path, text: str) -> None:
     """Both forms are told, also where the text is longer than a file's name can be."""
     with pytest.raises(UserError, match=r"no genotype: .*Genotype\(normal="):
@@ -291,3 +292,52 @@ def test_a_refusal_is_short_whatever_stands_there(old: str, new: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_genotype(str(PAPER_GENOTYPE).replace(old, new))
     assert len(str(caught.value)) < 1000
+
+
+PASTED = {
+    "given a name": "genotype = {}",
+    "in DARTS' own file": "\ufeffPAPER={}\n",
+    "with a type": "best: Genotype = {}",
+    "with a comment": "# epoch 49\n{}  # the last",
+}
+
+
+@pytest.mark.parametrize("form", PASTED.values(), ids=PASTED)
+def test_genotypes_as_people_paste_them(tmp_path: Path, form: str) -> None:
+    """As text, and in a file."""
+    text = form.format(PAPER_GENOTYPE)
+    (tmp_path / "genotype.txt").write_text(text)
+    assert parse_genotype(text) == PAPER_GENOTYPE
+    assert read_genotype(str(tmp_path / "genotype.txt")) == PAPER_GENOTYPE
+    if not text.startswith("#"):
+        assert read_genotype(text) == PAPER_GENOTYPE
+
+
+@pytest.mark.parametrize("number", ["np.int64({})", "numpy.int32({})", "int({})", "np.uint8({})"])
+def test_numbers_as_numpy_writes_them(number: str) -> None:
+    """np.int64(1) is 1, in edges and in ranges; range(2, 6, 1) is range(2, 6)."""
+    text = re.sub(r"(\d+)(?=\)[,\]])", lambda match: number.format(match[1]), str(PAPER_GENOTYPE))
+    text = text.replace("range(2,", f"range({number.format(2)},")
+    assert text.count(number.split("(")[0]) == 16 + 3
+    for last in (number.format(6), "6"):
+        text = text.replace(f"({number.format(2)}, {last})", f"({number.format(2)}, {last}, 1)")
+    assert text.count(", 1)") >= 2
+    assert parse_genotype(text) == PAPER_GENOTYPE
+
+
+@pytest.mark.parametrize("call", ["np.float64(1)", "np.int64(1, 2)", "np.int64(x)", "open('x')", "int.x(1)"])
+def test_other_calls_are_refused(call: str) -> None:
+    """Nothing is run."""
+    text = re.sub(r"(\d+)(?=\)[,\]])", call, str(PAPER_GENOTYPE), count=1)
+    with pytest.raises(UserError):
+        parse_genotype(text)
+
+
+@pytest.mark.parametrize("text", ["a = b = 3", "import os", "{0}\n{0}", "a, b = {0}", "x += {0}"])
+def test_programs_are_no_genotypes(text: str) -> None:
+    """One genotype, given one name at most."""
+    if text == "a, b = {0}":
+        assert parse_genotype(text.format(PAPER_GENOTYPE)) == PAPER_GENOTYPE  # whatever it is given to
+        return
+    with pytest.raises(UserError, match="not a genotype"):
+        parse_genotype(text.format(PAPER_GENOTYPE))

@@ -5,11 +5,10 @@ A command is a function: its text is what `--help` says that it measures, and it
 
 import argparse
 import inspect
-from pathlib import Path
 
 from config import CHOICES
 from tools.corpora.sizes import SPEAKERS, UTTERANCES
-from utils.system.cli import add_count, at_least
+from utils.system.cli import add_count, at_least, path
 from utils.system.errors import UserError
 
 MODES = ("dense", "dense_channels_last", "exact", "sampled")
@@ -142,7 +141,7 @@ def add_scale(parser: argparse.ArgumentParser) -> None:
     most during a step, `kept` after it. The embeddings that the trials are scored from are drawn at random, before that
     step, and count in its memory.
     """
-    parser.add_argument("--data_dir", type=Path, help="a preprocessed corpus (default: a simulated one)")
+    parser.add_argument("--data_dir", type=path, help="a preprocessed corpus (default: a simulated one)")
     add_count(parser, "--utterances", 1, UTTERANCES, f"of the simulated corpus (default: {UTTERANCES:,})")
     add_count(parser, "--speakers", 4, SPEAKERS, f"of the simulated corpus (default: {SPEAKERS:,})")
     add_count(parser, "--rounds", 1, 3, "processes, one after the other (default: 3)")
@@ -171,7 +170,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     (VmHWM); pages that processes share count in each. A corpus that was just made lies in the page cache; a disk may be
     slower: VoxCeleb1 is 40 GB. Each run writes its index to a temporary folder.
     """
-    parser.add_argument("--data_dir", type=Path, help="a corpus (default: noise, made for this)")
+    parser.add_argument("--data_dir", type=path, help="a corpus (default: noise, made for this)")
     parser.add_argument("--minutes", type=float, default=300, help="of noise, 1.9 MB each (default: 300)")
     text = "processes (default: 1, 2, 4, ... and all cores)"
     parser.add_argument("--workers", nargs="+", type=at_least("--workers", 0), help=text)
@@ -185,8 +184,8 @@ def add_recognition(parser: argparse.ArgumentParser) -> None:
     once. Decisions are those of the run's calibration.json. A recording's time is that of reading and embedding it
     alone; the real-time factor is that time over its duration.
     """
-    parser.add_argument("--run", type=Path, required=True, help="run folder of a trained network, with a calibration")
-    parser.add_argument("--data_dir", type=Path, required=True, help="a preprocessed corpus")
+    parser.add_argument("--run", type=path, required=True, help="run folder of a trained network, with a calibration")
+    parser.add_argument("--data_dir", type=path, required=True, help="a preprocessed corpus")
     add_count(parser, "--enrolment", 1, 3, "utterances that a speaker is enrolled by (default: 3)")
     parser.add_argument("--prior", type=float, help="that two recordings are of one voice (default: the calibration's)")
     add_count(parser, "--seed", 0, 0, "of the halves (default: 0)")

@@ -2,10 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from config import RANGES
-from utils.system.cli import config_parser, take_options
+from utils.system.cli import config_parser, path, take_options
 
 METHODS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", "network": "AutoSpeech"}  # by MODEL.NAME
 
@@ -14,7 +13,7 @@ def comparison_parser(description: str, tool: str, seeds: Sequence[int], of_seed
     """A parser of a comparison's options; `seeds` are the default and `of_seeds` the help of --seeds."""
     parser = config_parser(description)
     parser.add_argument("--seeds", nargs="+", default=[str(seed) for seed in seeds], metavar="N", help=of_seeds)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: a new one, OUT_DIR/{tool}/...")
+    parser.add_argument("--out", type=path, metavar="FOLDER", help=f"default: a new one, OUT_DIR/{tool}/...")
     return parser
 
 

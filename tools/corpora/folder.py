@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_objects.lists import META, META_COLUMNS, SPLIT, TRIALS
-from utils.system.cli import add_count
+from utils.system.cli import add_count, path
 from utils.system.errors import UserError
 
 LETTERS = list(string.ascii_letters + string.digits + "-_")  # of a video's name
@@ -17,7 +17,7 @@ LETTERS = list(string.ascii_letters + string.digits + "-_")  # of a video's name
 def corpus_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser of `OUT [--seed N]`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    parser.add_argument("out", type=path, help="folder to make; must not exist or be empty")
     add_count(parser, "--seed", 0, 0)
     return parser
 

@@ -16,7 +16,7 @@ import yaml
 from config import differing_settings, flatten
 from models import USUAL
 from utils.system.errors import UserError
-from utils.system.files import write_atomically
+from utils.system.files import expand_user, write_atomically
 
 FORMAT = "autospeech-checkpoint"
 VERSION = 2
@@ -108,7 +108,7 @@ def find_checkpoint(path: str | Path, which: str, option: str = "--load_path") -
     Raises:
         UserError: there is none.
     """
-    path = Path(path)
+    path = expand_user(path, option)
     if path.is_dir():
         if which == LAST and not (path / LAST).is_file() and (path / PREVIOUS).is_file():
             return path / PREVIOUS

@@ -27,7 +27,7 @@ from utils.pictures.scores import plot_histograms, plot_reliability
 from utils.records.guard import VERIFICATION
 from utils.reports.html import Section, Table
 from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
-from utils.system.files import hash_file, write_atomically
+from utils.system.files import expand_user, hash_file, write_atomically
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
 SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
@@ -62,7 +62,8 @@ def report_verification(
     """
     evaluation = Evaluation.open(VERIFICATION, cfg, load_path, text_arch, allow_index_change, out_dir)
     corpus = evaluation.corpus
-    lists = open_lists([Path(file) for file in files] or [corpus.list_path(TRIALS)], corpus.index, allow_missing)
+    given = [expand_user(file, "--trials") for file in files]
+    lists = open_lists(given or [corpus.list_path(TRIALS)], corpus.index, allow_missing)
     evaluation.prepare()
     evaluated = evaluate_lists(cfg, evaluation.trained, corpus, lists)
     if evaluated is not None:  # the main process goes on alone

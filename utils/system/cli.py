@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.system.errors import UserError
+from utils.system.files import expand_user
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")  # how a setting is called
 
@@ -34,7 +35,7 @@ def evaluation_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow_index_change", action="store_true", help="evaluate on another index than that of the training"
     )
-    parser.add_argument("--out_dir", type=Path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
+    parser.add_argument("--out_dir", type=path, metavar="FOLDER", help="for the results (default: the checkpoint's)")
     return parser
 
 
@@ -62,6 +63,11 @@ def at_least(option: str, least: int) -> Callable[[str], int]:
         return int(text)
 
     return integer
+
+
+def path(text: str) -> Path:
+    """A type for argparse: a path, with the home folder in place of a ~ at its beginning."""
+    return expand_user(text, "an option")
 
 
 def add_count(

@@ -68,6 +68,21 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def expand_user(path: str | Path, what: str) -> Path:
+    """A path that a user gave, with the home folder in place of a ~ at its beginning.
+
+    Args:
+        what: the setting or option, for the error.
+
+    Raises:
+        UserError: it is the home of a user that there is not.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{what}: {path} begins with the home folder of a user that is not known") from error
+
+
 def read_text(path: Path, needed: str) -> str:
     """The text of a file that a user named, without the byte order mark that some editors put before it.
 
