@@ -28,7 +28,6 @@ import numpy as np
 from data_objects.audio import FULL_SCALE, AudioError, hash_audio, read_samples
 from data_objects.lists import SUB_DIRS
 from data_objects.names import decode, encode_path
-from utils.system.commands import how_to_run
 from utils.system.errors import UserError
 
 VERSION = 2  # of the files below; raise it when what they hold changes
@@ -227,7 +226,7 @@ def load_index(data_dir: Path, feature_dir: Path) -> Index:
         raise UserError(f"DATASET.DATA_DIR: no such folder: {data_dir}; set it in the YAML or as DATASET.DATA_DIR PATH")
     path = feature_dir / UTTERANCES
     if not path.is_file():
-        command = f"{how_to_run('data_preprocess.py')} {data_dir}"
+        command = f"python data_preprocess.py {data_dir}"
         if feature_dir != data_dir / "feature":
             command += f" --out_dir {feature_dir}"
         raise UserError(f"{data_dir} is not preprocessed yet ({path} is missing): run '{command}'")
@@ -258,8 +257,7 @@ def _read_columns(path: Path, file: BinaryIO, data_dir: Path) -> Columns:
     chunks = []
     try:
         if tuple(next(lines, ())) != COLUMNS:
-            command = f"{how_to_run('data_preprocess.py')} {data_dir}"
-            raise UserError(f"{path} is of another version: run '{command}' again")
+            raise UserError(f"{path} is of another version: run 'python data_preprocess.py {data_dir}' again")
         number = 2
         while chunk := list(islice(lines, CHUNK)):
             chunks.append(_parse_chunk(path, number, chunk))

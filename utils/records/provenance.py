@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import platform
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -18,10 +20,9 @@ from data_objects.index import Index
 from utils.records.checkpoint import Checkpoint
 from utils.records.code import code_fingerprints
 from utils.records.guard import Protocol, is_pretraining_known, is_training_known
-from utils.system.commands import command_line
 from utils.system.errors import UserError
 from utils.system.files import hash_file, write_atomically
-from utils.system.processes import is_main, processes
+from utils.system.processes import is_main, launcher, processes
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "matplotlib")
 MAY_BE_EMPTY = ("trials", "skipped_trials")  # of a provenance: identification has no trials
@@ -93,7 +94,7 @@ def build_provenance(
         "pretraining_known": is_pretraining_known(checkpoint),
     }
     return Provenance(
-        command=command_line(),
+        command=f"{launcher()} {shlex.join(sys.argv)}",
         checkpoint={"file": str(path), "sha256": hash_file(path)}
         | {name: getattr(checkpoint, name) for name in ("epoch", "best", "architecture")},
         protocol=protocol.summary() | known,

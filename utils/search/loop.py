@@ -22,7 +22,6 @@ from models.genotypes import Genotype
 from models.supernet import Supernet
 from utils.records.checkpoint import LAST
 from utils.search.monitor import SearchClock, SearchHistory
-from utils.system.commands import how_to_run
 from utils.system.device import prepare
 from utils.system.distributed import agree, average_gradients, check_alike
 from utils.system.files import ROOT
@@ -271,5 +270,4 @@ def training_command(cfg: CfgNode, config_file: str, genotype: Genotype, speaker
         options["MODEL.NUM_CLASSES"] = str(speakers)
     settings = flatten(training)
     words = [word for key, value in options.items() if str(settings[key]) != value for word in (key, value)]
-    start = how_to_run("train.py")
-    return f'{start} --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(words)}'
+    return f'python train.py --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(words)}'

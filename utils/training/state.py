@@ -33,7 +33,6 @@ from utils.records.checkpoint import (
 from utils.records.code import code_fingerprints, differing_code
 from utils.records.guard import TRAIN, UNKNOWN_PRETRAINING, UNTRAINED, check_training, hash_text
 from utils.records.pretraining import Pretraining, read_pretraining
-from utils.system.commands import how_to_run
 from utils.system.distributed import agree, broadcast
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
@@ -161,10 +160,8 @@ class TrainingState(Generic[N]):
             if self.batch
             else f"after epoch {self.epoch}"
         )
-        options = shlex.join(["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)])
-        script = f"{self.script}.py"
-        start = how_to_run(script) if processes() == 1 else f"{launcher()} {script}"
-        return f"{done}; go on with: {start} {options}"
+        command = [f"{self.script}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+        return f"{done}; go on with: {launcher()} {shlex.join(command)}"
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; of last.pt, the one before stays as previous.pt. All processes call this, one writes.

@@ -1,5 +1,0 @@
-"""python -m autospeech."""
-
-from autospeech.cli import main
-
-main()
