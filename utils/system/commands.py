@@ -90,9 +90,9 @@ def overview() -> str:
             f"usage: {PROGRAM} COMMAND ...\n",
             "Neural architecture search for speaker recognition.\n",
             *lines,
-            f"\n{PROGRAM} COMMAND --help says how to call it. Where a text names a script (python train.py), the command",
-            f"is the same ({PROGRAM} train). A file exps/... that is not here is taken from the settings that came",
-            f"along: {PROGRAM} configs lists and copies them. Several GPUs: torchrun ... -m {PROGRAM} train ...",
+            f"\n{PROGRAM} COMMAND --help says how to call it. Where a text names a script (python train.py), its",
+            f"command is the same ({PROGRAM} train). A file exps/... that is not here is taken from the settings that",
+            f"came along: {PROGRAM} configs lists and copies them. Several GPUs: torchrun ... -m {PROGRAM} train ...",
         ]
     )
 
