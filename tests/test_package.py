@@ -110,6 +110,7 @@ def trained(installed: Installed, corpus: Path) -> Path:
     """The folder of a run of one epoch, whose batches two worker processes read."""
     settings = options(DATASET__DATA_DIR=corpus, DATASET__SUB_DIR="dev", DATASET__NUM_WORKERS=2, TRAIN__BATCH_SIZE=2)
     outcome = installed.run("train", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings)
+    assert "next: autospeech verify-test --cfg " in outcome.stderr
     return installed.folder / json.loads(outcome.last_line)["run_dir"]
 
 
