@@ -28,8 +28,10 @@ import numpy as np
 from data_objects.audio import FULL_SCALE, AudioError, hash_audio, read_samples
 from data_objects.lists import SUB_DIRS
 from data_objects.names import decode, encode_path
+from utils.system.commands import call_of
 from utils.system.errors import UserError
 
+SCRIPT = "data_preprocess.py"  # writes it
 VERSION = 2  # of the files below; raise it when what they hold changes
 UTTERANCES, STATISTICS, REJECTED, FILES = "utterances.csv", "stats.npz", "rejected.csv", "files.npz"
 ROOTS = ("data", "feature", "path", "data%", "path%")  # with %: file is encoded as names are
@@ -226,7 +228,7 @@ def load_index(data_dir: Path, feature_dir: Path) -> Index:
         raise UserError(f"DATASET.DATA_DIR: no such folder: {data_dir}; set it in the YAML or as DATASET.DATA_DIR PATH")
     path = feature_dir / UTTERANCES
     if not path.is_file():
-        command = f"python data_preprocess.py {data_dir}"
+        command = f"{call_of(SCRIPT)} {data_dir}"
         if feature_dir != data_dir / "feature":
             command += f" --out_dir {feature_dir}"
         raise UserError(f"{data_dir} is not preprocessed yet ({path} is missing): run '{command}'")
@@ -257,7 +259,7 @@ def _read_columns(path: Path, file: BinaryIO, data_dir: Path) -> Columns:
     chunks = []
     try:
         if tuple(next(lines, ())) != COLUMNS:
-            raise UserError(f"{path} is of another version: run 'python data_preprocess.py {data_dir}' again")
+            raise UserError(f"{path} is of another version: run '{call_of(SCRIPT)} {data_dir}' again")
         number = 2
         while chunk := list(islice(lines, CHUNK)):
             chunks.append(_parse_chunk(path, number, chunk))

@@ -19,6 +19,7 @@ WINGS = (  # of utils/; each may import itself and those before it
     "reports",
     "search",
 )
+PARTS = ("autospeech", "models", "data_objects", "utils", "tools")  # folders of source files
 LOWER = {"config", "models", "data_objects"}
 # Where imports may stand inside functions, and why. Besides, the `main` of a script or tool imports one module, after
 # its command line was read: so that --help answers at once.
@@ -27,7 +28,7 @@ LOCAL: dict[tuple[str, str], str] = {}
 
 def sources(root: Path) -> list[Path]:
     """The source files outside tests/."""
-    files = [*root.glob("*.py"), *(file for name in ("models", "data_objects", "utils", "tools") for file in
+    files = [*root.glob("*.py"), *(file for name in PARTS for file in
                                    (root / name).rglob("*.py"))]  # fmt: skip
     return sorted(file for file in files if file.name != "conftest.py")
 
@@ -51,7 +52,7 @@ def file_of(root: Path, module: str) -> Path | None:
 
 
 def part_of(root: Path, file: Path) -> str:
-    """models, data_objects, tools, a wing of utils as utils/NAME, or a module at the top by its name."""
+    """autospeech, models, data_objects, tools, a wing of utils as utils/NAME, or a module at the top by its name."""
     first, *others = file.relative_to(root).with_suffix("").parts
     assert first != "utils" or others[0] in (*WINGS, "__init__"), f"{file} is in no wing of utils/: see WINGS"
     return f"utils/{others[0]}" if first == "utils" else first
@@ -59,12 +60,16 @@ def part_of(root: Path, file: Path) -> str:
 
 def may_import(own: str, other: str) -> bool:
     """Whether a part of the house may import another."""
+    if own == "autospeech":  # what pip shows to the world; the rest goes by names that mean nothing outside the project
+        return other in (own, "utils/system")
     if own in ("models", "data_objects", "config"):
         return other in (own, "utils/system")
     if own.startswith("utils/"):
         before = WINGS[: WINGS.index(own.removeprefix("utils/")) + 1]
         # The lowest wing is what even models/ and data_objects/ stand on: it knows nothing of theirs.
         return other in {f"utils/{wing}" for wing in before} or (own != "utils/system" and other in LOWER)
+    if other == "autospeech":
+        return False
     return own == "tools" or other == "config" or other.startswith("utils/") or other == "data_objects"
 
 
@@ -76,6 +81,17 @@ def broken_arrows(root: Path) -> list[str]:
         for other in sorted(imports(root, file))
         if not may_import(part_of(root, file), part_of(root, other))
     ]
+
+
+def eager_imports(root: Path) -> list[str]:
+    """What importing autospeech imports of the project; it may, when it is called, but not before."""
+    complaints = []
+    for file in sorted((root / "autospeech").glob("*.py")):
+        body = [node for node in ast.parse(file.read_bytes()).body if not isinstance(node, ast.FunctionDef)]
+        others = imports(root, file, ast.Module(body, type_ignores=[]))
+        complaints += [f"{file.relative_to(root)} imports {other.relative_to(root)}" for other in sorted(others)
+                       if part_of(root, other) != "autospeech"]  # fmt: skip
+    return complaints
 
 
 def circle(root: Path) -> list[str]:
@@ -93,7 +109,9 @@ def local_imports(root: Path) -> list[str]:
     complaints = []
     for file in sources(root):
         name, tree = file.relative_to(root).as_posix(), ast.parse(file.read_bytes())
-        is_script = "/" not in name or (name.startswith("tools/") and name.count("/") == 1)
+        is_script = (
+            name == "autospeech/cli.py" or "/" not in name or (name.startswith("tools/") and name.count("/") == 1)
+        )
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             nodes = [node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
             if is_script and function.name == "main" and len(nodes) == 1 and len(nodes[0].names) == 1:
@@ -106,6 +124,10 @@ def local_imports(root: Path) -> list[str]:
 
 def test_every_part_imports_only_what_is_below_it() -> None:
     assert broken_arrows(ROOT) == []
+
+
+def test_the_package_imports_nothing_before_it_is_asked() -> None:
+    assert eager_imports(ROOT) == []
 
 
 def test_no_circle() -> None:
@@ -133,6 +155,8 @@ def house(tmp_path: Path) -> Path:
         "utils/system/errors.py": "",
         "utils/records/guard.py": "from models import Network\nimport utils.system.errors\n",
         "utils/training/loop.py": "from utils.records import guard\nfrom config import A\n",
+        "autospeech/__init__.py": "",
+        "autospeech/cli.py": "import autospeech\n\ndef main():\n    from utils.system.errors import UserError\n",
         "tools/demo.py": "from utils.training.loop import run\n",
     }
     for name, text in files.items():
@@ -142,7 +166,7 @@ def house(tmp_path: Path) -> Path:
 
 
 def test_a_sound_house_has_no_complaints(house: Path) -> None:
-    assert broken_arrows(house) == circle(house) == local_imports(house) == []
+    assert broken_arrows(house) == eager_imports(house) == circle(house) == local_imports(house) == []
 
 
 @pytest.mark.parametrize(
@@ -154,6 +178,13 @@ def test_a_sound_house_has_no_complaints(house: Path) -> None:
         ("utils/system/errors.py", "from models import Network", "utils/system/errors.py imports models/__init__.py"),
         ("utils/training/loop.py", "def run():\n    import tools.demo", "utils/training/loop.py imports tools/demo.py"),
         ("config.py", "from models import Network", "config.py imports models/__init__.py"),
+        (
+            "autospeech/cli.py",
+            "from utils.training.loop import run",
+            "autospeech/cli.py imports utils/training/loop.py",
+        ),
+        ("utils/system/errors.py", "import autospeech", "utils/system/errors.py imports autospeech/__init__.py"),
+        ("tools/demo.py", "from autospeech import cli", "tools/demo.py imports autospeech/cli.py"),
         ("train.py", "from tools.demo import run", "train.py imports tools/demo.py"),
     ],
 )
@@ -161,6 +192,11 @@ def test_a_broken_arrow_is_named(house: Path, file: str, line: str, complaint: s
     (house / file).write_text((house / file).read_text() + line + "\n")
     (found,) = broken_arrows(house)
     assert found.startswith(complaint)
+
+
+def test_an_import_before_it_is_asked_is_named(house: Path) -> None:
+    (house / "autospeech/__init__.py").write_text("from utils.system.errors import UserError\n")
+    assert eager_imports(house) == ["autospeech/__init__.py imports utils/system/errors.py"]
 
 
 def test_a_circle_is_named(house: Path) -> None:

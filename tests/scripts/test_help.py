@@ -17,7 +17,7 @@ SCRIPTS = (
 )
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, *sorted(f"tools/{path.name}" for path in ROOT.glob("tools/*.py"))])
+@pytest.mark.parametrize("script", [*SCRIPTS, *sorted(f"tools/{path.name}" for path in ROOT.glob("tools/[!_]*.py"))])
 def test_help_answers_without_torch(script: str) -> None:
     """Importing torch takes seconds; whoever asks how to run a script should not wait for it."""
     command = [sys.executable, "-X", "importtime", script, "--help"]

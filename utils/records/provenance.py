@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -20,9 +18,10 @@ from data_objects.index import Index
 from utils.records.checkpoint import Checkpoint
 from utils.records.code import code_fingerprints
 from utils.records.guard import Protocol, is_pretraining_known, is_training_known
+from utils.system.commands import this_call
 from utils.system.errors import UserError
 from utils.system.files import hash_file, write_atomically
-from utils.system.processes import is_main, launcher, processes
+from utils.system.processes import is_main, processes
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "matplotlib")
 MAY_BE_EMPTY = ("trials", "skipped_trials")  # of a provenance: identification has no trials
@@ -94,7 +93,7 @@ def build_provenance(
         "pretraining_known": is_pretraining_known(checkpoint),
     }
     return Provenance(
-        command=f"{launcher()} {shlex.join(sys.argv)}",
+        command=this_call(),
         checkpoint={"file": str(path), "sha256": hash_file(path)}
         | {name: getattr(checkpoint, name) for name in ("epoch", "best", "architecture")},
         protocol=protocol.summary() | known,

@@ -22,6 +22,7 @@ from models.genotypes import Genotype
 from models.supernet import Supernet
 from utils.records.checkpoint import LAST
 from utils.search.monitor import SearchClock, SearchHistory
+from utils.system.commands import call_of
 from utils.system.device import prepare
 from utils.system.distributed import agree, average_gradients, check_alike
 from utils.system.files import ROOT
@@ -270,4 +271,5 @@ def training_command(cfg: CfgNode, config_file: str, genotype: Genotype, speaker
         options["MODEL.NUM_CLASSES"] = str(speakers)
     settings = flatten(training)
     words = [word for key, value in options.items() if str(settings[key]) != value for word in (key, value)]
-    return f'python train.py --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(words)}'
+    call = call_of("train.py")
+    return f'{call} --cfg {shlex.quote(str(scratch))} --text_arch "{genotype}" {shlex.join(words)}'

@@ -27,6 +27,7 @@ from utils.records.checkpoint import BEST, LAST, load_last
 from utils.records.guard import check_training
 from utils.records.pretraining import load_pretrained
 from utils.records.provenance import build_provenance, write_results
+from utils.system.commands import call_of
 from utils.system.device import autocast, prepare
 from utils.system.distributed import agree, wrap
 from utils.system.errors import UserError
@@ -260,8 +261,8 @@ def _run(
     agree()  # best.pt is written
     report_best(cfg, run_dir, corpus, count_parameters(network), script, device)
     step = "identification" if corpus.sub_dir == "merged" else "verification"
-    command = ["python", f"evaluate_{step}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
-    get_logger().info(f"next: {shlex.join(command)}")
+    options = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+    get_logger().info(f"next: {call_of(f'evaluate_{step}.py')} {shlex.join(options)}")
 
 
 def report_best(

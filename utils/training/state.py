@@ -33,10 +33,11 @@ from utils.records.checkpoint import (
 from utils.records.code import code_fingerprints, differing_code
 from utils.records.guard import TRAIN, UNKNOWN_PRETRAINING, UNTRAINED, check_training, hash_text
 from utils.records.pretraining import Pretraining, read_pretraining
+from utils.system.commands import call_of
 from utils.system.distributed import agree, broadcast
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
-from utils.system.processes import is_main, launcher, processes
+from utils.system.processes import is_main, processes
 from utils.training.meters import TrainingMeter
 from utils.training.run_log import RunLog
 
@@ -160,8 +161,8 @@ class TrainingState(Generic[N]):
             if self.batch
             else f"after epoch {self.epoch}"
         )
-        command = [f"{self.script}.py", "--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
-        return f"{done}; go on with: {launcher()} {shlex.join(command)}"
+        options = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+        return f"{done}; go on with: {call_of(f'{self.script}.py', together=True)} {shlex.join(options)}"
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; of last.pt, the one before stays as previous.pt. All processes call this, one writes.
