@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +90,8 @@ def read_original(path: Path) -> dict[str, Any]:
         raise UserError(f"no such file: {path}")
     allowed: list[Any] = [(Genotype, "utils.Genotype"), (range, "builtins.range"), (range, "__builtin__.xrange")]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of forms of pickles that it may not know
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what reading garbage raises depends on the garbage
         named = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))

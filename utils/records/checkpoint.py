@@ -5,6 +5,7 @@ They hold tensors and plain values alone, so they load with `weights_only=True` 
 
 import hashlib
 import io
+import warnings
 import zipfile
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -153,7 +154,9 @@ def load_checkpoint(path: Path, scripts: tuple[str, ...]) -> Checkpoint:
 
 def read_tensors(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of forms of pickles that it may not know: it then says so in an error
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it readable for you") from error
     except Exception as error:  # what reading garbage raises depends on the garbage
@@ -163,8 +166,12 @@ def read_tensors(path: Path) -> Any:
 
 
 def is_original(content: Any) -> bool:
-    """Whether a file's content is as the authors' code writes it: the weights under a key of their own, and more."""
-    return isinstance(content, dict) and isinstance(content.get("state_dict"), dict) and "format" not in content
+    """Whether a file's content is as the authors' code writes it, by the names of its weights."""
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict):
+        return False
+    names = {str(name).removeprefix("module.") for name in weights}
+    return "classifier.weight" in names and bool({"stem0.0.weight", "conv1.weight"} & names)
 
 
 def mentions_genotype(path: Path) -> bool:
