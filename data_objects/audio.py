@@ -164,11 +164,13 @@ def read_samples(
     Raises:
         AudioError: the file holds fewer; what `check` raises.
     """
-    with open(path, "rb", buffering=0) as file:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file object would look at it once more, and seek
+    try:
         if check is not None:
-            check(os.fstat(file.fileno()))
-        file.seek(offset + 2 * start)
-        samples = np.frombuffer(file.read(2 * count), dtype="<i2")
+            check(os.fstat(file))
+        samples = np.frombuffer(os.pread(file, 2 * count, offset + 2 * start), dtype="<i2")
+    finally:
+        os.close(file)
     if len(samples) < count:
         raise AudioError(f"{start + len(samples)} samples where {start + count} were expected")
     return samples
