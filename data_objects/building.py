@@ -26,6 +26,8 @@ from utils.system.errors import UserError
 from utils.system.files import write_atomically
 from utils.system.text import printable
 
+FAILED = "rejected-by-failed-run.csv"  # in place of rejected.csv, which belongs to the index that is there
+
 
 @dataclass(frozen=True)
 class BuildReport:
@@ -170,10 +172,15 @@ def write_index(
             sums, frames = dev.get(result.speaker, (0, 0))
             dev[result.speaker] = sums + result.sums[DEV], frames + int(result.frames[DEV])
     rejected.sort()
-    _write_csv(out_dir / REJECTED, ("file", "reason"), [(encode_path(file), printable(why)) for file, why in rejected])
-    _write_csv(out_dir / SILENT, HEADER, ([name] for name in silent))
+    listed = [(encode_path(file), printable(why)) for file, why in rejected]
     if not rows:
-        raise UserError(f"no utterance can be used: see {out_dir / REJECTED} for the reasons")
+        place = out_dir / (FAILED if (out_dir / UTTERANCES).exists() else REJECTED)
+        _write_csv(place, ("file", "reason"), listed)
+        example = f" ({listed[0][0]}: {listed[0][1]}, ...)" if listed else ""
+        kept = "; the index of before stays" if place.name == FAILED else ""
+        raise UserError(f"no utterance can be used{example}: see {place} for the reasons{kept}")
+    _write_csv(out_dir / REJECTED, ("file", "reason"), listed)
+    _write_csv(out_dir / SILENT, HEADER, ([name] for name in silent))
     _write_statistics(out_dir / STATISTICS, total, dev)
     table = _csv_bytes(COLUMNS, map(cells_of, rows))
     _write_states(out_dir / FILES, states, table)

@@ -1,6 +1,7 @@
 """The lists of a corpus: those that are there, and in place of those that are not, what `data_objects.making` makes."""
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from data_objects.lists import (
     read_split,
     read_trials,
     speaker_of,
+    video_of,
 )
 from data_objects.making import (
     SESSIONS,
@@ -31,7 +33,9 @@ from utils.system.errors import UserError
 from utils.system.files import read_text, write_atomically
 
 NAMES = (META, SPLIT, TRIALS)
-MADE = "made_lists.txt"  # in the index's folder: sha256 and name of each list that was made, as sha256sum writes them
+# In the index's folder: sha256 and name, as sha256sum writes them, of each list that was made, and of those of DATA_DIR
+# that say who is trained on.
+MADE, USED = "made_lists.txt", "used_lists.txt"
 
 
 @dataclass
@@ -41,6 +45,7 @@ class CorpusLists:
     lists: Lists
     missing: set[str]  # names
     found: Found
+    data_dir: Path
     out_dir: Path
 
     def write_missing(self, usable: set[str], audible: set[str]) -> Lists:
@@ -56,7 +61,12 @@ class CorpusLists:
         lists, texts = self.lists, {}
         if META in self.missing:
             speakers = set(map(speaker_of, usable))
-            texts[META] = text_of_meta({name: of_name for name, of_name in lists.speakers.items() if name in speakers})
+            if gone := [name for name in lists.speakers if name not in speakers]:
+                names = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
+                self.found.remarks.append(f"no file of {len(gone):,} speakers can be used: {names}")
+            known = {name: of_name for name, of_name in lists.speakers.items() if name in speakers}
+            lists = replace(lists, speakers=known)
+            texts[META] = text_of_meta(known)
         if SPLIT in self.missing:
             lists = replace(lists, split={name: part for name, part in lists.split.items() if name in usable})
             texts[SPLIT] = text_of_split(lists.split)
@@ -69,9 +79,24 @@ class CorpusLists:
                 lists = replace(lists, trials=trials)
                 texts[TRIALS] = trials.text()
         write_made(self.out_dir, texts)
+        used = [name for name in (META, SPLIT) if name not in self.missing]
+        write_atomically(self.out_dir / USED, _sums({name: (self.data_dir / name).read_bytes() for name in used}))
+        self._remark_on_two_sessions(usable)
         hint = _official(lists)
         self.found.remarks += [f"made, since the corpus has none: {self.out_dir / name}{hint}" for name in texts]
         return lists
+
+    def _remark_on_two_sessions(self, usable: set[str]) -> None:
+        """What `held_out_videos` means where speakers have few sessions."""
+        sessions: dict[str, set[str]] = defaultdict(set)
+        for name in usable:
+            sessions[speaker_of(name)].add(video_of(name))
+        two = sum(len(own) == 2 for own in sessions.values())
+        if 2 * two > len(sessions):
+            self.found.remarks.append(
+                f"{two:,} of {len(sessions):,} speakers have two sessions: training with SUB_DIR dev sets one of them "
+                "aside to validate on, half of their speech"
+            )
 
 
 def complete_lists(found: Found, data_dir: Path, out_dir: Path, test_speakers: int | None) -> CorpusLists:
@@ -95,6 +120,11 @@ def complete_lists(found: Found, data_dir: Path, out_dir: Path, test_speakers: i
     trials = None if TRIALS in missing else read_trials(data_dir / TRIALS)
     if META in missing:
         chosen = _test_speakers(found, trials, test_speakers)
+        if not chosen:
+            found.remarks.append(
+                "nobody is tested on: that takes two speakers with two utterances each, and two more to train on; "
+                "identification works without, verification by trials of yours (--trials)"
+            )
         speakers = make_meta(map(speaker_of, found.files), found.details, chosen)
     elif test_speakers is not None:
         raise UserError(f"--test_speakers: {data_dir / META} says who is tested on; take it away to have it made")
@@ -110,7 +140,7 @@ def complete_lists(found: Found, data_dir: Path, out_dir: Path, test_speakers: i
     if SPLIT not in missing and any(found.parts.values()):
         found.remarks.append(f"{SPLIT} is there: what the manifest says of parts is not used")
     split = _split(found) if SPLIT in missing else read_split(data_dir / SPLIT)
-    return CorpusLists(Lists(speakers, split, trials), missing, found, out_dir)
+    return CorpusLists(Lists(speakers, split, trials), missing, found, data_dir, out_dir)
 
 
 def _is_dev(speaker: Speaker | None) -> bool:
@@ -153,8 +183,7 @@ def made_lists(folder: Path) -> set[str]:
     """
     if not (folder / MADE).exists():
         return set()
-    lines = read_text(folder / MADE, "expected is what preprocessing wrote").splitlines()
-    noted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    noted = _read_sums(folder / MADE)
     there = {name: folder / name for name in NAMES if name in noted}
     return {name for name, path in there.items() if path.is_file() and _hash(path.read_bytes()) == noted[name]}
 
@@ -164,11 +193,34 @@ def write_made(folder: Path, texts: dict[str, str]) -> None:
     for name in made_lists(folder):
         (folder / name).unlink()
     contents = {name: text.encode(errors="surrogateescape") for name, text in texts.items()}
-    write_atomically(folder / MADE, "".join(f"{_hash(content)}  {name}\n" for name, content in contents.items()))
+    write_atomically(folder / MADE, _sums(contents))
     for name, content in contents.items():
         write_atomically(folder / name, content)
     if not texts:
         (folder / MADE).unlink()
+
+
+def changed_lists(data_dir: Path, out_dir: Path) -> list[str]:
+    """The names of lists in DATA_DIR that are not what the index was made by; none where an older version made it.
+
+    Raises:
+        UserError: what that run noted cannot be read.
+    """
+    if not (out_dir / USED).exists():
+        return []
+    noted = _read_sums(out_dir / USED)
+    there = {name: data_dir / name for name in (META, SPLIT) if (data_dir / name).is_file()}
+    return [name for name, path in there.items() if noted.get(name) != _hash(path.read_bytes())]
+
+
+def _sums(contents: dict[str, bytes]) -> str:
+    return "".join(f"{_hash(content)}  {name}\n" for name, content in contents.items())
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Hashes by name."""
+    lines = read_text(path, "expected is what preprocessing wrote").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _hash(content: bytes) -> str:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from data_objects.augmentation import Augmentation, build_augmentation
+from data_objects.completing import changed_lists
 from data_objects.datasets import (
     SECOND_HALF,
     SPLIT,
@@ -26,7 +27,13 @@ from data_objects.index import Rows, load_index, load_statistics
 from data_objects.lists import META, TRIALS, Speaker, TrialList, find_list, read_meta, read_trials
 from data_objects.trials import build_validation_trials, choose_validation_speakers
 from utils.system.errors import UserError
+from utils.system.logger import get_logger
 from utils.system.processes import processes, rank
+
+REMEDIES = {  # where a part of a sub-directory has no utterances
+    "merged": "give it some in iden_split.txt, or in the manifest's column part, and run data_preprocess.py again",
+    "dev": "hold speakers out to choose the best epoch by (DATASET.VAL_SPEAKERS), or have two sessions a speaker",
+}
 
 
 class Corpus:
@@ -46,6 +53,11 @@ class Corpus:
     def __init__(self, cfg: CfgNode) -> None:
         self.data_dir, feature_dir = corpus_folders(cfg)
         self.index = load_index(self.data_dir, feature_dir)
+        for name in changed_lists(self.data_dir, feature_dir):
+            get_logger().warning(
+                f"{self.data_dir / name} is not the list that the index was made by, and says nothing until "
+                "data_preprocess.py is run again"
+            )
         self.sub_dir = cfg.DATASET.SUB_DIR
         self.validation_speakers = self._hold_out(cfg.DATASET.VAL_SPEAKERS, cfg.DATASET.VAL_SEED)
         present = self.index.speakers(self.sub_dir)
@@ -165,14 +177,18 @@ class Corpus:
         Raises:
             UserError: there are none.
         """
-        rows = self.index.rows(self.sub_dir, part)
-        if self.validation_speakers:
-            rows = rows[self.index.labels(self.speakers)[rows] >= 0]
+        rows = self._rows(part)
         if len(rows) == 0:
-            raise UserError(
-                f"the {part} part of SUB_DIR {self.sub_dir} has no utterances; check the lists in {self.data_dir}"
-            )
+            raise UserError(f"the {part} part of SUB_DIR {self.sub_dir} has no utterances: {REMEDIES[self.sub_dir]}")
         return rows
+
+    def has_rows(self, part: str) -> bool:
+        """Whether the part has utterances of the speakers that are classes."""
+        return len(self._rows(part)) > 0
+
+    def _rows(self, part: str) -> np.ndarray:
+        rows = self.index.rows(self.sub_dir, part)
+        return rows[self.index.labels(self.speakers)[rows] >= 0] if self.validation_speakers else rows
 
     def group_windows(self, rows: Rows) -> list[list[int]]:
         """Rows in groups of at most EVAL.BATCH_SIZE windows, for `windows`.

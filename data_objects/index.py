@@ -8,7 +8,8 @@ feature/wav/             16 kHz mono 16-bit copies of the utterances that are so
 feature/silent.csv       utterances that hold nothing but zeros
 feature/files.npz        size and time of the file of every row, as they were then
 feature/parts/           a file a speaker: what a run that was interrupted need not do again
-feature/made_lists.txt   which of the lists beside it were made: see `data_objects.completing`
+feature/made_lists.txt   which of the lists beside it were made, and
+feature/used_lists.txt   by which lists of DATA_DIR: see `data_objects.completing`
 """
 
 import csv
@@ -175,7 +176,8 @@ class Index:
             raise AudioError(f"{status.st_size} bytes where {size} were")
         if row not in self._verified:
             samples = read_samples(*self.location(row), 0, int(self.samples[row])) / np.float32(FULL_SCALE)
-            if hash_audio(samples).encode() != self.audio[row]:
+            is_same = hash_audio(samples).encode() == self.audio[row] if self.audio[row] else not samples.any()
+            if not is_same:
                 raise AudioError("other samples than there were")
             self._verified.add(row)
 
@@ -231,7 +233,10 @@ def load_index(data_dir: Path, feature_dir: Path) -> Index:
         command = f"{call_of(SCRIPT)} {data_dir}"
         if feature_dir != data_dir / "feature":
             command += f" --out_dir {feature_dir}"
-        raise UserError(f"{data_dir} is not preprocessed yet ({path} is missing): run '{command}'")
+        raise UserError(
+            f"{data_dir} is not preprocessed yet ({path} is missing): run '{command}', or set DATASET.FEATURE_DIR to "
+            "where its index is"
+        )
     with open(path, "rb") as file:  # it is renamed into its place when whole, so both passes read the same
         fingerprint = hashlib.sha256()
         while block := file.read(1 << 20):

@@ -110,7 +110,9 @@ def _read_lines(path: Path, expected: str) -> list[str]:
     try:
         lines = read_text(path, f"expected is a list, one line each: {expected}").splitlines()
     except FileNotFoundError as error:
-        raise UserError(f"missing list: {path} (one line each: {expected}); it comes with VoxCeleb1") from error
+        raise UserError(
+            f"missing list: {path} (one line each: {expected}); preprocessing makes it where it can, or give your own"
+        ) from error
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} is empty; expected one line each: {expected}")
     return lines
@@ -133,7 +135,8 @@ def read_list(path: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
 
 def malformed(path: Path, number: int, line: str, expected: str) -> UserError:
     """The error that names a list's line."""
-    return UserError(f"{path}, line {number}: expected '{expected}', found {line[:80]!r}")
+    hint = "; names end in .wav whatever their files do, a space in them is %20" if ".wav" in expected else ""
+    return UserError(f"{path}, line {number}: expected '{expected}', found {line[:80]!r}{hint}")
 
 
 def read_split(path: Path) -> dict[str, str]:

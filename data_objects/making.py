@@ -26,10 +26,10 @@ def choose_test_speakers(utterances: Iterable[str], count: int | None) -> set[st
     """Speakers to test on, of those with two utterances or more.
 
     Args:
-        count: how many; None: a fifth of all, but two at least.
+        count: how many; None: a fifth of all, but two at least; none where there are too few speakers for that.
 
     Raises:
-        UserError: fewer than two would be left to train on, or have two utterances.
+        UserError: of so many, fewer than two would be left to train on, or have two utterances.
     """
     counts: dict[str, int] = defaultdict(int)
     for utterance in utterances:
@@ -37,6 +37,8 @@ def choose_test_speakers(utterances: Iterable[str], count: int | None) -> set[st
     candidates = [speaker for speaker, number in counts.items() if number > 1]
     wanted = max(FEWEST, round(TEST_SHARE * len(counts))) if count is None else count
     if not FEWEST <= wanted <= min(len(candidates), len(counts) - 2):
+        if count is None:
+            return set()
         raise UserError(
             f"--test_speakers {wanted}: of {len(counts)} speakers, {len(candidates)} have two utterances or more; "
             "two at least are needed to test on, and two to train on"

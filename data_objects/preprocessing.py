@@ -113,12 +113,17 @@ def preprocess(
     taken = dict.fromkeys(found.files, "")
     taken |= {utterance.name: utterance.dev for task in tasks for utterance in task.utterances}
     added: list[SpeakerTask] = []
-    others = list(map(find_corpus, added_dirs))
+    others = [find_corpus(place) if not place.is_file() else find_corpus(place.parent, place) for place in added_dirs]
     _check_place(out_dir, [data_dir, *added_dirs], [found, *others])
     _check_decoders([found, *others])
     for number, (folder, other) in enumerate(zip(added_dirs, others, strict=True), start=1):
         make = partial(SpeakerTask, data_dir=data_dir, out_dir=out_dir, skip_existing=skip_existing, corpus=number)
-        added += plan_added(other, lists, taken, make, data_dir)
+        tasks_of_other = plan_added(other, lists, taken, make, data_dir)
+        count = sum(len(task.utterances) for task in tasks_of_other)
+        found.remarks.append(
+            f"added from {folder}: {count:,} utterances of {len(tasks_of_other):,} speakers, if usable"
+        )
+        added += tasks_of_other
         found.unusable += other.unusable
         found.ignored += other.ignored
         found.remarks += [f"{folder}: {remark}" for remark in other.remarks]

@@ -23,6 +23,12 @@ INDEX_HEAD = b"utterance,root,file,"
 JUNK_PREFIX = "._"
 JUNK = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 JUNK |= {".DS_Store", ".Trashes", ".Spotlight-V100", ".fseventsd", ".git", "Thumbs.db", "desktop.ini"}
+NO_TEXT = {  # how files begin that people take for text
+    codecs.BOM_UTF16_LE: "text in UTF-16",
+    codecs.BOM_UTF16_BE: "text in UTF-16",
+    b"PK\x03\x04": "a spreadsheet's own file",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet's own file",
+}
 DELIMITERS = "\t,;"
 COLUMNS = ("path", "speaker", "session", "gender", "nationality", "set", "part")  # of a manifest; two are needed
 KNOWN_SETS, KNOWN_PARTS = ("", *SETS), ("", *SPLIT_PARTS.values())
@@ -61,7 +67,11 @@ def find_corpus(data_dir: Path, manifest: Path | None = None) -> Found:
         UserError: no such folder or file; nothing in it that can be used; a malformed line.
     """
     if not data_dir.is_dir():
-        raise UserError(f"no such folder: {data_dir}; give the folder that holds the speech")
+        what = "is no folder" if data_dir.exists() else "no such folder"
+        raise UserError(f"{what}: {data_dir}; give the folder that holds the speech")
+    if manifest is None and (data_dir / WAV_SCP).is_file() != (data_dir / UTT2SPK).is_file():
+        there, gone = (WAV_SCP, UTT2SPK) if (data_dir / WAV_SCP).is_file() else (UTT2SPK, WAV_SCP)
+        raise UserError(f"{data_dir} has {there} and no {gone}: a Kaldi data folder has both")
     if manifest is None:
         return read_kaldi(data_dir, data_dir) if is_kaldi(data_dir) else find_utterances(data_dir)
     return read_kaldi(manifest, data_dir) if manifest.is_dir() else read_manifest(manifest, data_dir)
@@ -200,6 +210,7 @@ def read_manifest(file: Path, data_dir: Path) -> Found:
     entries = list(_read_entries(file, found))
     if not entries:
         raise UserError(f"{file} lists no file: expected a header (path,speaker,...) and a line a file")
+    _check_encoding(file, data_dir, entries)
     names: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         names[_name(entry, Path(entry.path).stem)].append(entry)
@@ -243,11 +254,37 @@ def _read_entries(file: Path, found: Found) -> Iterator[Entry]:
 
 
 def _read_text(file: Path) -> str:
-    """A file's text; names in it may be bytes that are no UTF-8."""
+    """A file's text; names in it may be bytes that are no UTF-8.
+
+    Raises:
+        UserError: it cannot be read, or is no such text.
+    """
     try:
-        return file.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+        content = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    for start, kind in NO_TEXT.items():
+        if content.startswith(start):
+            raise UserError(f"{file} is {kind}: save it as text in UTF-8 (a spreadsheet calls it CSV UTF-8)")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def _check_encoding(file: Path, data_dir: Path, entries: Iterable[Entry]) -> None:
+    """Names on disk need not be UTF-8; a manifest that is not, and names nothing that there is, is Latin-1, say.
+
+    Raises:
+        UserError: naming the first line.
+    """
+    strange = [entry for entry in entries if not _is_utf8(entry.path + entry.speaker)]
+    if strange and not any((data_dir / entry.path).exists() for entry in strange):
+        raise UserError(
+            f"{file}, line {strange[0].number}: not UTF-8, and no file has the name that it would be: save it as text "
+            "in UTF-8 (a spreadsheet calls it CSV UTF-8)"
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _check_header(file: Path, columns: list[str], found: Found) -> None:
@@ -328,7 +365,8 @@ def read_kaldi(folder: Path, data_dir: Path) -> Found:
         raise UserError(f"{folder / SEGMENTS}: segments of recordings are not read: cut them into files of their own")
     speakers = _read_table(folder / UTT2SPK, "UTTERANCE-ID SPEAKER")
     found = Found()
-    for number, (utterance, path) in enumerate(_read_table(folder / WAV_SCP, "UTTERANCE-ID PATH").items(), start=1):
+    heard = _read_table(folder / WAV_SCP, "UTTERANCE-ID PATH")
+    for number, (utterance, path) in enumerate(heard.items(), start=1):
         if path.endswith("|") or path.startswith("|"):
             raise UserError(
                 f"{folder / WAV_SCP}: {encode(utterance)[:80]} (entry {number}) is a command, {tidy(path)!r}: commands "
@@ -338,6 +376,8 @@ def read_kaldi(folder: Path, data_dir: Path) -> Found:
             found.unusable.append((data_dir / path, f"utterance not in {UTT2SPK}"))
         else:
             found.files[name_utterance(speakers[utterance], [], utterance)] = [data_dir / path]
+    if missing := len(speakers.keys() - heard):
+        found.remarks.append(f"{missing:,} utterances of {UTT2SPK} are not in {WAV_SCP}")
     if (folder / SPK2GENDER).is_file():
         genders = _read_table(folder / SPK2GENDER, "SPEAKER m|f")
         found.details = {encode(name): Speaker(tidy(gender), "", "") for name, gender in genders.items()}

@@ -166,11 +166,11 @@ def _add_utterance(result: SpeakerResult, row: Row, source: Samples, avoided: Av
     """Add an utterance to a result: its row completed, its frames counted in where they are trained on."""
     state = _state_of(source.path)
     level = measure(source)
-    if level.audio in avoided.hashes:
+    if not level.is_silent and level.audio in avoided.hashes:
         if row.root == "feature":
             source.path.unlink()
         raise AudioError(TESTED)
-    row = replace(row, gain=level.gain, audio=level.audio)
+    row = replace(row, gain=level.gain, audio="" if level.is_silent else level.audio)  # silence is no recording
     trained_on = [number for number, sub_dir in enumerate(SUB_DIRS) if getattr(row, sub_dir) == "train"]
     sums, frames = frame_sums(source, row.gain) if trained_on else (0, 0)
     result.rows.append(row)

@@ -11,11 +11,13 @@ import pytest
 import soundfile
 
 from data_objects.audio import AudioError
+from data_objects.corpus import Corpus
 from data_objects.datasets import read_frames
 from data_objects.index import Index, load_index
 from data_objects.lists import find_list, read_lists, read_meta, speaker_of, video_of
 from data_objects.preprocessing import preprocess
 from tests.helpers import SPEAKERS, SPLIT, index_of, noise, write_audio, write_small_corpus
+from tests.networks import settings
 from utils.system.errors import UserError
 
 NAMES = ("Zoë Müller", "<script>alert(1)", "=1+1", "new\nline", "\x1b[31mred", os.fsdecode(b"caf\xe9"))
@@ -161,7 +163,7 @@ def test_lists_that_are_there_are_used(tmp_path: Path) -> None:
     for name in ("vox1_meta.csv", "iden_split.txt"):
         (tmp_path / f"{name}.away").rename(corpus / name)
     assert "made" not in index(corpus)[0]
-    assert not list((corpus / "feature").glob("*.txt"))
+    assert [path.name for path in (corpus / "feature").glob("*.txt")] == ["used_lists.txt"]
 
 
 def test_lists_that_are_made_replace_what_was_made(tmp_path: Path) -> None:
@@ -225,6 +227,71 @@ def test_test_speakers(tmp_path: Path) -> None:
         index(corpus, test_speakers=3)
 
 
+def test_few_speakers(tmp_path: Path) -> None:
+    """Two are enough to identify; that nobody is tested on is said, and who has no usable file."""
+    corpus = speak(tmp_path / "corpus", "ab")
+    write_audio(corpus / "Broken" / "s0" / "0.wav", np.zeros(10))
+    summary, loaded = index(corpus)
+    assert "nobody is tested on: that takes two speakers with two utterances each, and two more" in summary
+    assert "no file of 1 speakers can be used: Broken" in summary
+    assert "in vox1_meta.csv but without an utterance: 0 of 2 speakers" in summary
+    assert len(loaded.rows("merged", "test")) == 4
+    assert loaded.speakers("dev") == ["a", "b"]
+
+
+def test_lists_that_change_after_indexing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They say nothing any more, which is said; a list of trials is read when it is needed."""
+    corpus = speak(tmp_path / "corpus", "abcdef")
+    index(corpus)
+    cfg = settings(corpus)
+    Corpus(cfg)
+    assert "WARNING" not in capsys.readouterr().err
+    text = (corpus / "feature" / "vox1_meta.csv").read_text()
+    (corpus / "vox1_meta.csv").write_text(text.replace("\tdev", "\ttest", 1))
+    Corpus(cfg)
+    assert "vox1_meta.csv is not the list that the index was made by" in capsys.readouterr().err
+    index(corpus)
+    capsys.readouterr()
+    Corpus(cfg)
+    assert "WARNING" not in capsys.readouterr().err
+
+
+def test_two_sessions_a_speaker(tmp_path: Path) -> None:
+    """Half of the speech is then set aside, which is said."""
+    assert "6 of 6 speakers have two sessions: " in index(speak(tmp_path / "two", "abcdef", sessions=2))[0]
+    assert "have two sessions" not in index(speak(tmp_path / "three", "abcdef", sessions=3))[0]
+
+
+def test_run_that_can_use_nothing_leaves_the_index_of_before(tmp_path: Path) -> None:
+    """Whole: what it rejected stands elsewhere, with an example in the line."""
+    corpus = speak(tmp_path / "corpus", "abcd")
+    index(corpus)
+    before = {path.name: path.read_bytes() for path in (corpus / "feature").iterdir() if path.is_file()}
+    (tmp_path / "files.csv").write_text("path,speaker\n" + "".join(f"gone/{n}.wav,{n % 5}\n" for n in range(20)))
+    with pytest.raises(UserError, match=r"used \(gone/0.wav: cannot be read: .*failed-run.csv.*index of before stays"):
+        index(corpus, manifest=tmp_path / "files.csv")
+    after = {path.name: path.read_bytes() for path in (corpus / "feature").iterdir() if path.is_file()}
+    assert len(after.pop("rejected-by-failed-run.csv").splitlines()) == 21
+    assert after == before
+
+
+def test_silence_is_no_recording(tmp_path: Path) -> None:
+    """Two silent files are not one recording under two names; what is added is not held against them."""
+    corpus, other = speak(tmp_path / "corpus", "abcdef"), speak(tmp_path / "other", "x", seed=1_000)
+    for folder in (*(corpus / name for name in "abcdef"), other / "x"):
+        write_audio(folder / "s0" / "0.wav", np.zeros(4_000, np.int16))
+    _, loaded = index(corpus, added_dirs=[other])
+    assert "x/s0/0.wav" in set(loaded.utterances)
+    row = loaded.row_of("a/s0/0.wav")
+    assert loaded.audio[row] == b""
+    path = corpus / "a" / "s0" / "0.wav"
+    change(path, path.read_bytes(), keep_time=False)
+    assert not read_frames(loaded, row, 0, 5).any()
+    change(path, path.read_bytes()[:-2] + b"\x01\x00", keep_time=False)
+    with pytest.raises(UserError, match="other samples than there were"):
+        read_frames(load_index(corpus, corpus / "feature"), row, 0, 5)
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # Other corpora to train on
 # ------------------------------------------------------------------------------------------------------------------
@@ -241,6 +308,16 @@ def test_added_corpus(tmp_path: Path) -> None:
     assert row is not None
     assert loaded.location(row)[0] == other / "y z" / "s1" / "0.wav"
     assert read_frames(loaded, row, 0, 5).any()
+
+
+def test_added_by_a_manifest(tmp_path: Path) -> None:
+    """Its paths are relative to its own folder; how much of each is said."""
+    corpus, other = write_small_corpus(tmp_path / "main"), speak(tmp_path / "other", "xy", seed=1_000)
+    (other / "files.csv").write_text("path,speaker\nx/s0/0.wav,somebody\n")
+    summary, loaded = index(corpus, added_dirs=[other / "files.csv", other])
+    assert loaded.row_of("somebody/0.wav") is not None
+    assert f"added from {other / 'files.csv'}: 1 utterances of 1 speakers" in summary
+    assert f"added from {other}: 12 utterances of 2 speakers" in summary
 
 
 def test_nothing_that_is_tested_on_is_added(tmp_path: Path) -> None:

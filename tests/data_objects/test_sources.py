@@ -223,6 +223,24 @@ def test_malformed_manifest(tmp_path: Path, text: str, complaint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("path,speaker\na.wav,p\n".encode("utf-16"), "m.csv is text in UTF-16: save it as text in UTF-8"),
+        (b"PK\x03\x04\x14\x00", "m.csv is a spreadsheet's own file: save it"),
+        ("path,speaker\na.wav,p\nZo\u00eb.wav,p\n".encode("latin-1"), "m.csv, line 3: not UTF-8, and no file has"),
+    ],
+)
+def test_manifest_that_is_no_utf8(tmp_path: Path, content: bytes, complaint: str) -> None:
+    """As spreadsheets write them; names on disk may be no UTF-8, where there are such."""
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        read_manifest(tmp_path / "m.csv", tmp_path)
+    if content.startswith(b"path"):
+        (tmp_path / os.fsdecode(b"Zo\xeb.wav")).touch()
+        assert len(read_manifest(tmp_path / "m.csv", tmp_path).files) == 2
+
+
 def test_no_manifest(tmp_path: Path) -> None:
     """One line."""
     with pytest.raises(UserError, match="cannot be read: No such file"):
@@ -253,6 +271,21 @@ def test_kaldi(tmp_path: Path) -> None:
     assert found.unusable == [(folder / "3.wav", "utterance not in utt2spk")]
     assert found.details == {"p1": Speaker("f", "", "")}
     assert find_corpus(tmp_path, folder).files["p1/u1.wav"] == [tmp_path / "a b/1.wav"]
+
+
+@pytest.mark.parametrize("gone", ["wav.scp", "utt2spk"])
+def test_half_a_kaldi_folder(tmp_path: Path, gone: str) -> None:
+    """What is missing is named, and not taken for a folder of speakers."""
+    write_kaldi(tmp_path, wav_scp="a 1.wav\n", utt2spk="a p\n")
+    (tmp_path / gone).unlink()
+    with pytest.raises(UserError, match=f"and no {gone}: a Kaldi data folder has both"):
+        find_corpus(tmp_path)
+
+
+def test_utterances_without_a_file(tmp_path: Path) -> None:
+    """They are counted."""
+    write_kaldi(tmp_path, wav_scp="a 1.wav\n", utt2spk="a p\nb p\nc p\n")
+    assert find_corpus(tmp_path).remarks == ["2 utterances of utt2spk are not in wav.scp"]
 
 
 def test_commands_are_never_run(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_objects.lists import read_trials
-from tests.helpers import GENOTYPE, SCRATCH, call_script, options
+from tests.helpers import GENOTYPE, SCRATCH, call_script, noise, options, write_audio
 from tests.runs import LONG, RUN_FILES, files, metrics
 from utils.records.checkpoint import load_checkpoint
 from utils.records.guard import HELD_OUT, TEST, TRAIN, VAL
@@ -89,3 +89,23 @@ def test_pretrained_on_the_test_speakers(
         kept = json.loads((run_dir / "results-verification.json").read_text())
         assert kept["provenance"]["protocol"]["pretraining_known"] is (number == 0)
         assert ("nobody knows what they have learnt from" in outcome.stderr) is (number == 1)
+
+
+@pytest.mark.parametrize("held_out", [2, 0])
+def test_verification_where_nobody_has_two_sessions(tmp_path: Path, held_out: int) -> None:
+    """As in flat folders and Kaldi's: the speakers held out choose the epoch; without them the remedy is told."""
+    for place in range(6):
+        for number in range(4):
+            write_audio(tmp_path / "flat" / f"s{place}" / f"{number}.wav", noise(16_000, 10 * place + number))
+    assert call_script("data_preprocess.py", tmp_path / "flat", "--num_workers", 0).status == 0
+    settings = {"DATASET__DATA_DIR": tmp_path / "flat", "DATASET__SUB_DIR": "dev", "OUT_DIR": tmp_path / "runs"}
+    settings |= {"DATASET__VAL_SPEAKERS": held_out, "TRAIN__BATCH_SIZE": 2}
+    outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *options(**settings))
+    if held_out:
+        assert outcome.status == 0, outcome.stderr
+        figures = json.loads(outcome.last_line)
+        assert "val_eer" in figures
+        assert "val_top1" not in figures
+    else:
+        assert outcome.status == 2
+        assert "hold speakers out to choose the best epoch by (DATASET.VAL_SPEAKERS)" in outcome.stderr

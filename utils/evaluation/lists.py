@@ -99,8 +99,8 @@ def _check_missing(
     )
     if not allow_missing:
         raise UserError(
-            f"{message}: are their wavs there? Run data_preprocess.py again, or give --allow_missing to evaluate on "
-            "the others"
+            f"{message}: are the names right, and their wavs there? Mend the list or run data_preprocess.py again, or "
+            "give --allow_missing to evaluate on the others"
         )
     if len(np.unique(trials.labels[usable])) < 2:
         raise UserError(f"{message}, and the rest do not hold trials of both kinds")
