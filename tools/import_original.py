@@ -28,6 +28,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--sub_dir", choices=("merged", "dev"), help="what it was trained on (default: the name of --speakers)"
     )
+    parser.add_argument(
+        "--text_arch", metavar="GENOTYPE", help="as text or a file, where the checkpoint of a derived network has none"
+    )
     parser.add_argument("--frames", type=int, default=300, help="of the crops that it was trained on (default: 300)")
     parser.add_argument("--out", metavar="RUN", type=path, required=True, help="run folder to make")
     return parser.parse_args()

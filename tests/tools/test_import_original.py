@@ -163,6 +163,15 @@ def test_golden_networks(tmp_path: Path, description: dict) -> None:
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in checkpoint.model.items())
 
 
+def test_genotype_that_is_not_in_the_file(tmp_path: Path) -> None:
+    """It is asked for; another one's wiring needs other weights."""
+    network = settled(ARCHITECTURES["derived"])
+    write(tmp_path, network, genotype=None)
+    assert "give the one that it was trained with as --text_arch" in refuse(arguments(tmp_path))
+    bring_in(arguments(tmp_path, text_arch=network.architecture["genotype"]))
+    assert Recognizer.load(tmp_path / "run").trained.checkpoint.architecture == network.architecture
+
+
 def test_every_evaluation_says_what_nobody_knows(toy: Path, tmp_path: Path) -> None:
     """In the log and in the results; it may be evaluated on an index that is none of its own."""
     names = sorted(path.name for path in (toy / "wav").iterdir())

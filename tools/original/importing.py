@@ -16,7 +16,7 @@ from config import default_config
 from data_objects.frontend import BINS, SETTINGS, FrontEnd
 from data_objects.names import canonical_part
 from models import DERIVED, build_model
-from models.genotypes import parse_genotype
+from models.genotypes import parse_genotype, read_genotype
 from utils.records.checkpoint import BEST, Checkpoint, identity_of, save_checkpoint
 from utils.records.guard import IMPORTED, UNTRAINED
 from utils.system.errors import UserError
@@ -54,7 +54,8 @@ def import_original(args: argparse.Namespace) -> str:
         raise UserError(f"--out: {args.out} is there already: name a new folder")
     content = read_original(args.file)
     weights = rename(content["state_dict"])
-    architecture = describe(weights, find_genotype(content), args.file)
+    given = str(read_genotype(args.text_arch)) if args.text_arch else None
+    architecture = describe(weights, given or find_genotype(content), args.file)
     speakers = read_speakers(args.speakers)
     if len(speakers) != architecture["num_classes"]:
         raise UserError(
@@ -135,6 +136,11 @@ def describe(weights: Mapping[str, Tensor], genotype: str | None, path: Path) ->
     if "classifier.weight" not in weights:
         raise UserError(f"{path} has no classifier: it is no derived network and no ResNet of the authors' code")
     classes = len(weights["classifier.weight"])
+    if genotype is None and "stem_0.3.weight" in weights:
+        raise UserError(
+            f"{path} is a derived network, but holds no genotype (the authors' training for verification saves none): give "
+            "the one that it was trained with as --text_arch"
+        )
     if genotype is not None:
         cells = {match[1] for name in weights if (match := re.match(r"cells\.(\d+)\.", name))}
         channels = len(weights["stem_0.3.weight"]) if "stem_0.3.weight" in weights else 0
