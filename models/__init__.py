@@ -103,6 +103,8 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
     """
     if cfg.MODEL.NAME in BASELINES:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
+    if cfg.MODEL.PRETRAINED:
+        raise UserError("MODEL.PRETRAINED is for train.py and train_baseline.py: a search begins anew; leave it empty")
     if used := [key for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]:
         raise UserError(
             f"AUGMENT.{used[0]} is for train.py and train_baseline.py: a search takes its crops as they are; leave it "

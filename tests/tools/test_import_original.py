@@ -163,6 +163,12 @@ def test_golden_networks(tmp_path: Path, description: dict) -> None:
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in checkpoint.model.items())
 
 
+def test_numbers_of_numpy_are_left_alone(tmp_path: Path) -> None:
+    """Their best figures are such; a file is not refused for them."""
+    write(tmp_path, settled(ARCHITECTURES["resnet18"]), best_eer=np.float64(8.95), best=np.float32(1))
+    bring_in(arguments(tmp_path))
+
+
 def test_genotype_that_is_not_in_the_file(tmp_path: Path) -> None:
     """It is asked for; another one's wiring needs other weights."""
     network = settled(ARCHITECTURES["derived"])

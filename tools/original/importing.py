@@ -44,6 +44,16 @@ class Genotype(NamedTuple):
     reduce_concat: range
 
 
+class Inert:
+    """In place of NumPy's numbers, such as a best EER, which are not needed and of which nothing is made."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
 def import_original(args: argparse.Namespace) -> str:
     """What tools/import_original.py does: the run folder, and what it holds, in a line.
 
@@ -90,6 +100,7 @@ def read_original(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     allowed: list[Any] = [(Genotype, "utils.Genotype"), (range, "builtins.range"), (range, "__builtin__.xrange")]
+    allowed += [(Inert, f"numpy.{name}") for name in ("dtype", "core.multiarray.scalar", "_core.multiarray.scalar")]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of forms of pickles that it may not know
@@ -138,8 +149,8 @@ def describe(weights: Mapping[str, Tensor], genotype: str | None, path: Path) ->
     classes = len(weights["classifier.weight"])
     if genotype is None and "stem_0.3.weight" in weights:
         raise UserError(
-            f"{path} is a derived network, but holds no genotype (the authors' training for verification saves none): give "
-            "the one that it was trained with as --text_arch"
+            f"{path} is a derived network, but holds no genotype (the authors' training for verification saves none): "
+            "give the one that it was trained with as --text_arch"
         )
     if genotype is not None:
         cells = {match[1] for name in weights if (match := re.match(r"cells\.(\d+)\.", name))}

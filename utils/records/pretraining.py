@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from models.base import SpeakerNetwork
-from utils.records.checkpoint import BEST, FORMAT, find_checkpoint, read_tensors
+from utils.records.checkpoint import BEST, FORMAT, check_identity, find_checkpoint, load_checkpoint, read_tensors
 from utils.records.guard import UNTRAINED
 from utils.system.errors import UserError
 
@@ -71,9 +71,12 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
     file = find_checkpoint(path, BEST, "MODEL.PRETRAINED")
     content = read_tensors(file)
     weights = content.get("model", content) if isinstance(content, dict) else {}
+    weights = weights if isinstance(weights, dict) else {}
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT
     if is_ours:
-        _check_network(network, content["architecture"], file)
+        checkpoint = load_checkpoint(file, ("search", "train", "train_baseline"))
+        _check_network(network, checkpoint.architecture, file)
+        check_identity(checkpoint, file)  # rows by name need the names that it was trained with
     own = network.state_dict()
     taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
     shared = _take_rows(own, weights, speakers, _trained_classes(content)) if is_ours else 0
@@ -103,7 +106,7 @@ def _take(own: dict[str, Tensor], weights: dict[str, Any], name: str, file: Path
         own[name] = given
         return True
     if not name.startswith(POOLING) and not name.endswith(COUNTER):
-        found = "missing" if given is None else f"{tuple(given.shape)}"
+        found = f"{tuple(given.shape)}" if isinstance(given, Tensor) else "missing"
         raise UserError(
             f"MODEL.PRETRAINED: {file} does not fit the network: {name} is {found}, needed is {tuple(value.shape)}"
         )

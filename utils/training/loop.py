@@ -152,7 +152,7 @@ def set_epoch(state: TrainingState[SpeakerNetwork]) -> None:
 
 def is_frozen(state: TrainingState[SpeakerNetwork]) -> bool:
     """Whether all but classifier and pooling stands still in the epoch that begins: see MODEL.FREEZE."""
-    return state.epoch < state.cfg.MODEL.FREEZE
+    return state.epoch < state.cfg.TRAIN.BEGIN_EPOCH + state.cfg.MODEL.FREEZE
 
 
 def train_epoch(

@@ -10,7 +10,7 @@ from models import build_model
 from models.base import SpeakerNetwork
 from models.resnet import resnet18
 from tests.networks import save_run
-from utils.records.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from utils.records.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from utils.records.pretraining import load_pretrained
 from utils.system.errors import UserError
 
@@ -70,6 +70,7 @@ def checkpoint_of(folder: Path, speakers: list[str], kind: str = "network", **ar
     """A checkpoint of a small network for these five speakers, written as best.pt."""
     checkpoint = load_checkpoint(save_run(folder, kind, **architecture) / "best.pt", ("train", "train_baseline"))
     checkpoint.speakers = speakers
+    checkpoint.identity = identity_of(checkpoint)
     save_checkpoint(checkpoint, folder / "best.pt")
     return checkpoint
 
@@ -156,3 +157,20 @@ def test_another_network_is_refused(tmp_path: Path, change: dict, complaint: str
     with pytest.raises(UserError, match=rf"MODEL.PRETRAINED: .*best.pt holds another network: {complaint}") as caught:
         load_pretrained(another(before, **change), str(tmp_path), OWN)
     assert "\n" not in str(caught.value)
+
+
+def test_class_list_that_was_changed(tmp_path: Path) -> None:
+    """Its rows would be other people's."""
+    before = checkpoint_of(tmp_path, OWN)
+    before.speakers = OWN[::-1]
+    save_checkpoint(before, tmp_path / "best.pt")
+    with pytest.raises(UserError, match="its class list has been changed since it was trained"):
+        load_pretrained(another(before), str(tmp_path), OWN)
+
+
+@pytest.mark.parametrize("content", [{"conv1.weight": "text"}, {"model": [1]}, [1, 2], {"model": None}])
+def test_files_that_hold_no_weights(tmp_path: Path, content: object) -> None:
+    """One line."""
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"does not fit the network: conv1\.weight is missing"):
+        load_pretrained(resnet18(5), str(tmp_path / "weights.pt"), OWN)
