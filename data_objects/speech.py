@@ -73,8 +73,15 @@ def _read_file(path: Path) -> np.ndarray:
 
 
 def _read_array(samples: np.ndarray, rate: int) -> np.ndarray:
-    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi":
-        raise AudioError(f"samples must be (N,) or (N, channels), of floats or signed integers, not {samples.dtype}")
+    samples = np.asarray(samples)
+    is_shaped = samples.ndim == 1 or (samples.ndim == 2 and 0 < samples.shape[1] <= max(samples.shape[0], 1))
+    if not is_shaped or samples.dtype.kind not in "fi":
+        raise AudioError(
+            "samples must be (N,) or (N, channels), of floats or signed integers, not "
+            f"{samples.shape} of {samples.dtype}"
+        )
+    if not isinstance(rate, int | np.integer):
+        raise AudioError(f"the rate must be a whole number of Hz, not {rate!r}")
     if (samples.dtype, rate, samples.ndim) == (np.int16, SAMPLE_RATE, 1):
         return samples
     if samples.dtype.kind == "i":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.system.cli import path
+from utils.system.cli import add_count, path
 from utils.system.script import run_script
 
 
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--text_arch", metavar="GENOTYPE", help="as text or a file, where the checkpoint of a derived network has none"
     )
-    parser.add_argument("--frames", type=int, default=300, help="of the crops that it was trained on (default: 300)")
+    add_count(parser, "--frames", 32, 300, "of the crops that it was trained on (default: 300)")
     parser.add_argument("--out", metavar="RUN", type=path, required=True, help="run folder to make")
     return parser.parse_args()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import Outcome, call_script, noise, write_audio
-from tests.runs import copy_run
+from tests.runs import copy_run, start
 from utils.metrics.scoring import Calibration
 from utils.system.files import hash_file
 
@@ -126,6 +127,37 @@ def test_voices_of_another_network(run: Path, trained_dev: Path, wavs: dict[str,
     assert voices.read_bytes() == before
 
 
+def test_nothing_is_overwritten(run: Path, wavs: dict[str, list[Path]], tmp_path: Path) -> None:
+    """Neither a network nor voices; what cannot be written to is said before the work."""
+    good = wavs[min(wavs)][0]
+    before = (run / "best.pt").read_bytes()
+    assert "is there already" in refuse("export", run, run / "best.pt")
+    assert (run / "best.pt").read_bytes() == before
+    ask("enrol", run, "--voices", tmp_path / "voices", "Ann", good)
+    assert "is there already" in refuse("embed", run, good, "--out", tmp_path / "voices")
+    assert "there is no folder" in refuse("embed", run, good, "--out", tmp_path / "gone" / "out.npz")
+    assert "there is no folder" in refuse("enrol", run, "--voices", tmp_path / "gone" / "voices", "Ann", good)
+    assert "is there already" in refuse("enrol", run, "--voices", tmp_path, "Ann", good)
+
+
+def test_enrolled_at_once(run: Path, wavs: dict[str, list[Path]], tmp_path: Path) -> None:
+    """Four processes on one file of voices: none undoes what another does."""
+    command = [sys.executable, TOOL, "enrol", run, "--voices", tmp_path / "voices"]
+    started = [start(*command, name, wavs[min(wavs)][0]) for name in "abcd"]
+    for process in started:
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 0, said
+    with np.load(tmp_path / "voices") as file:
+        assert sorted(name.decode() for name in file["names"]) == list("abcd")
+
+
+def test_names_on_standard_output_are_ascii(run: Path, wavs: dict[str, list[Path]], tmp_path: Path) -> None:
+    """JSON writes all others by their numbers: no terminal, no encoding is in the way."""
+    outcome = call_script(TOOL, "enrol", run, "--voices", tmp_path / "voices", "Zoë \u4e2d", wavs[min(wavs)][0])
+    assert outcome.stdout.isascii()
+    assert answers(outcome)[0]["name"] == "Zoë \u4e2d"
+
+
 def test_embed(run: Path, wavs: dict[str, list[Path]], tmp_path: Path) -> None:
     """Printed, or in a file: the same."""
     files = wavs[min(wavs)][:2]
@@ -183,6 +215,7 @@ def test_calibration_of_another_network(run: Path, trained_dev: Path, wavs: dict
         ('1 "a.wav b.wav\n', "line 1: expected"),
         ("1 a.wav b.wav\n", "pairs of one speaker .1. and of two"),
         ("1 a.wav a.wav\n0 a.wav b.wav\n", "line 1: a file with itself"),
+        ("1 a.wav ./a.wav\n0 a.wav b.wav\n", "line 1: a file with itself"),
         ("1 a.wav b.wav\n0 b.wav a.wav\n", "line 2: this pair stands in line 1 already"),
         ("1 a.wav gone.wav\n0 a.wav b.wav\n", "gone.wav: cannot be read"),
     ],

@@ -178,12 +178,12 @@ def test_genotype_that_is_not_in_the_file(tmp_path: Path) -> None:
     assert Recognizer.load(tmp_path / "run").trained.checkpoint.architecture == network.architecture
 
 
-def test_every_evaluation_says_what_nobody_knows(toy: Path, tmp_path: Path) -> None:
+def test_every_evaluation_says_what_nobody_knows(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In the log and in the results; it may be evaluated on an index that is none of its own."""
     names = sorted(path.name for path in (toy / "wav").iterdir())
     architecture = ARCHITECTURES["derived"] | {"num_classes": len(names)}
     write(tmp_path, settled(architecture))
-    (tmp_path / "names.txt").write_text(" ".join(names))
+    (tmp_path / "names.txt").write_text("\n".join(names))
     bring_in(arguments(tmp_path, speakers=tmp_path / "names.txt", sub_dir="merged", frames=40))
     run = tmp_path / "run"
     for script, kind in (
@@ -195,13 +195,15 @@ def test_every_evaluation_says_what_nobody_knows(toy: Path, tmp_path: Path) -> N
         assert outcome.status == 0, outcome.stderr
         assert "nobody can vouch for what it was started from and chosen on" in outcome.stderr
         assert "nobody can vouch" in (run / kind / "report.html").read_text()
+    Recognizer.load(run)
+    assert "nobody can vouch" in capsys.readouterr().err
 
 
 def test_what_starts_from_it_does_not_know_either(tmp_path: Path, toy: Path) -> None:
     """A training that is fine-tuned from it carries the doubt on."""
     names = sorted(path.name for path in (toy / "wav").iterdir())
     write(tmp_path, settled({"kind": "resnet18", "num_classes": len(names)}))
-    (tmp_path / "names.txt").write_text(" ".join(names))
+    (tmp_path / "names.txt").write_text("\n".join(names))
     bring_in(arguments(tmp_path, speakers=tmp_path / "names.txt", sub_dir="merged"))
     from utils.records.pretraining import read_pretraining
 
@@ -292,4 +294,30 @@ def test_networks_that_we_do_not_know(tmp_path: Path) -> None:
     write(tmp_path, network, state_dict=weights)
     assert "no ResNet-18 or -34" in refuse(arguments(tmp_path))
     torch.save({"model": weights}, tmp_path / "checkpoint_best.pth")
-    assert "it has no state_dict of tensors" in refuse(arguments(tmp_path))
+    assert "it has no state_dict of finite tensors" in refuse(arguments(tmp_path))
+
+
+@pytest.mark.parametrize("value", [torch.full((3,), float("nan")), torch.zeros(3, dtype=torch.complex64), "text", 3])
+def test_weights_that_are_no_numbers(tmp_path: Path, value: object) -> None:
+    """Refused as they are read."""
+    network = settled(ARCHITECTURES["resnet18"])
+    write(tmp_path, network, state_dict=as_theirs(network) | {"classifier.bias": value})
+    assert "no state_dict of finite tensors" in refuse(arguments(tmp_path))
+
+
+def test_names_with_spaces(tmp_path: Path) -> None:
+    """A name a line."""
+    write(tmp_path, settled(ARCHITECTURES["resnet18"]))
+    (tmp_path / "names.txt").write_text("Ann Lee\nBob Lee\n\nCarl\n")
+    bring_in(arguments(tmp_path, speakers=tmp_path / "names.txt", sub_dir="dev"))
+    checkpoint = load_checkpoint(tmp_path / "run" / "best.pt", ("train_baseline",))
+    assert checkpoint.speakers == ["Ann%20Lee", "Bob%20Lee", "Carl"]
+
+
+def test_it_is_named_where_a_training_starts_from_it(tmp_path: Path) -> None:
+    """And so is the tool."""
+    write(tmp_path, settled(ARCHITECTURES["resnet18"]))
+    from utils.records.pretraining import load_pretrained
+
+    with pytest.raises(UserError, match=r"MODEL.PRETRAINED: .* is a checkpoint of the authors' code"):
+        load_pretrained(build_model(ARCHITECTURES["resnet18"]), str(tmp_path / "checkpoint_best.pth"), SPEAKERS)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from config import default_config
 from data_objects.frontend import BINS, SETTINGS, FrontEnd
-from data_objects.names import canonical_part
+from data_objects.names import encode
 from models import DERIVED, build_model
 from models.genotypes import parse_genotype, read_genotype
 from utils.records.checkpoint import BEST, Checkpoint, identity_of, save_checkpoint
@@ -110,9 +110,16 @@ def read_original(path: Path) -> dict[str, Any]:
         what = f"it wants {named[1]}, which is not run" if named else type(error).__name__
         raise UserError(f"{path} is no checkpoint of the authors' code, or damaged: {what}") from error
     weights = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{path} is no checkpoint of the authors' code: it has no state_dict of tensors")
+    if not isinstance(weights, dict) or not all(_is_weight(*item) for item in weights.items()):
+        raise UserError(f"{path} is no checkpoint of the authors' code: it has no state_dict of finite tensors")
     return content
+
+
+def _is_weight(name: object, value: object) -> bool:
+    """Whether an entry of a state_dict is one: named, real and finite."""
+    return (
+        isinstance(name, str) and isinstance(value, Tensor) and not value.is_complex() and bool(value.isfinite().all())
+    )
 
 
 def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -130,12 +137,15 @@ def find_genotype(content: Mapping[str, Any]) -> str | None:
     """The genotype in a checkpoint, as text; None for a baseline's."""
     for value in content.values():
         if isinstance(value, Genotype):
-            values = {name: own if isinstance(own, range) else list(own) for name, own in value._asdict().items()}
-            fields = ", ".join(f"{name}={own!r}" for name, own in values.items())
+            fields = ", ".join(f"{name}={_plain(own)!r}" for name, own in value._asdict().items())
             return str(parse_genotype(f"Genotype({fields})"))
         if isinstance(value, str) and value.startswith("Genotype("):
             return str(parse_genotype(value))
     return None
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, list | tuple) else value
 
 
 def describe(weights: Mapping[str, Tensor], genotype: str | None, path: Path) -> dict[str, Any]:
@@ -196,12 +206,13 @@ def read_speakers(path: Path) -> list[str]:
     if path.is_dir():
         names = [entry.name for entry in path.iterdir() if entry.is_dir()]
     elif path.is_file():
-        names = read_text(path, "expected is a speaker's name a line").split()
+        lines = read_text(path, "expected is a speaker's name a line").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
     else:
         raise UserError(f"--speakers: no such folder or file: {path}")
     if len(set(names)) < len(names) or not names:
         raise UserError(f"--speakers: {path} names {'a speaker twice' if names else 'nobody'}")
-    return list(map(canonical_part, sorted(names)))
+    return list(map(encode, sorted(names)))
 
 
 def read_statistics(option: str, path: Path) -> np.ndarray:

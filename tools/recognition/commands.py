@@ -1,9 +1,12 @@
 """The subcommands of tools/recognize.py: JSON lines on standard output, words on standard error."""
 
 import argparse
+import contextlib
+import fcntl
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from tools.recognition.pairs import calibrate
 from utils.recognition.export import export_onnx
 from utils.recognition.recognizer import Recognizer
 from utils.recognition.voices import Voices
+from utils.system.commands import call_of
 from utils.system.errors import UserError
 from utils.system.files import partial_file
 from utils.system.logger import get_logger
@@ -22,15 +26,40 @@ def run_command(args: argparse.Namespace) -> int:
     Raises:
         UserError: what a user can mend, in one line.
     """
+    check_output(args)
     given = ("calibration", "prior", "short", "too_short")
     options = {name: value for name in given if (value := getattr(args, name, None)) is not None}
     recognizer = Recognizer.load(args.run, args.device, **options)
     return COMMANDS[args.command](args, recognizer)
 
 
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse, before any work, a place that cannot be written to, or where something is that must not be lost.
+
+    Raises:
+        UserError: naming it.
+    """
+    keeps_voices = args.command in ("enrol", "remove")
+    out = args.voices if keeps_voices else getattr(args, "out", None)
+    if out is None:
+        return
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}: make it, or name another place")
+    if out.exists() and not (keeps_voices and out.is_file()):
+        raise UserError(f"{out} is there already: name another file, or take it away")
+
+
+@contextlib.contextmanager
+def alone_with(voices: Path) -> Iterator[None]:
+    """Read and write the file of voices while no other process does: one would undo what the other enrols."""
+    with open(voices.with_name(f"{voices.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, whatever becomes of it
+        yield
+
+
 def say(**answer: object) -> None:
-    """A JSON line on standard output."""
-    print(json.dumps(answer, ensure_ascii=False), flush=True)
+    """A JSON line on standard output: ASCII, so that no name can move a terminal."""
+    print(json.dumps(answer, allow_nan=False), flush=True)
 
 
 def each(wavs: Sequence[str], do: Callable[[str], None]) -> int:
@@ -82,23 +111,28 @@ def tell_of_decisions(recognizer: Recognizer) -> None:
     """How to get a calibration, where there is none."""
     if recognizer.decisions is None:
         get_logger().warning(
-            f"no decision: {recognizer.trained.path.parent} has no calibration.json: evaluate_verification.py makes "
-            "one for a network trained on `dev`, 'tools/recognize.py calibrate' one of pairs of yours (--calibration)"
+            f"no decision: {recognizer.trained.path.parent} has no calibration.json: "
+            f"'{call_of('evaluate_verification.py')}' makes one for a network trained on `dev`, "
+            f"'{call_of('tools/recognize.py')} calibrate' one of pairs of yours (--calibration)"
         )
 
 
 def run_enrol(args: argparse.Namespace, recognizer: Recognizer) -> int:
-    voices = Voices.load(args.voices, recognizer) if args.voices.exists() else Voices(recognizer)
-    voices.enrol(args.name, args.wavs, add=args.add, check=not args.no_check)
-    voices.save(args.voices)
+    if recognizer.decisions is None and not args.no_check:
+        get_logger().warning("without a calibration nobody checks that all recordings are of one voice")
+    with alone_with(args.voices):
+        voices = Voices.load(args.voices, recognizer) if args.voices.exists() else Voices(recognizer)
+        voices.enrol(args.name, args.wavs, add=args.add, check=not args.no_check)
+        voices.save(args.voices)
     say(name=args.name, recordings=voices.count(args.name), voices=len(voices))
     return 0
 
 
 def run_remove(args: argparse.Namespace, recognizer: Recognizer) -> int:
-    voices = Voices.load(args.voices, recognizer)
-    voices.remove(args.name)
-    voices.save(args.voices)
+    with alone_with(args.voices):
+        voices = Voices.load(args.voices, recognizer)
+        voices.remove(args.name)
+        voices.save(args.voices)
     say(removed=args.name, voices=len(voices))
     return 0
 
@@ -121,8 +155,6 @@ def run_verify(args: argparse.Namespace, recognizer: Recognizer) -> int:
 
 
 def run_calibrate(args: argparse.Namespace, recognizer: Recognizer) -> int:
-    if args.out.exists():
-        raise UserError(f"{args.out} is there already: name another file with --out, or take it away")
     say(**calibrate(recognizer, args.pairs, args.out))
     get_logger().info(f"{args.out}: use it with --calibration {args.out}")
     return 0

@@ -45,7 +45,7 @@ def read_pairs(path: Path) -> Pairs:
         if not line.strip():
             continue
         label, *files = _words(path, number, line)
-        pair = [place_of.setdefault(path.parent / file, len(place_of)) for file in files]
+        pair = [place_of.setdefault((path.parent / file).resolve(), len(place_of)) for file in files]
         first = seen.setdefault(frozenset(pair), number)
         if first != number or pair[0] == pair[1]:
             why = f"this pair stands in line {first} already" if first != number else "a file with itself is no pair"
@@ -100,6 +100,7 @@ def calibrate(recognizer: Recognizer, path: Path, out: Path) -> dict[str, Any]:
     content = {
         "systems": {SYSTEM: calibration.as_dict() | {"thresholds": thresholds}},
         "checkpoint": hash_file(recognizer.trained.path),
+        "window_frames": recognizer.window_frames,
         "pairs": {"list": path.name, "sha256": hash_file(path)} | figures,
     }
     write_atomically(out, json.dumps(content, indent=2) + "\n")

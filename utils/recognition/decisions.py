@@ -1,11 +1,13 @@
 """What a network's scores mean: calibrations, read from the file that an evaluation or a user's own pairs left."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.metrics.scoring import Calibration
+from utils.system.commands import call_of
 from utils.system.errors import UserError
 from utils.system.files import read_text
 from utils.system.logger import get_logger
@@ -23,11 +25,12 @@ class Decisions:
     path: Path
 
 
-def read_decisions(checkpoint: Path, sha256: str, given: Path | None) -> Decisions | None:
+def read_decisions(checkpoint: Path, sha256: str, window_frames: int, given: Path | None) -> Decisions | None:
     """The calibration in the file that was given, or beside the checkpoint; None where there is none.
 
     Args:
-        sha256: of the checkpoint; a calibration of another one is refused, or left alone where it was not asked for.
+        sha256: of the checkpoint; a calibration of another one, or of windows of another length, is refused, or left
+            alone where it was not asked for.
 
     Raises:
         UserError: no calibration, a malformed one, or another network's.
@@ -36,16 +39,23 @@ def read_decisions(checkpoint: Path, sha256: str, given: Path | None) -> Decisio
     if given is None and not path.is_file():
         return None
     content = _read(path)
-    if content.get("checkpoint") != sha256:
+    frames = content.get("window_frames", window_frames)  # which older versions did not write
+    if content.get("checkpoint") != sha256 or frames != window_frames:
         message = f"{path} is the calibration of another network than {checkpoint}"
+        if content.get("checkpoint") == sha256:
+            message = f"{path} is the calibration of windows of {frames} frames, not of {window_frames}"
         if given is not None:
-            raise UserError(f"{message}: make one with 'tools/recognize.py calibrate'")
+            raise UserError(f"{message}: make one with '{call_of('tools/recognize.py')} calibrate'")
         get_logger().warning(f"{message}: it is not used")
         return None
     try:
-        return Decisions(Calibration.from_dict(content["systems"][SYSTEM]), path)
+        calibration = Calibration.from_dict(content["systems"][SYSTEM])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} has no calibration of {SYSTEM} scores; {NEEDED}") from error
+    values = calibration.scale, calibration.offset, calibration.target_prior
+    if not all(map(math.isfinite, values)) or calibration.scale <= 0 or not 0 < calibration.target_prior < 1:
+        raise UserError(f"{path}: scale, offset and target_prior {values} are no calibration; {NEEDED}")
+    return Decisions(calibration, path)
 
 
 def _read(path: Path) -> dict[str, Any]:

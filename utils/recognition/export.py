@@ -21,6 +21,7 @@ from models.base import SpeakerNetwork
 from models.vggm import SHORTEST
 from utils.recognition.network import build_trained
 from utils.recognition.recognizer import Recognizer
+from utils.records.guard import doubts_of
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 
@@ -97,7 +98,7 @@ def export_onnx(recognizer: Recognizer, path: Path) -> dict[str, Any]:
         write_graph(embedder, partial, metadata)
         lengths = [shortest, *(length for seconds in LENGTHS if (length := int(seconds * SAMPLE_RATE)) > shortest)]
         differences = compare_with_torch(partial, network, front_end, lengths)
-        worst = max(differences.values())
+        worst = float(np.max(list(differences.values())))  # NaN if one of them is
         if not worst <= TOLERANCE:
             raise UserError(f"{path} is not written: its embeddings differ from PyTorch's by {worst:.2g}, relatively")
         partial.replace(path)
@@ -139,6 +140,8 @@ def metadata_of(recognizer: Recognizer, shortest: int) -> dict[str, str]:
         "kind": recognizer.trained.checkpoint.architecture["kind"],
         "genotype": recognizer.trained.checkpoint.architecture.get("genotype", ""),
     }
+    if doubts := doubts_of(recognizer.trained.checkpoint):
+        metadata["doubts"] = "; ".join(doubts)
     if recognizer.decisions is not None and recognizer.prior is not None:
         calibration = recognizer.decisions.calibration
         metadata |= {"threshold": calibration.threshold(recognizer.prior), "prior": recognizer.prior}
@@ -199,7 +202,7 @@ def compare_with_torch(
             expected = network.embed(front_end(torch.from_numpy(padded))).numpy()
         norms = np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
         differences[length] = float((np.linalg.norm(found - expected, axis=1) / norms).max())
-    get_logger().info(f"onnxruntime and PyTorch differ by {max(differences.values()):.1e} at most")
+    get_logger().info(f"onnxruntime and PyTorch differ by {np.max(list(differences.values())):.1e} at most")
     return differences
 
 

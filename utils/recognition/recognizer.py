@@ -1,6 +1,7 @@
 """A trained network in use: recordings in, embeddings and decisions out, with a checkpoint and nothing else at hand."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from utils.metrics.scoring import cosine_scores, row_norms
 from utils.recognition.decisions import Decisions, read_decisions
 from utils.recognition.network import TrainedNetwork, build_trained, embed_windows
 from utils.records.checkpoint import BEST, Checkpoint, check_front_end, check_identity, find_checkpoint, load_checkpoint
+from utils.records.guard import doubts_of
 from utils.system.device import select_device
 from utils.system.errors import UserError
 from utils.system.files import hash_file
@@ -78,6 +80,9 @@ class Recognizer:
     ) -> None:
         if prior is not None and not 0 < prior < 1:
             raise UserError(f"the prior is a probability between 0 and 1, not {prior}")
+        for seconds in (short, too_short):
+            if not 0 <= seconds < math.inf:
+                raise UserError(f"the shortest recordings are of some seconds, not {seconds}")
         self.trained = trained
         self.window_frames, self.batch_size = window_frames, batch_size
         self.decisions = decisions
@@ -110,7 +115,10 @@ class Recognizer:
         check_identity(checkpoint, path)
         frames, batch_size, folds_norms = _settings(checkpoint)
         trained = build_trained(checkpoint, path, select_device(device), folds_norms)
-        decisions = read_decisions(path, hash_file(path), None if calibration is None else Path(calibration))
+        given = None if calibration is None else Path(calibration)
+        decisions = read_decisions(path, hash_file(path), frames, given)
+        for doubt in doubts_of(checkpoint):
+            get_logger().warning(doubt)
         return cls(trained, frames, batch_size, decisions, prior, short, too_short)
 
     @cached_property

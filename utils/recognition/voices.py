@@ -1,6 +1,7 @@
 """Voices that are known by name: enrolled, recognised, kept in a file that holds tensors and plain text."""
 
 import io
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from utils.system.logger import get_logger
 
 FORMAT = "autospeech-voices-1"
 LONGEST_NAME = 200  # characters
-ANOTHER = -np.log(100.0)  # log likelihood ratio: a hundred to one against one speaker
+ANOTHER = -np.log(10.0)  # log likelihood ratio: ten to one against one speaker
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Voices:
         return len(self._embeddings)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._embeddings
+        return unicodedata.normalize("NFC", name).strip() in self._embeddings
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +71,7 @@ class Voices:
 
     def count(self, name: str) -> int:
         """How many recordings a voice is enrolled by."""
-        return len(self._embeddings[name])
+        return len(self._find(name))
 
     def enrol(self, name: str, recordings: Sequence[Audio], add: bool = False, check: bool = True) -> None:
         """Enrol a voice by recordings of it.
@@ -80,7 +81,7 @@ class Voices:
             check: that no recording sounds like somebody else's than the others; needs a calibration.
 
         Raises:
-            UserError: a recording cannot be used, or is a hundred times likelier another speaker's; the name is taken.
+            UserError: a recording cannot be used, or is ten times likelier another speaker's; the name is taken.
         """
         if not recordings:
             raise UserError(f"no recordings of {name!r}")
@@ -99,33 +100,50 @@ class Voices:
         Args:
             called: what the recordings are called, for messages.
         """
-        _check_name(name)
+        name = tidy_name(name)
+        self._check_embeddings(embeddings)
         if name in self and not add:
             raise UserError(
                 f"{name!r} is enrolled already, by {self.count(name)} recordings: add to them (--add), remove it, or "
                 "take another name"
             )
-        before = self._embeddings.get(name, np.zeros((0, embeddings.shape[1]), np.float32))
+        before = self._embeddings.get(name, np.zeros((0, self.recognizer.embedding_dim), np.float32))
         every = np.concatenate([before, embeddings.astype(np.float32)])
         if check:
             names = list(called) if called is not None else [f"embedding {place}" for place in range(len(embeddings))]
-            self._check_one_voice(name, every, [f"recording {place} of before" for place in range(len(before))] + names)
+            self._check_one_voice(name, every, names)
         self._embeddings[name] = every
 
+    def _check_embeddings(self, embeddings: np.ndarray) -> None:
+        """Refuse what is no set of embeddings of this network."""
+        size = self.recognizer.embedding_dim
+        if embeddings.ndim != 2 or embeddings.shape[1] != size or not len(embeddings):
+            raise UserError(f"a voice takes embeddings (N, {size}), N of 1 and more, not {embeddings.shape}")
+        if not np.isfinite(embeddings).all():
+            raise UserError("a voice takes embeddings of finite numbers")
+
     def _check_one_voice(self, name: str, embeddings: np.ndarray, called: Sequence[str]) -> None:
-        """Two people under one name would be recognised as neither."""
+        """Two people under one name would be recognised as neither: hold the last embeddings, called so, to the rest.
+
+        The one that is least like the others is named.
+        """
         if len(embeddings) < 2:
             return
-        for place in range(len(embeddings)):
+        found: list[tuple[float, str]] = []
+        for place, own in enumerate(called, start=len(embeddings) - len(called)):
             others = _voice(np.delete(embeddings, place, axis=0))
             llr = self.recognizer.judge(np.stack([embeddings[place], others])).llr
-            if llr is not None and llr < ANOTHER:
-                raise UserError(
-                    f"{called[place]} does not sound like the other recordings of {name!r} (log likelihood ratio "
-                    f"{llr:.1f}): take it out, or enrol it under another name; --no_check lets it in"
-                )
-            if llr is not None and llr < 0:
-                get_logger().warning(f"{called[place]} sounds little like the other recordings of {name!r}: {llr:.1f}")
+            if llr is not None:
+                found.append((llr, own))
+        found.sort()
+        if found and found[0][0] < ANOTHER:
+            raise UserError(
+                f"{found[0][1]} does not sound like the other recordings of {name!r} (log likelihood ratio "
+                f"{found[0][0]:.1f}): take it out, or enrol it under another name; --no_check lets it in"
+            )
+        for llr, own in found:
+            if llr < 0:
+                get_logger().warning(f"{own} sounds little like the other recordings of {name!r}: {llr:.1f}")
 
     def remove(self, name: str) -> None:
         """Forget a voice.
@@ -134,9 +152,10 @@ class Voices:
             UserError: there is none of this name.
         """
         self._find(name)
-        del self._embeddings[name]
+        del self._embeddings[tidy_name(name)]
 
     def _find(self, name: str) -> np.ndarray:
+        name = tidy_name(name)
         if name not in self:
             known = ", ".join(self.names[:10]) + (", ..." if len(self) > 10 else "")
             raise UserError(f"nobody is enrolled as {name!r}; known are {known or 'none'}")
@@ -185,7 +204,7 @@ class Voices:
             counts=np.array(counts, dtype=np.int64),
             embeddings=np.concatenate([empty, *self._embeddings.values()]),
         )
-        write_atomically(Path(path), buffer.getvalue())
+        write_atomically(Path(path).resolve(), buffer.getvalue())  # of a link, what it leads to
 
     @classmethod
     def load(cls, path: str | Path, recognizer: Recognizer) -> "Voices":
@@ -205,7 +224,7 @@ class Voices:
                 names = [name.decode("utf-8") for name in file["names"].tolist()]
                 embeddings = file["embeddings"].astype(np.float32)
             parts = np.split(embeddings, np.cumsum(counts)[:-1]) if counts else []
-            if len(names) != len(counts) or embeddings.shape != (sum(counts), embeddings.shape[1]):
+            if len(names) != len(counts) or len(embeddings) != sum(counts) or min(counts, default=1) < 1:
                 raise ValueError
         except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is no file of voices, or damaged ({type(error).__name__})") from error
@@ -215,6 +234,8 @@ class Voices:
                 "or enrol them anew with this one"
             )
         voices = cls(recognizer)
+        for part in parts:
+            voices._check_embeddings(part)
         voices._embeddings = dict(zip(names, parts, strict=True))
         return voices
 
@@ -224,11 +245,18 @@ def _voice(embeddings: np.ndarray) -> np.ndarray:
     return (embeddings / row_norms(embeddings)[:, None]).mean(axis=0)
 
 
-def _check_name(name: str) -> None:
-    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+def tidy_name(name: str) -> str:
+    """A name as it is kept: two spellings that look alike are one.
+
+    Raises:
+        UserError: it is empty, too long, or not printable.
+    """
+    tidy = unicodedata.normalize("NFC", name).strip()
+    if not tidy or not tidy.isprintable() or len(tidy) > LONGEST_NAME:
         raise UserError(
             f"{name[:LONGEST_NAME]!r} is no name for a voice: printable characters are needed, {LONGEST_NAME} at most"
         )
+    return tidy
 
 
 def _call(audio: Audio) -> str:

@@ -30,6 +30,9 @@ ORIGINAL = (
 )
 
 
+MOST_LOOKED_AT = 1 << 22  # bytes of a file that is looked through for names
+
+
 class DamagedCheckpointError(UserError):
     """A file that is no checkpoint, or not all of one."""
 
@@ -183,11 +186,12 @@ def mentions_genotype(path: Path) -> bool:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-                head = archive.read(names[0]) if names else b""
+                with archive.open(names[0]) if names else io.BytesIO() as entry:
+                    head = entry.read(MOST_LOOKED_AT)
         else:  # as PyTorch wrote them before version 1.6
             with open(path, "rb") as file:
-                head = file.read(1 << 20)
-    except (OSError, zipfile.BadZipFile):
+                head = file.read(MOST_LOOKED_AT)
+    except Exception:  # what a damaged archive raises depends on the damage
         return False
     return b"state_dict" in head and b"Genotype" in head
 

@@ -8,7 +8,16 @@ import yaml
 from torch import Tensor
 
 from models.base import SpeakerNetwork
-from utils.records.checkpoint import BEST, FORMAT, check_identity, find_checkpoint, load_checkpoint, read_tensors
+from utils.records.checkpoint import (
+    BEST,
+    FORMAT,
+    ORIGINAL,
+    check_identity,
+    find_checkpoint,
+    is_original,
+    load_checkpoint,
+    read_tensors,
+)
 from utils.records.guard import UNTRAINED
 from utils.system.errors import UserError
 
@@ -70,6 +79,8 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
     """
     file = find_checkpoint(path, BEST, "MODEL.PRETRAINED")
     content = read_tensors(file)
+    if is_original(content):
+        raise UserError(f"MODEL.PRETRAINED: {ORIGINAL.format(file)}")
     weights = content.get("model", content) if isinstance(content, dict) else {}
     weights = weights if isinstance(weights, dict) else {}
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT

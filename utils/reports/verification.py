@@ -111,7 +111,11 @@ def make_files(evaluation: Evaluation, verification: Verification) -> Iterator[t
         if own is not None
     }
     if systems:
-        of = {"checkpoint": hash_file(evaluation.trained.path), "index": evaluation.corpus.index.fingerprint}
+        of = {
+            "checkpoint": hash_file(evaluation.trained.path),
+            "window_frames": evaluation.corpus.window_frames,
+            "index": evaluation.corpus.index.fingerprint,
+        }
         yield "calibration.json", json.dumps({"systems": systems} | of, indent=2) + "\n"
 
 

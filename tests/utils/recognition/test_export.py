@@ -97,6 +97,15 @@ def test_file_that_differs_is_not_left(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.glob("*.partial*")) == []
 
 
+def test_differences_that_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN is no small difference, wherever it stands."""
+    recognizer = Recognizer.load(save_run(tmp_path / "run", "network"), "cpu")
+    monkeypatch.setattr(export, "compare_with_torch", lambda *_: {400: 1e-7, 16_000: float("nan"), 20_000: 1e-7})
+    with pytest.raises(UserError, match="differ from PyTorch's by nan"):
+        export_onnx(recognizer, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
+
+
 def test_packages_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line that says what to install."""
     recognizer = Recognizer.load(save_run(tmp_path / "run", "network"), "cpu")

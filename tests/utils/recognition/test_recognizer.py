@@ -92,7 +92,7 @@ def test_decisions(tmp_path: Path, corpus: Path) -> None:
         Recognizer.load(run, prior=1)
 
 
-def test_calibration_of_another_network(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_calibration_of_another_network(tmp_path: Path) -> None:
     """Asked for by name it is refused; lying in the run folder it is left alone, and said so."""
     run = save_run(tmp_path, "network")
     file = with_calibration(run, checkpoint="another's")
@@ -116,6 +116,34 @@ def test_file_that_is_no_calibration(tmp_path: Path, text: str, message: str) ->
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no such file"):
         Recognizer.load(run, calibration=tmp_path / "gone.json")
+
+
+def test_calibration_of_other_windows(tmp_path: Path) -> None:
+    """Scores of 60 frames say nothing of a threshold for 40."""
+    run = save_run(tmp_path, "network")
+    file = with_calibration(run, window_frames=FRAMES)
+    assert Recognizer.load(run).decisions is not None
+    with_calibration(run, window_frames=60)
+    assert Recognizer.load(run).decisions is None
+    with pytest.raises(UserError, match="is the calibration of windows of 60 frames, not of 40: make one with"):
+        Recognizer.load(run, calibration=file)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.0, 0.0), (-3.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))])
+def test_calibration_that_decides_nothing(tmp_path: Path, scale: float, offset: float) -> None:
+    """Refused, whoever wrote it."""
+    run = save_run(tmp_path, "network")
+    with_calibration(run, scale, offset)
+    with pytest.raises(UserError, match="are no calibration"):
+        Recognizer.load(run)
+
+
+def test_limits_that_are_none(tmp_path: Path) -> None:
+    """NaN seconds would let everything in."""
+    run = save_run(tmp_path, "network")
+    for limits in ({"too_short": float("nan")}, {"short": -1.0}):
+        with pytest.raises(UserError, match="the shortest recordings are of some seconds"):
+            Recognizer.load(run, **limits)
 
 
 def test_recordings_that_are_refused(run: Path, tmp_path: Path) -> None:

@@ -89,9 +89,51 @@ def test_two_people_under_one_name(recognizer: Recognizer) -> None:
 def test_a_recording_that_is_unlike_the_others_is_warned_of(
     recognizer: Recognizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where it is rather somebody else's, but not a hundred to one."""
+    """Where it is rather somebody else's, but not ten to one."""
     Voices(recognizer).add("Ann", spread(recognizer, 0, 65), called=["a.wav", "b.wav"])
     assert "WARNING: b.wav sounds little like the other recordings of 'Ann'" in capsys.readouterr().err
+
+
+def test_the_worst_is_blamed(recognizer: Recognizer) -> None:
+    """Of those that are new: what was enrolled before can do nothing for them."""
+    voices = Voices(recognizer)
+    voices.add("Ann", spread(recognizer, 0))
+    with pytest.raises(UserError, match=r"^new\.wav does not sound like"):
+        voices.add("Ann", spread(recognizer, 90), add=True, called=["new.wav"])
+    with pytest.raises(UserError, match=r"^worse\.wav does not sound like"):
+        voices.add(
+            "Bob", spread(recognizer, 0, 80, 2, 175, 4), called=["a.wav", "bad.wav", "c.wav", "worse.wav", "e.wav"]
+        )
+
+
+def test_names_that_look_alike_are_one(recognizer: Recognizer) -> None:
+    """Spaces around them, and letters that are put together, tell nobody apart."""
+    voices = Voices(recognizer)
+    voices.add("Zo\u00eb", spread(recognizer, 0))
+    assert " Zoe\u0308 " in voices
+    with pytest.raises(UserError, match="is enrolled already"):
+        voices.add("Zoe\u0308 ", spread(recognizer, 0))
+    voices.remove("Zoe\u0308")
+    assert voices.names == []
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (0, None), (None,), (1, None, 1)])
+def test_embeddings_that_are_none(recognizer: Recognizer, shape: tuple) -> None:
+    """Of another network, none at all, one that is no set of them; nor such that are no numbers."""
+    size = recognizer.embedding_dim
+    embeddings = np.ones([size if length is None else length for length in shape], np.float32)
+    with pytest.raises(UserError, match=rf"a voice takes embeddings \(N, {size}\)"):
+        Voices(recognizer).add("Ann", embeddings)
+    with pytest.raises(UserError, match="finite numbers"):
+        Voices(recognizer).add("Ann", np.full((1, size), np.nan, np.float32))
+
+
+def test_file_that_is_a_link(recognizer: Recognizer, tmp_path: Path) -> None:
+    """It stays one."""
+    (tmp_path / "link").symlink_to(tmp_path / "voices")
+    Voices(recognizer).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len(Voices.load(tmp_path / "voices", recognizer)) == 0
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31m", "x" * 201])
