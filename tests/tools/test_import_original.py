@@ -14,9 +14,9 @@ from torch import Tensor
 import utils
 from models import build_model
 from models.base import SpeakerNetwork
-from models.genotypes import parse_genotype
+from models.genotypes import PAPER_GENOTYPE, parse_genotype
 from tests.helpers import call_script, noise
-from tests.test_golden import NETWORKS, build_filled, by_name
+from tests.test_golden import FOLDER, NETWORKS, build_filled, by_name
 from utils.recognition.recognizer import Recognizer
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
@@ -176,6 +176,30 @@ def test_genotype_that_is_not_in_the_file(tmp_path: Path) -> None:
     assert "give the one that it was trained with as --text_arch" in refuse(arguments(tmp_path))
     bring_in(arguments(tmp_path, text_arch=network.architecture["genotype"]))
     assert Recognizer.load(tmp_path / "run").trained.checkpoint.architecture == network.architecture
+
+
+def test_network_that_the_authors_code_trained(tmp_path: Path) -> None:
+    """Under its own names, after a step of its own training: weights to the last bit, and what it computes of them.
+
+    Embeddings and logits are equal to the last bit, too, on the kind of machine that computed them; others round otherwise.
+    """
+    with np.load(FOLDER / "original_checkpoint.npz") as file:
+        weights = {name.removeprefix("network/"): torch.from_numpy(file[name]) for name in file.files if "/" in name}
+        features, embeddings, logits = (file[f"network:{name}"] for name in ("features", "embeddings", "logits"))
+    write(tmp_path, settled(ARCHITECTURES["derived"]), state_dict=weights, genotype=Original(*PAPER_GENOTYPE))
+    (tmp_path / "names.txt").write_text("\n".join("abcdef"))
+    assert "198 tensors" in bring_in(arguments(tmp_path, speakers=tmp_path / "names.txt", sub_dir="merged"))
+    checkpoint = load_checkpoint(tmp_path / "run" / "best.pt", ("train",))
+    network = build_model(checkpoint.architecture)
+    network.load_state_dict(checkpoint.model)
+    network.eval()
+    with torch.inference_mode():
+        network.to(memory_format=torch.contiguous_format)  # as that code has it
+        found = network.embed(torch.from_numpy(features))
+        np.testing.assert_allclose(found, embeddings, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(network.classifier(found), logits, rtol=0, atol=1e-6)
+    values = zip(checkpoint.model.values(), weights.values(), strict=True)
+    assert all(torch.equal(own, theirs) for own, theirs in values)
 
 
 def test_every_evaluation_says_what_nobody_knows(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
