@@ -181,7 +181,7 @@ def test_genotype_that_is_not_in_the_file(tmp_path: Path) -> None:
 def test_network_that_the_authors_code_trained(tmp_path: Path) -> None:
     """Under its own names, after a step of its own training: weights to the last bit, and what it computes of them.
 
-    Embeddings and logits are equal to the last bit, too, on the kind of machine that computed them; others round otherwise.
+    Embeddings and logits are equal to the last bit, too, on the kind of machine that computed them; others may round.
     """
     with np.load(FOLDER / "original_checkpoint.npz") as file:
         weights = {name.removeprefix("network/"): torch.from_numpy(file[name]) for name in file.files if "/" in name}
