@@ -25,7 +25,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 NETWORKS = {
-    "derived": ("network", {}),
     "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0}),
     "resnet18": ("resnet18", {}),
     "vggm": ("vggm", {}),
