@@ -276,7 +276,7 @@ def _check_encoding(file: Path, data_dir: Path, entries: Iterable[Entry]) -> Non
         UserError: naming the first line.
     """
     strange = [entry for entry in entries if not _is_utf8(entry.path + entry.speaker)]
-    if strange and not any((data_dir / entry.path).exists() for entry in strange):
+    if strange and not any(os.path.exists(data_dir / entry.path) for entry in strange):  # False for what no name can be
         raise UserError(
             f"{file}, line {strange[0].number}: not UTF-8, and no file has the name that it would be: save it as text "
             "in UTF-8 (a spreadsheet calls it CSV UTF-8)"

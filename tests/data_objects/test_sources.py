@@ -229,6 +229,7 @@ def test_malformed_manifest(tmp_path: Path, text: str, complaint: str) -> None:
         ("path,speaker\na.wav,p\n".encode("utf-16"), "m.csv is text in UTF-16: save it as text in UTF-8"),
         (b"PK\x03\x04\x14\x00", "m.csv is a spreadsheet's own file: save it"),
         ("path,speaker\na.wav,p\nZo\u00eb.wav,p\n".encode("latin-1"), "m.csv, line 3: not UTF-8, and no file has"),
+        (b"PATH,speaker\n" + 300 * b"\xeb" + b".wav,p\n", "m.csv, line 2: not UTF-8, and no file has"),
     ],
 )
 def test_manifest_that_is_no_utf8(tmp_path: Path, content: bytes, complaint: str) -> None:
