@@ -18,7 +18,8 @@ from data_objects.layouts import WavLayout as WavLayout
 from data_objects.layouts import check_complete, has_unstated_samples
 from data_objects.layouts import read_wav_layout as read_wav_layout
 
-LEVEL = 10 ** (-30 / 20)  # RMS of -30 dBFS: quieter utterances are scaled up to it
+LEVEL_DBFS = -30  # quieter utterances are scaled up to it
+LEVEL = 10 ** (LEVEL_DBFS / 20)  # the RMS of that
 SHORTEST = 400  # samples: one analysis window (25 ms)
 FULL_SCALE = 32_768  # of 16-bit samples
 LOUDEST = 2.0  # floating-point samples may overshoot 1 a little; beyond this they are of another scale

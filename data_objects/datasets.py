@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from data_objects.frontend import CONTEXT, HOP, count_frames, pad_reflect, span,
 from data_objects.index import Index, Rows
 from utils.system.errors import UserError
 from utils.system.processes import check_divisible, rank
+
+T = TypeVar("T")
 
 
 def move(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
@@ -293,16 +295,22 @@ def count_windows(samples: int, frames: int) -> int:
 
 def group_by_windows(index: Index, rows: Rows, frames: int, limit: int) -> list[list[int]]:
     """Rows in order, grouped so that each group has at most `limit` windows (or is a single long utterance)."""
-    groups: list[list[int]] = []
-    room = 0
-    for row in map(int, rows):
-        windows = count_windows(int(index.samples[row]), frames)
-        if windows > room:
-            groups.append([])
-            room = limit
-        groups[-1].append(row)
-        room -= windows
-    return groups
+    return list(group_by_size(map(int, rows), lambda row: count_windows(int(index.samples[row]), frames), limit))
+
+
+def group_by_size(items: Iterable[T], size_of: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Items in order, in groups of at most `limit` together (or a single one that is larger)."""
+    group: list[T] = []
+    room = limit
+    for item in items:
+        size = size_of(item)
+        if group and size > room:
+            yield group
+            group, room = [], limit
+        group.append(item)
+        room -= size
+    if group:
+        yield group
 
 
 def collate_windows(items: list[tuple[np.ndarray, np.float32, int]]) -> WindowBatch:

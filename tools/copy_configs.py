@@ -12,12 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.system.cli import path
 from utils.system.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="copy them into this folder")
+    parser.add_argument("--to", type=path, metavar="FOLDER", help="copy them into this folder")
     return parser.parse_args()
 
 

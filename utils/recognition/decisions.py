@@ -9,7 +9,7 @@ from typing import Any
 from utils.metrics.scoring import Calibration
 from utils.system.commands import call_of
 from utils.system.errors import UserError
-from utils.system.files import read_text
+from utils.system.files import hash_file, read_text
 from utils.system.logger import get_logger
 
 FILE = "calibration.json"
@@ -25,12 +25,12 @@ class Decisions:
     path: Path
 
 
-def read_decisions(checkpoint: Path, sha256: str, window_frames: int, given: Path | None) -> Decisions | None:
+def read_decisions(checkpoint: Path, window_frames: int, given: Path | None) -> Decisions | None:
     """The calibration in the file that was given, or beside the checkpoint; None where there is none.
 
     Args:
-        sha256: of the checkpoint; a calibration of another one, or of windows of another length, is refused, or left
-            alone where it was not asked for.
+        given: a calibration of another checkpoint, or of windows of another length, is refused; left alone where it
+            was not asked for.
 
     Raises:
         UserError: no calibration, a malformed one, or another network's.
@@ -39,10 +39,11 @@ def read_decisions(checkpoint: Path, sha256: str, window_frames: int, given: Pat
     if given is None and not path.is_file():
         return None
     content = _read(path)
+    is_of_network = content.get("checkpoint") == hash_file(checkpoint)
     frames = content.get("window_frames", window_frames)  # which older versions did not write
-    if content.get("checkpoint") != sha256 or frames != window_frames:
+    if not is_of_network or frames != window_frames:
         message = f"{path} is the calibration of another network than {checkpoint}"
-        if content.get("checkpoint") == sha256:
+        if is_of_network:
             message = f"{path} is the calibration of windows of {frames} frames, not of {window_frames}"
         if given is not None:
             raise UserError(f"{message}: make one with '{call_of('tools/recognize.py')} calibrate'")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_objects.audio import SAMPLE_RATE
+from data_objects.audio import LEVEL_DBFS, SAMPLE_RATE
 from data_objects.frontend import BINS, CONTEXT, HOP, N_FFT, WINDOW, FrontEnd, pad_reflect
 from models.base import SpeakerNetwork
 from models.vggm import SHORTEST
@@ -99,6 +99,7 @@ def export_onnx(recognizer: Recognizer, path: Path) -> dict[str, Any]:
         lengths = [shortest, *(length for seconds in LENGTHS if (length := int(seconds * SAMPLE_RATE)) > shortest)]
         differences = compare_with_torch(partial, network, front_end, lengths)
         worst = float(np.max(list(differences.values())))  # NaN if one of them is
+        get_logger().info(f"onnxruntime and PyTorch differ by {worst:.1e} at most")
         if not worst <= TOLERANCE:
             raise UserError(f"{path} is not written: its embeddings differ from PyTorch's by {worst:.2g}, relatively")
         partial.replace(path)
@@ -134,7 +135,7 @@ def metadata_of(recognizer: Recognizer, shortest: int) -> dict[str, str]:
         "window_samples": (frames - 1) * HOP,
         "window_step_samples": frames // 2 * HOP,
         "shortest_samples": shortest,
-        "level_dbfs": -30,
+        "level_dbfs": LEVEL_DBFS,
         "embedding_size": recognizer.embedding_dim,
         "network": recognizer.fingerprint,
         "kind": recognizer.trained.checkpoint.architecture["kind"],
@@ -202,7 +203,6 @@ def compare_with_torch(
             expected = network.embed(front_end(torch.from_numpy(padded))).numpy()
         norms = np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
         differences[length] = float((np.linalg.norm(found - expected, axis=1) / norms).max())
-    get_logger().info(f"onnxruntime and PyTorch differ by {np.max(list(differences.values())):.1e} at most")
     return differences
 
 

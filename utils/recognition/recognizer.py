@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import yaml
 
 from config import default_config
 from data_objects.audio import AudioError
-from data_objects.datasets import collate_windows
+from data_objects.datasets import collate_windows, group_by_size
 from data_objects.frontend import SETTINGS
 from data_objects.speech import Audio, Speech, read_speech
 from models.vggm import SHORTEST
@@ -25,7 +25,6 @@ from utils.records.checkpoint import BEST, Checkpoint, check_front_end, check_id
 from utils.records.guard import doubts_of
 from utils.system.device import select_device
 from utils.system.errors import UserError
-from utils.system.files import hash_file
 from utils.system.logger import get_logger, progress_bar
 
 SHORT, TOO_SHORT = 1.0, 0.4  # seconds: of less a warning, of less a refusal
@@ -116,7 +115,7 @@ class Recognizer:
         frames, batch_size, folds_norms = _settings(checkpoint)
         trained = build_trained(checkpoint, path, select_device(device), folds_norms)
         given = None if calibration is None else Path(calibration)
-        decisions = read_decisions(path, hash_file(path), frames, given)
+        decisions = read_decisions(path, frames, given)
         for doubt in doubts_of(checkpoint):
             get_logger().warning(doubt)
         return cls(trained, frames, batch_size, decisions, prior, short, too_short)
@@ -170,24 +169,13 @@ class Recognizer:
         embeddings = np.empty((len(recordings), self.embedding_dim), dtype=np.float32)
         done = 0
         shown = progress_bar(recordings, len(recordings), "embedding") if progress else recordings
-        for batch in self._batches(map(self.listen, shown)):
+        for batch in group_by_size(map(self.listen, shown), self._count_windows, self.batch_size):
             embeddings[done : done + len(batch)] = self.embed_speech(batch)
             done += len(batch)
         return embeddings
 
-    def _batches(self, utterances: Iterator[Speech]) -> Iterator[list[Speech]]:
-        """Utterances in groups of at most a batch of windows, or one that is longer."""
-        group: list[Speech] = []
-        room = self.batch_size
-        for speech in utterances:
-            windows = speech.count_windows(self.window_frames)
-            if group and windows > room:
-                yield group
-                group, room = [], self.batch_size
-            group.append(speech)
-            room -= windows
-        if group:
-            yield group
+    def _count_windows(self, speech: Speech) -> int:
+        return speech.count_windows(self.window_frames)
 
     def embed_speech(self, utterances: Sequence[Speech]) -> np.ndarray:
         """Embeddings (N, D) float32 of utterances. On a CPU not a bit of one depends on the others.

@@ -134,7 +134,11 @@ def load_checkpoint(path: Path, scripts: tuple[str, ...]) -> Checkpoint:
     Raises:
         UserError: not a checkpoint of ours, of another version, or of another script.
     """
-    content = read_tensors(path)
+    return checkpoint_of(read_tensors(path), path, scripts)
+
+
+def checkpoint_of(content: Any, path: Path, scripts: tuple[str, ...]) -> Checkpoint:
+    """The checkpoint in a file's content; see `load_checkpoint`."""
     if is_original(content):
         raise UserError(ORIGINAL.format(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -13,9 +13,9 @@ from utils.records.checkpoint import (
     FORMAT,
     ORIGINAL,
     check_identity,
+    checkpoint_of,
     find_checkpoint,
     is_original,
-    load_checkpoint,
     read_tensors,
 )
 from utils.records.guard import UNTRAINED
@@ -85,7 +85,7 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
     weights = weights if isinstance(weights, dict) else {}
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT
     if is_ours:
-        checkpoint = load_checkpoint(file, ("search", "train", "train_baseline"))
+        checkpoint = checkpoint_of(content, file, ("search", "train", "train_baseline"))
         _check_network(network, checkpoint.architecture, file)
         check_identity(checkpoint, file)  # rows by name need the names that it was trained with
     own = network.state_dict()
