@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     began = time.perf_counter()
     recognizer = Recognizer.load(args.run, args.device, prior=args.prior)
     loading = time.perf_counter() - began
-    if recognizer.decisions is None:
+    if recognizer.calibration is None:
         raise UserError(f"{args.run} has no calibration.json, and so no decisions: run evaluate_verification.py first")
     utterances = find_utterances(args.data_dir, args.enrolment)
     names = [name for of_speaker in utterances.values() for name, _ in of_speaker]

@@ -109,7 +109,7 @@ def run_compare(args: argparse.Namespace, recognizer: Recognizer) -> int:
 
 def tell_of_decisions(recognizer: Recognizer) -> None:
     """How to get a calibration, where there is none."""
-    if recognizer.decisions is None:
+    if recognizer.calibration is None:
         get_logger().warning(
             f"no decision: {recognizer.trained.path.parent} has no calibration.json: "
             f"'{call_of('evaluate_verification.py')}' makes one for a network trained on `dev`, "
@@ -118,7 +118,7 @@ def tell_of_decisions(recognizer: Recognizer) -> None:
 
 
 def run_enrol(args: argparse.Namespace, recognizer: Recognizer) -> int:
-    if recognizer.decisions is None and not args.no_check:
+    if recognizer.calibration is None and not args.no_check:
         get_logger().warning("without a calibration nobody checks that all recordings are of one voice")
     with alone_with(args.voices):
         voices = Voices.load(args.voices, recognizer) if args.voices.exists() else Voices(recognizer)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,7 @@ SYSTEM = "cosine"  # the way of scoring that needs nothing but two embeddings
 NEEDED = "expected is a calibration.json, of evaluate_verification.py or of tools/recognize.py calibrate"
 
 
-@dataclass(frozen=True)
-class Decisions:
-    """A calibration, and the file that it is from."""
-
-    calibration: Calibration
-    path: Path
-
-
-def read_decisions(checkpoint: Path, window_frames: int, given: Path | None) -> Decisions | None:
+def read_calibration(checkpoint: Path, window_frames: int, given: Path | None) -> Calibration | None:
     """The calibration in the file that was given, or beside the checkpoint; None where there is none.
 
     Args:
@@ -56,7 +47,7 @@ def read_decisions(checkpoint: Path, window_frames: int, given: Path | None) -> 
     values = calibration.scale, calibration.offset, calibration.target_prior
     if not all(map(math.isfinite, values)) or calibration.scale <= 0 or not 0 < calibration.target_prior < 1:
         raise UserError(f"{path}: scale, offset and target_prior {values} are no calibration; {NEEDED}")
-    return Decisions(calibration, path)
+    return calibration
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -143,8 +143,8 @@ def metadata_of(recognizer: Recognizer, shortest: int) -> dict[str, str]:
     }
     if doubts := doubts_of(recognizer.trained.checkpoint):
         metadata["doubts"] = "; ".join(doubts)
-    if recognizer.decisions is not None and recognizer.prior is not None:
-        calibration = recognizer.decisions.calibration
+    if recognizer.calibration is not None and recognizer.prior is not None:
+        calibration = recognizer.calibration
         metadata |= {"threshold": calibration.threshold(recognizer.prior), "prior": recognizer.prior}
         metadata |= {"scale": calibration.scale, "offset": calibration.offset}
     return {name: str(value) for name, value in metadata.items()}

@@ -18,8 +18,8 @@ from data_objects.frontend import SETTINGS
 from data_objects.speech import Audio, Speech, read_speech
 from models.vggm import SHORTEST
 from utils.metrics.rates import logit
-from utils.metrics.scoring import cosine_scores, row_norms
-from utils.recognition.decisions import Decisions, read_decisions
+from utils.metrics.scoring import Calibration, cosine_scores, row_norms
+from utils.recognition.decisions import read_calibration
 from utils.recognition.network import TrainedNetwork, build_trained, embed_windows
 from utils.records.checkpoint import BEST, Checkpoint, check_front_end, check_identity, find_checkpoint, load_checkpoint
 from utils.records.guard import doubts_of
@@ -59,7 +59,7 @@ class Recognizer:
     Args:
         trained: the network.
         window_frames, batch_size: length of a window, and how many go through the network at a time.
-        decisions: what scores mean; None: no decision is made.
+        calibration: what scores mean; None: no decision is made.
         prior: probability that two recordings are of one speaker; None: the calibration's.
         short, too_short: seconds: a recording of less is warned of, or refused.
 
@@ -72,7 +72,7 @@ class Recognizer:
         trained: TrainedNetwork,
         window_frames: int,
         batch_size: int,
-        decisions: Decisions | None = None,
+        calibration: Calibration | None = None,
         prior: float | None = None,
         short: float = SHORT,
         too_short: float = TOO_SHORT,
@@ -84,8 +84,8 @@ class Recognizer:
                 raise UserError(f"the shortest recordings are of some seconds, not {seconds}")
         self.trained = trained
         self.window_frames, self.batch_size = window_frames, batch_size
-        self.decisions = decisions
-        self.prior = prior if decisions is None or prior is not None else decisions.calibration.target_prior
+        self.calibration = calibration
+        self.prior = prior if calibration is None or prior is not None else calibration.target_prior
         self.short, self.too_short = short, too_short
         self.embedding_dim = trained.network.embedding_dim
 
@@ -115,10 +115,10 @@ class Recognizer:
         frames, batch_size, folds_norms = _settings(checkpoint)
         trained = build_trained(checkpoint, path, select_device(device), folds_norms)
         given = None if calibration is None else Path(calibration)
-        decisions = read_decisions(path, frames, given)
+        found = read_calibration(path, frames, given)
         for doubt in doubts_of(checkpoint):
             get_logger().warning(doubt)
-        return cls(trained, frames, batch_size, decisions, prior, short, too_short)
+        return cls(trained, frames, batch_size, found, prior, short, too_short)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -202,9 +202,9 @@ class Recognizer:
 
     def decide(self, score: float) -> Comparison:
         """What a cosine score means: nothing but itself without a calibration."""
-        if self.decisions is None or self.prior is None:
+        if self.calibration is None or self.prior is None:
             return Comparison(score)
-        calibration = self.decisions.calibration
+        calibration = self.calibration
         llr = float(calibration.llrs(np.array([score]))[0])
         return Comparison(score, llr, llr >= -logit(self.prior), calibration.threshold(self.prior), self.prior)
 

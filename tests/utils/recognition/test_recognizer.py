@@ -96,7 +96,7 @@ def test_calibration_of_another_network(tmp_path: Path) -> None:
     """Asked for by name it is refused; lying in the run folder it is left alone, and said so."""
     run = save_run(tmp_path, "network")
     file = with_calibration(run, checkpoint="another's")
-    assert Recognizer.load(run).decisions is None
+    assert Recognizer.load(run).calibration is None
     with pytest.raises(UserError, match="calibration of another network"):
         Recognizer.load(run, calibration=file)
 
@@ -122,9 +122,9 @@ def test_calibration_of_other_windows(tmp_path: Path) -> None:
     """Scores of 60 frames say nothing of a threshold for 40."""
     run = save_run(tmp_path, "network")
     file = with_calibration(run, window_frames=FRAMES)
-    assert Recognizer.load(run).decisions is not None
+    assert Recognizer.load(run).calibration is not None
     with_calibration(run, window_frames=60)
-    assert Recognizer.load(run).decisions is None
+    assert Recognizer.load(run).calibration is None
     with pytest.raises(UserError, match="is the calibration of windows of 60 frames, not of 40: make one with"):
         Recognizer.load(run, calibration=file)
 
