@@ -30,7 +30,8 @@ from data_objects.making import (
 from data_objects.sources import Found
 from data_objects.trials import VOXCELEB1
 from utils.system.errors import UserError
-from utils.system.files import read_text, write_atomically
+from utils.system.files import hash_file, read_text, write_atomically
+from utils.system.text import some
 
 NAMES = (META, SPLIT, TRIALS)
 # In the index's folder: sha256 and name, as sha256sum writes them, of each list that was made, and of those of DATA_DIR
@@ -62,8 +63,7 @@ class CorpusLists:
         if META in self.missing:
             speakers = set(map(speaker_of, usable))
             if gone := [name for name in lists.speakers if name not in speakers]:
-                names = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
-                self.found.remarks.append(f"no file of {len(gone):,} speakers can be used: {names}")
+                self.found.remarks.append(f"no file of {len(gone):,} speakers can be used: {some(gone, 5)}")
             known = {name: of_name for name, of_name in lists.speakers.items() if name in speakers}
             lists = replace(lists, speakers=known)
             texts[META] = text_of_meta(known)
@@ -80,7 +80,7 @@ class CorpusLists:
                 texts[TRIALS] = trials.text()
         write_made(self.out_dir, texts)
         used = [name for name in (META, SPLIT) if name not in self.missing]
-        write_atomically(self.out_dir / USED, _sums({name: (self.data_dir / name).read_bytes() for name in used}))
+        write_atomically(self.out_dir / USED, _sums({name: hash_file(self.data_dir / name) for name in used}))
         self._remark_on_two_sessions(usable)
         hint = _official(lists)
         self.found.remarks += [f"made, since the corpus has none: {self.out_dir / name}{hint}" for name in texts]
@@ -185,7 +185,7 @@ def made_lists(folder: Path) -> set[str]:
         return set()
     noted = _read_sums(folder / MADE)
     there = {name: folder / name for name in NAMES if name in noted}
-    return {name for name, path in there.items() if path.is_file() and _hash(path.read_bytes()) == noted[name]}
+    return {name for name, path in there.items() if path.is_file() and hash_file(path) == noted[name]}
 
 
 def write_made(folder: Path, texts: dict[str, str]) -> None:
@@ -193,7 +193,8 @@ def write_made(folder: Path, texts: dict[str, str]) -> None:
     for name in made_lists(folder):
         (folder / name).unlink()
     contents = {name: text.encode(errors="surrogateescape") for name, text in texts.items()}
-    write_atomically(folder / MADE, _sums(contents))
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    write_atomically(folder / MADE, _sums(digests))
     for name, content in contents.items():
         write_atomically(folder / name, content)
     if not texts:
@@ -210,18 +211,14 @@ def changed_lists(data_dir: Path, out_dir: Path) -> list[str]:
         return []
     noted = _read_sums(out_dir / USED)
     there = {name: data_dir / name for name in (META, SPLIT) if (data_dir / name).is_file()}
-    return [name for name, path in there.items() if noted.get(name) != _hash(path.read_bytes())]
+    return [name for name, path in there.items() if noted.get(name) != hash_file(path)]
 
 
-def _sums(contents: dict[str, bytes]) -> str:
-    return "".join(f"{_hash(content)}  {name}\n" for name, content in contents.items())
+def _sums(digests: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
 
 
 def _read_sums(path: Path) -> dict[str, str]:
     """Hashes by name."""
     lines = read_text(path, "expected is what preprocessing wrote").splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

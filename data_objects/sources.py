@@ -13,6 +13,7 @@ from data_objects.audio import AUDIO_SUFFIXES
 from data_objects.lists import SETS, SPLIT_PARTS, Speaker
 from data_objects.names import encode, encode_path, name_utterance
 from utils.system.errors import UserError
+from utils.system.text import some
 
 # Under DATA_DIR, as VoxCeleb1's and VoxCeleb2's archives have them; without any of them, DATA_DIR itself.
 LAYOUTS = ("wav", "dev/wav", "test/wav", "aac", "dev/aac")
@@ -108,7 +109,7 @@ def _remark_on_others(found: Found, data_dir: Path) -> None:
     others = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and path.name not in known]
     others = [path for path in others if not is_index(path) and not _is_junk(path.name)]
     if others:
-        names = ", ".join(encode(path.name) for path in others[:5]) + (", ..." if len(others) > 5 else "")
+        names = some([encode(path.name) for path in others], 5)
         found.remarks.append(f"folders beside {'/, '.join(sorted(known))}/ were not looked into: {names}")
 
 

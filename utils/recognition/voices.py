@@ -15,6 +15,7 @@ from utils.recognition.recognizer import Comparison, Recognizer
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
 from utils.system.logger import get_logger
+from utils.system.text import some
 
 FORMAT = "autospeech-voices-1"
 LONGEST_NAME = 200  # characters
@@ -62,7 +63,7 @@ class Voices:
         return len(self._embeddings)
 
     def __contains__(self, name: str) -> bool:
-        return unicodedata.normalize("NFC", name).strip() in self._embeddings
+        return _spell(name) in self._embeddings
 
     @property
     def names(self) -> list[str]:
@@ -157,8 +158,7 @@ class Voices:
     def _find(self, name: str) -> np.ndarray:
         name = tidy_name(name)
         if name not in self:
-            known = ", ".join(self.names[:10]) + (", ..." if len(self) > 10 else "")
-            raise UserError(f"nobody is enrolled as {name!r}; known are {known or 'none'}")
+            raise UserError(f"nobody is enrolled as {name!r}; known are {some(self.names, 10) or 'none'}")
         return self._embeddings[name]
 
     def verify(self, name: str, audio: Audio) -> Comparison:
@@ -251,12 +251,16 @@ def tidy_name(name: str) -> str:
     Raises:
         UserError: it is empty, too long, or not printable.
     """
-    tidy = unicodedata.normalize("NFC", name).strip()
+    tidy = _spell(name)
     if not tidy or not tidy.isprintable() or len(tidy) > LONGEST_NAME:
         raise UserError(
             f"{name[:LONGEST_NAME]!r} is no name for a voice: printable characters are needed, {LONGEST_NAME} at most"
         )
     return tidy
+
+
+def _spell(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _call(audio: Audio) -> str:

@@ -21,6 +21,7 @@ from data_objects.lists import SUB_DIRS, speaker_of, video_of
 from utils.records.checkpoint import Checkpoint
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
+from utils.system.text import some
 
 TRAIN, VAL, HELD_OUT, TEST = "trained on", "validated on", "held out", "tested on"
 # What the network of MODEL.PRETRAINED was trained on and chosen on, and the one that it was started from, and so on.
@@ -115,7 +116,7 @@ class Overlap:
     names: Sequence[str]
 
     def __str__(self) -> str:
-        examples = ", ".join(self.names[:NAMED]) + (", ..." if len(self.names) > NAMED else "")
+        examples = some(self.names, NAMED)
         what = f"{self.kind} are" if len(self.names) > 1 else f"{self.kind[:-1]} is"
         return f"{len(self.names):,} {what} both {self.first} and {self.second} ({examples})"
 
@@ -143,7 +144,7 @@ class Untrained:
     speakers: int
 
     def __str__(self) -> str:
-        examples = ", ".join(self.names[:NAMED]) + (", ..." if len(self.names) > NAMED else "")
+        examples = some(self.names, NAMED)
         were = "were" if len(self.names) > 1 else "was"
         return (
             f"{len(self.names):,} of the {self.speakers:,} speakers {self.role} {were} never trained on ({examples}), "

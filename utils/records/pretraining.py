@@ -20,6 +20,7 @@ from utils.records.checkpoint import (
 )
 from utils.records.guard import UNTRAINED
 from utils.system.errors import UserError
+from utils.system.text import some
 
 CLASSIFIER, POOLING, COUNTER = "classifier.", "pooling.", "num_batches_tracked"
 
@@ -153,5 +154,5 @@ def _describe(taken: list[str], drawn: list[str], left: list[str], shared: int, 
     new = f"drawn anew for {classes - shared:,} of {classes:,} speakers" if shared else "drawn anew"
     parts.append(f"the classifier {new}" if shared < classes else f"the classifier's {classes:,} speakers, too")
     if left:
-        parts.append(f"left over in the file: {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}")
+        parts.append(f"left over in the file: {some(left, 5)}")
     return f"MODEL.PRETRAINED: {'; '.join(parts)}"

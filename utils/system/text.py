@@ -1,4 +1,11 @@
-"""Text that comes from outside, made fit for a terminal."""
+"""Text for messages: names, some of many; what comes from outside, made fit for a terminal."""
+
+from collections.abc import Sequence
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Names in a line of a message; of more than `most`, the first ones, and that there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def printable(text: str) -> str:
