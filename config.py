@@ -107,6 +107,18 @@ _C.AUGMENT.SNR_MAX = 15.0
 _C.SEARCH = CfgNode()
 # Candidate operations: s2 (DARTS) or s3 (with one-dimensional kernels); see models/genotypes.py
 _C.SEARCH.SPACE = "s2"
+# What the supernet's cells see: paper (its own stem: features at half their size in time and frequency) or network (the
+# stem of the network that is derived: at an eighth, as that network's cells see them, for a tenth of the cost)
+_C.SEARCH.STEM = "paper"
+# Epochs at the begin in which the weights alone learn and alpha rests
+_C.SEARCH.WARMUP_EPOCHS = 0
+# What the weights learn by: edges (every edge of every cell draws its own operation, as the paper) or genotypes (one
+# genotype, drawn as alpha weighs them, in all cells)
+_C.SEARCH.PATHS = "edges"
+# Which genotype comes out: argmax (of alpha, as the paper) or ranked (the one that the supernet is best with on the val
+# part, of so many candidates: see utils/search/ranking.py)
+_C.SEARCH.CHOOSE = "argmax"
+_C.SEARCH.CANDIDATES = 50
 # Alpha's gradient: exact; dense (the same, computed as the original does: slow, in much memory); or sampled (of the
 # sampled operation alone, as GDAS: cheapest, another estimate)
 _C.SEARCH.GRADIENT = "exact"
@@ -196,6 +208,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "DATASET.SUB_DIR": ("merged", "dev"),
     "MODEL.POOLING": ("average", "attentive"),
     "SEARCH.SPACE": ("s2", "s3"),
+    "SEARCH.STEM": ("paper", "network"),
+    "SEARCH.PATHS": ("edges", "genotypes"),
+    "SEARCH.CHOOSE": ("argmax", "ranked"),
     "SEARCH.GRADIENT": ("exact", "dense", "sampled"),
     "SEARCH.SAMPLING": ("gumbel", "softmax"),
     "SEARCH.DATA_SPLIT": ("val", "halves"),
@@ -222,6 +237,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "AUGMENT.PROBABILITY": (0, 1),
     "AUGMENT.SNR_MIN": (-30, 100),
     "AUGMENT.SNR_MAX": (-30, 100),
+    "SEARCH.WARMUP_EPOCHS": (0, None),
+    "SEARCH.CANDIDATES": (2, None),
     "SEARCH.TEMPERATURE": (0.01, None),
     "SEARCH.TEMPERATURE_END": (0.01, None),
     "SEARCH.MAX_HOURS": (0, None),

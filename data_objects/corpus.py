@@ -1,13 +1,14 @@
 """A preprocessed corpus as the settings say: what a run trains, validates and tests on."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
 from data_objects.augmentation import Augmentation, build_augmentation
@@ -18,6 +19,7 @@ from data_objects.datasets import (
     CropLoader,
     EvaluationWindows,
     TrainingCrops,
+    collate_crops,
     collate_windows,
     group_by_windows,
     leave_signals_to_main,
@@ -171,6 +173,16 @@ class Corpus:
         dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation)
         return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory, stream)
 
+    def single_crops(self, part: str) -> DataLoader[Any]:
+        """A crop of every utterance of a part, always the same, in batches of EVAL.BATCH_SIZE.
+
+        Of several processes, each gets some of the batches.
+        """
+        rows, size = self.rows(part), self.window_batch_size
+        batches = [[(0, int(row)) for row in rows[begin : begin + size]] for begin in range(0, len(rows), size)]
+        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed)
+        return self._evaluate(dataset, batches[rank() :: processes()], collate_crops)
+
     def rows(self, part: str) -> np.ndarray:
         """The rows of a part, train, val or test, of the speakers that are classes.
 
@@ -200,11 +212,16 @@ class Corpus:
 
     def windows(self, groups: list[list[int]]) -> DataLoader[Any]:
         """Every window of some utterances, a batch a group of them."""
+        return self._evaluate(EvaluationWindows(self.index, self.window_frames), groups, collate_windows)
+
+    def _evaluate(
+        self, dataset: Dataset, batches: list[list[Any]], collate: Callable[[list[Any]], Any]
+    ) -> DataLoader[Any]:
         return DataLoader(
-            EvaluationWindows(self.index, self.window_frames),
-            batch_sampler=groups,
+            dataset,
+            batch_sampler=batches,
             num_workers=self._num_workers,
-            collate_fn=collate_windows,
+            collate_fn=collate,
             worker_init_fn=leave_signals_to_main,
             pin_memory=self._pin_memory,
             # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from

@@ -150,7 +150,7 @@ class TrainingCrops(Dataset):
         return augmentation.apply(samples, self.index.gains[row], own)
 
 
-def _collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) -> CropBatch:
+def collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) -> CropBatch:
     return CropBatch(*(torch.from_numpy(np.array(part)) for part in zip(*items, strict=True)))
 
 
@@ -222,7 +222,7 @@ class CropLoader:
             dataset,
             batch_sampler=self.batches,
             num_workers=num_workers,
-            collate_fn=_collate_crops,
+            collate_fn=collate_crops,
             worker_init_fn=leave_signals_to_main,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,

@@ -25,7 +25,7 @@ SUPERNET = "supernet"
 DERIVED = "network"
 # What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
 # from before there was anything else are those of the usual.
-USUAL = {"pooling": "average", "loss": "softmax"}
+USUAL = {"pooling": "average", "loss": "softmax", "stem": "paper"}
 
 
 def network_kind(cfg: CfgNode) -> str:
@@ -44,6 +44,8 @@ def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
         architecture |= {"layers": cfg.MODEL.LAYERS, "channels": cfg.MODEL.INIT_CHANNELS}
     if kind == SUPERNET:
         architecture["space"] = cfg.SEARCH.SPACE
+        if cfg.SEARCH.STEM == "network":
+            architecture["stem"] = cfg.SEARCH.STEM
     if cfg.MODEL.NUM_CLASSES:
         architecture["num_classes"] = cfg.MODEL.NUM_CLASSES
     return architecture | _describe_options(cfg, kind)
@@ -112,7 +114,7 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
         )
     supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
     assert isinstance(supernet, Supernet)
-    supernet.gradient, supernet.sampling = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING
+    supernet.gradient, supernet.sampling, supernet.paths = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING, cfg.SEARCH.PATHS
     return supernet
 
 
@@ -121,7 +123,7 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
 
     Args:
         architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space; where they are not
-            as USUAL, pooling, and loss with scale.
+            as USUAL, pooling, loss with scale, and a supernet's stem.
     """
     kind, num_classes = architecture["kind"], architecture["num_classes"]
     options: dict[str, Any] = {"cosine_scale": architecture.get("scale")}
@@ -131,7 +133,8 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
         model: SpeakerNetwork = BASELINES[kind](num_classes, **options)
     elif kind == SUPERNET:
         operations = SEARCH_SPACES[architecture["space"]]
-        model = Supernet(operations, architecture["channels"], architecture["layers"], num_classes)
+        stem = architecture.get("stem", USUAL["stem"])
+        model = Supernet(operations, architecture["channels"], architecture["layers"], num_classes, stem)
     else:
         genotype = parse_genotype(architecture["genotype"])
         model = Network(genotype, architecture["channels"], architecture["layers"], num_classes, **options)

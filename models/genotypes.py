@@ -202,6 +202,11 @@ def edge_rows(node: int) -> slice:
     return slice(first, first + INPUTS + node)
 
 
+def edge_row(node: int, source: int) -> int:
+    """The row of alpha of the edge from `source` into intermediate node `node` (0 to 3)."""
+    return edge_rows(node).start + source
+
+
 def derive_genotype(alpha_normal: Tensor, alpha_reduce: Tensor, operations: Sequence[str]) -> Genotype:
     """The genotype of architecture parameters, each (14, len(operations)).
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn, relu
 
-from models.base import CellPlan, SpeakerNetwork, plan_cells
+from models.base import CellPlan, SpeakerNetwork, build_stems, plan_cells
 from models.genotypes import INPUTS, NODES, Gene, Genotype
 from models.heads import build_classifier
 from models.operations import (
@@ -86,18 +86,7 @@ class Network(SpeakerNetwork):
         cosine_scale: float | None = None,
     ) -> None:
         super().__init__()
-        self.stem_0 = nn.Sequential(
-            nn.Conv2d(1, channels // 2, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels // 2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.stem_1 = ReLUFirst(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
+        self.stem_0, self.stem_1 = build_stems(channels)
         plans = plan_cells(layers, channels, channels, previous_reduction=True)  # stem_1 halves stem_0's output
         kinds = [genotype.reduce if plan.reduction else genotype.normal for plan in plans]
         self.cells = nn.ModuleList(Cell(genes, plan) for genes, plan in zip(kinds, plans, strict=True))

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.base import CellPlan, SpeakerNetwork, plan_cells
-from models.genotypes import EDGES, INPUTS, NODES, Genotype, derive_genotype
+from models.base import CellPlan, SpeakerNetwork, build_stems, plan_cells
+from models.distribution import draw_genotype
+from models.genotypes import EDGES, INPUTS, NODES, Gene, Genotype, derive_genotype, edge_row
 from models.operations import (
     FactorizedReduce,
     GraphlessSource,
@@ -58,6 +60,8 @@ def mix_sampled(operations: nn.ModuleList, source: GraphlessSource, weights: Ten
 
 # Operations, the state they run on, their weights, and the position of the sampled one (None: none is).
 Mix = Callable[[nn.ModuleList, GraphlessSource, Tensor, int | None], Tensor]
+# One operation for every edge: of each cell, the position of each edge's operation.
+Path = Sequence[Sequence[int]]
 # SEARCH.GRADIENT: how an edge with one-hot weights is computed.
 GRADIENTS: dict[str, Mix] = {"exact": mix_exact, "dense": mix_dense, "sampled": mix_sampled}
 
@@ -159,6 +163,8 @@ class Supernet(SpeakerNetwork):
         channels: C; the stem has 3C, the cells C, doubled at each of the two reductions.
         layers: number of cells; cells layers//3 and 2*layers//3 are reductions.
         num_classes: K.
+        stem: paper (the cells see features at half their size in time and frequency) or network (the stem of the
+            network that is derived, behind which the cells see them at an eighth, as they will in that network).
 
     The architecture parameters `alpha_normal` and `alpha_reduce`, each (14, number of operations), are shared by all
     cells of a kind and start at 1e-3 times a standard normal.
@@ -166,22 +172,30 @@ class Supernet(SpeakerNetwork):
     Attributes:
         gradient: how an edge is computed in training: see GRADIENTS.
         sampling: gumbel (one operation an edge is drawn) or softmax (all are mixed, which is dense by nature).
+        paths: what `draw_path` draws for the weights: edges (nothing: every forward pass draws its own) or genotypes.
         temperature: of the softmax over an edge's operations.
         drop_path_probability: on every edge's output.
         shares: this process's place among those that share a batch, and their number.
+        path: what every forward pass runs, whatever alpha says and without a gradient for it; None: see `forward`.
 
     The loop sets temperature and drop_path_probability every epoch.
     """
 
-    def __init__(self, operations: Sequence[str], channels: int, layers: int, num_classes: int) -> None:
+    def __init__(
+        self, operations: Sequence[str], channels: int, layers: int, num_classes: int, stem: str = "paper"
+    ) -> None:
         super().__init__()
         self.operation_names = tuple(operations)
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, 3 * channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(3 * channels),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        )
-        plans = plan_cells(layers, channels, 3 * channels, previous_reduction=False)
+        if stem == "network":
+            self.stem_0, self.stem_1 = build_stems(channels)
+            plans = plan_cells(layers, channels, channels, previous_reduction=True)
+        else:
+            self.stem = nn.Sequential(
+                nn.Conv2d(1, 3 * channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(3 * channels),
+                nn.MaxPool2d(3, stride=2, padding=1),
+            )
+            plans = plan_cells(layers, channels, 3 * channels, previous_reduction=False)
         self.cells = nn.ModuleList(SearchCell(operations, plan) for plan in plans)
         self.embedding_dim = 4 * plans[-1].channels
         self.classifier = nn.Linear(self.embedding_dim, num_classes)
@@ -189,9 +203,11 @@ class Supernet(SpeakerNetwork):
         self.alpha_reduce = nn.Parameter(1e-3 * torch.randn(EDGES, len(operations)))
         self.gradient = "exact"
         self.sampling = "gumbel"
+        self.paths = "edges"
         self.temperature = 1.0
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
+        self.path: Path | None = None
         alphas = {id(alpha) for alpha in self.arch_parameters()}
         self._weights = [parameter for parameter in self.parameters() if id(parameter) not in alphas]
 
@@ -220,6 +236,29 @@ class Supernet(SpeakerNetwork):
     def genotype(self) -> Genotype:
         """What the present alpha derives to."""
         return derive_genotype(self.alpha_normal, self.alpha_reduce, self.operation_names)
+
+    def genotype_path(self, genotype: Genotype) -> Path:
+        """The path of a genotype's cells: `none` on the edges that it does not keep."""
+        normal, reduce = self._cell_path(genotype.normal), self._cell_path(genotype.reduce)
+        return [reduce if cell.reduction else normal for cell in self.cells]
+
+    def _cell_path(self, genes: tuple[Gene, ...]) -> list[int]:
+        path = [self.operation_names.index("none")] * EDGES
+        for position, (operation, source) in enumerate(genes):
+            path[edge_row(position // 2, source)] = self.operation_names.index(operation)
+        return path
+
+    def draw_path(self) -> Path | None:
+        """What a step of the weights runs: with `paths` genotypes, one drawn as alpha weighs them, by torch's CPU
+        generator."""
+        if self.paths != "genotypes":
+            return None
+        generator = np.random.default_rng(int(torch.randint(2**62, ())))
+        return self.genotype_path(draw_genotype(self.alpha_normal, self.alpha_reduce, self.operation_names, generator))
+
+    def argmax_path(self) -> Path:
+        """The heaviest operation of every edge."""
+        return self._stack_alphas().argmax(dim=-1).tolist()
 
     def draw_noise(self) -> Tensor:
         """Gumbel noise (cells, 14, number of operations) from torch's CPU generator, so alike on every device."""
@@ -259,25 +298,37 @@ class Supernet(SpeakerNetwork):
 
     def embed(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Embeddings (B, D) of features (B, T, F); see `forward`."""
-        if self.training and self.sampling == "softmax":
+        sampled: Any
+        mix: Mix
+        if self.path is not None:
+            weights, sampled, mix = self.alpha_normal.new_zeros(len(self.cells), EDGES, 0), self.path, mix_exact
+        elif self.training and self.sampling == "softmax":
             weights, mix = self.mix_weights(), GRADIENTS["dense"]
-            sampled: list[Any] = [[None] * EDGES] * len(self.cells)
+            sampled = [[None] * EDGES] * len(self.cells)
         else:
             noise = self.draw_noise() if noise is None and self.training else noise
             weights, sampled = self.sample_paths(noise)
             mix = GRADIENTS[self.gradient] if self.training else mix_exact
         drawn = self.draw_drop_path(features.size(0))
         masks: Any = [[None] * EDGES] * len(self.cells) if drawn is None else drawn.to(features, non_blocking=True)
-        older = newer = self.stem(features.unsqueeze(1))  # (B, 1, T, F) -> (B, 3C, T/2, F/2)
+        older, newer = self._run_stem(features.unsqueeze(1))
         for cell, *edges in zip(self.cells, weights, sampled, masks, strict=True):
             older, newer = newer, cell(older, newer, *edges, mix)
         return newer.mean(dim=(2, 3))
 
+    def _run_stem(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first cell's older and newer input, of (B, 1, T, F)."""
+        if hasattr(self, "stem"):
+            x = self.stem(x)  # (B, 3C, T/2, F/2)
+            return x, x
+        x = self.stem_0(x)  # (B, C, T/4, F/4)
+        return x, self.stem_1(x)  # (B, C, T/8, F/8)
+
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Logits (B, K) of features (B, T, F).
 
-        In training every cell draws its own operations, with `noise` (cells, 14, number of operations) where it is
-        given, or mixes all of them (`sampling` softmax); in evaluation each edge runs the argmax of alpha, without
-        noise (the original samples there too).
+        Where `path` is set, it runs. Else, in training every cell draws its own operations, with `noise` (cells, 14,
+        number of operations) where it is given, or mixes all of them (`sampling` softmax); in evaluation each edge runs
+        the argmax of alpha, without noise (the original samples there too).
         """
         return self.classifier(self.embed(features, noise))

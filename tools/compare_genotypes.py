@@ -4,8 +4,10 @@
     python tools/compare_genotypes.py --cfg ... --genotype A --genotype B --random 10 --seeds 1 2 3 4 5 --out comparison
 
 Every genotype is trained with the same settings, data and seeds for TRAIN.END_EPOCH epochs, and the network of the last
-epoch is evaluated on the test part (on the val part where the test part is empty): no epoch is chosen. The last line of
-standard output is the comparison as JSON; the folder also gets comparison.json, .md and .html, comparison.png and .pdf,
+epoch is evaluated: no epoch is chosen. With DATASET.SUB_DIR merged it identifies the test part (the val part where that
+is empty), with dev it verifies the corpus's trials. What was found is ranked among the random genotypes, with the p of
+a permutation test, with and without the effect of size. The last line of standard output is the comparison as JSON; the
+folder also gets comparison.json, .md and .html, comparison.png and .pdf,
 the trainings' figures in trainings.jsonl and their runs in runs/. Stopped and run again with the same --out, it takes
 over what is finished and goes on with the training that was interrupted; more --seeds, --genotype or a greater --random
 add to it.
@@ -28,9 +30,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--genotype",
         action="append",
-        required=True,
-        metavar="GENOTYPE",
-        help="a genotype, a file that holds one, or a search's folder; give several with an option each",
+        default=[],
+        metavar="[NAME=]GENOTYPE",
+        help="a genotype, a file that holds one, or a search's folder, under a name of its own or as found; several "
+        "with an option each. Those of one name but for a number at its end (halving-1, halving-2) are compared with "
+        "chance together",
     )
     add_count(parser, "--random", 0, 5, "random genotypes (default: 5)")
     add_count(parser, "--draw_seed", 0, 0, "draws them (default: 0)")

@@ -14,6 +14,7 @@ from models.genotypes import parse_genotype
 from tests.helpers import ROOT, SEARCH, Outcome, call_script, options
 from tests.runs import RUN_FILES, files, metrics
 from utils.records.checkpoint import load_checkpoint
+from utils.search.paths import PathScorer
 
 PICTURES = {f"{name}.{suffix}" for name in ("genotype", "alpha-normal", "alpha-reduce") for suffix in ("png", "pdf")}
 SEARCH_FILES = {"events", "previous.pt", "genotype.txt", "architecture.jsonl"} | PICTURES
@@ -61,7 +62,7 @@ def test_search_never_learns_from_a_crop_twice(toy: Path, tmp_path: Path) -> Non
         return draw(crops, item)
 
     settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, TRAIN__BATCH_SIZE=10)
-    with mock.patch.object(TrainingCrops, "__getitem__", record):
+    with mock.patch.object(TrainingCrops, "__getitem__", record), mock.patch.object(PathScorer, "survey", lambda _: {}):
         call_script("search.py", "--cfg", SEARCH, *settings)
     assert len(drawn) == 2 * (2 + 2) * 10  # epochs x batches of either part x batch
     assert len(set(drawn)) == len(drawn)

@@ -1,17 +1,26 @@
 """Random genotypes, and tools/compare_genotypes.py on the toy corpus."""
 
+import itertools
 import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
+from pandas import DataFrame
 from scipy.stats import chisquare
 
+from config import load_config
+from data_objects.corpus import Corpus
+from data_objects.index import Index
 from models.genotypes import INPUTS, NODES, PAPER_GENOTYPE, SEARCH_SPACES, parse_genotype, random_genotype
 from tests.helpers import SCRATCH, Outcome, options
 from tests.tools.comparisons import Scripts, assert_refused, call_tool, records
+from tools.comparison.chance import against_chance, group_of
+from utils.recognition.network import load_trained, verify
 
 SCRIPT = "tools/compare_genotypes.py"
 FOUND = str(random_genotype(SEARCH_SPACES["s2"], np.random.default_rng(99)))
@@ -270,9 +279,15 @@ def test_bad_options(toy: Path, tmp_path: Path, arguments: tuple) -> None:
 
 def test_without_a_test_part(toy: Path, tmp_path: Path) -> None:
     """The val part is evaluated, with the last epoch's network, and said so; the folder is made in OUT_DIR."""
-    settings = options(DATASET__DATA_DIR=toy, DATASET__SUB_DIR="dev", OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, VAL_FREQ=1)
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, VAL_FREQ=1)
     command = ("--cfg", SCRATCH, "--genotype", FOUND, "--random", 0, "--seeds", 1, *settings)
-    outcome = call_tool(SCRIPT, *command)
+    rows = Index.rows
+
+    def without_test(index: Index, sub_dir: str, part: str) -> np.ndarray:
+        return rows(index, sub_dir, part)[: 0 if part == "test" else None]
+
+    with mock.patch.object(Index, "rows", without_test):
+        outcome = call_tool(SCRIPT, *command)
     printed = json.loads(outcome.last_line)
     assert printed["part"] == "val"
     assert "of the val part" in outcome.stderr
@@ -283,3 +298,84 @@ def test_without_a_test_part(toy: Path, tmp_path: Path) -> None:
         assert (len(epochs), record["epochs"]) == (2, 2)
         assert (record["top1"], record["loss"]) == pytest.approx((figures["val_top1"], figures["val_loss"]))
         assert printed["results"][record["name"]]["loss_mean"] == record["loss"]
+
+
+def test_comparison_by_verification(toy: Path, tmp_path: Path) -> None:
+    """With dev, the last epoch's network is tested by the corpus's trials; genotypes go by the names given."""
+    settings = options(DATASET__DATA_DIR=toy, DATASET__SUB_DIR="dev", DATASET__VAL_SPEAKERS=0)
+    command = (
+        "--cfg",
+        SCRATCH,
+        "--genotype",
+        f"mine-1={FOUND}",
+        "--random",
+        2,
+        "--seeds",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
+    outcome = call_tool(SCRIPT, *command, *settings)
+    assert outcome.status == 0, outcome.stderr
+    printed = json.loads(outcome.last_line)
+    assert (printed["part"], printed["trials"]) == ("trials", 96)
+    assert list(printed["results"]) == ["mine-1", "paper", "random-1", "random-2"]
+    for record in trainings(tmp_path / "out"):
+        cfg = load_config(Path(record["run_dir"]) / "config.yaml")
+        trained = load_trained(cfg, record["run_dir"], torch.device("cpu"))  # of one epoch: the best is the last
+        trials = Corpus(cfg).test_trials()
+        assert trials is not None
+        figures = verify(trained.network, trained.front_end, Corpus(cfg), trials, trained.device)
+        assert record["eer"] == pytest.approx(figures["eer"], abs=1e-6)
+    tested = {(row["group"], row["figure"]): row for row in printed["against_chance"]}
+    assert set(tested) == {(group, figure) for group in ("mine", "paper") for figure in ("eer", "min_dcf")}
+    for row in tested.values():
+        assert row["beats"][0] in (0, 0.5, 1)
+        assert row["p"] >= 1 / 3 - 1e-9  # of three genotypes, one is as good as any
+    assert "Against chance" in (tmp_path / "out" / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize("taken", ["paper", "random", "random-3", "found"])
+def test_names_that_are_taken(toy: Path, tmp_path: Path, taken: str) -> None:
+    """A name stands for one genotype; nothing is made."""
+    assert_refused(compare(toy, tmp_path / "out", "--genotype", f"{taken}={FOUND}"), "--genotype", taken)
+    assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Against chance
+# ------------------------------------------------------------------------------------------------------------------
+def summary_of(own: list[float], chance: list[float], sizes: list[int] | None = None) -> DataFrame:
+    names = [f"found-{n}" for n in range(1, len(own) + 1)] + [f"random-{n}" for n in range(1, len(chance) + 1)]
+    return DataFrame({"top1_mean": own + chance, "parameters": sizes or [100] * len(names)}, index=names)
+
+
+def test_p_against_chance_by_counting() -> None:
+    """All partitions, by hand: of the 10 pairs of 5 values, so many have a mean as high as the found ones'."""
+    values = [70.0, 60.0, 50.0, 65.0, 40.0]
+    (test,) = against_chance(summary_of(values[:2], values[2:]), {"top1": 1})
+    pairs = [np.mean(pair) for pair in itertools.combinations(values, 2)]
+    assert test["p"] == pytest.approx(sum(mean >= 65.0 for mean in pairs) / 10)
+    assert test["beats"] == [1.0, pytest.approx(2 / 3)]
+    assert test["p_size"] == test["p"]  # all of one size
+    (worse,) = against_chance(summary_of(values[:2], values[2:]), {"top1": -1})  # as of a loss
+    assert worse["p"] == pytest.approx(sum(mean <= 65.0 for mean in pairs) / 10)
+    assert against_chance(summary_of([70.0], [60.0]), {"top1": 1}) == []
+
+
+def test_size_is_taken_out() -> None:
+    """What size alone explains is no merit: good by being large, and good at its size, come apart."""
+    sizes = [100, 200, 400, 800, 1600]
+    by_size = [10 * np.log2(size) for size in sizes]
+    (large,) = against_chance(summary_of(by_size[-1:], by_size[:-1], [sizes[-1], *sizes[:-1]]), {"top1": 1})
+    assert large["p"] == pytest.approx(0.2)
+    assert large["p_size"] > 0.2
+    (small,) = against_chance(summary_of([by_size[0] + 5], by_size[1:], sizes), {"top1": 1})
+    assert small["p"] == pytest.approx(1.0)
+    assert small["p_size"] < 0.5
+
+
+@pytest.mark.parametrize(("name", "group"), [("found", "found"), ("found-2", "found"), ("a-b-10", "a-b"), ("x2", "x2")])
+def test_groups(name: str, group: str) -> None:
+    """A number at the end counts the members of a group."""
+    assert group_of(name) == group

@@ -22,6 +22,8 @@ from models.genotypes import Genotype
 from models.supernet import Supernet
 from utils.records.checkpoint import LAST
 from utils.search.monitor import SearchClock, SearchHistory
+from utils.search.paths import PathScorer
+from utils.search.ranking import choose_ranked
 from utils.system.commands import call_of
 from utils.system.device import prepare
 from utils.system.distributed import agree, average_gradients, check_alike
@@ -30,7 +32,7 @@ from utils.system.interruption import Watch
 from utils.system.logger import progress_bar
 from utils.system.processes import is_main, processes, rank
 from utils.system.text import printable
-from utils.training.loop import take_gradients, to_features, validate
+from utils.training.loop import Features, take_gradients, to_features, validates
 from utils.training.meters import TrainingMeter
 from utils.training.optim import (
     build_alpha_optimizer,
@@ -43,7 +45,6 @@ from utils.training.optim import (
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
 
-Batch = tuple[Tensor, Tensor]  # features (B, T, F) and labels (B,)
 Outcome = tuple[Tensor, Tensor, Tensor]  # loss, logits (B, K), labels (B,)
 
 
@@ -93,6 +94,7 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
     history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
     hours = state.notes.get("hours", history.hours)
     clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
+    scorer = PathScorer(state, crops[0])
     ended_within = state.batch > 0 and is_out_of_time(clock)  # it ended there, with the genotype of then
     genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
     if not history.has_kept(genotype):
@@ -113,10 +115,13 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
                 history.keep(genotype)
                 break
             watch.before_validation()
-            argmax = validate(state)
-            figures |= {f"argmax_{name}": argmax[name] for name in ("top1", "loss") if argmax}
+            if validates(state):
+                figures |= scorer.survey()
             genotype = end_epoch(state, figures, history, clock, before, log)
             watch.after_epoch()
+    if cfg.SEARCH.CHOOSE == "ranked":
+        genotype = choose_ranked(scorer, supernet, cfg.SEARCH.CANDIDATES, cfg.SEED, log.run_dir)
+        history.keep(genotype)
     history.draw(genotype, supernet.operation_names)
     ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")
     log.info(
@@ -136,6 +141,11 @@ def set_epoch(state: TrainingState[Supernet]) -> None:
     set_lr(state.optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
     state.network.drop_path_probability = linear(state.epoch, epochs, 0.0, cfg.TRAIN.DROPPATH_PROB)
     state.network.temperature = linear(state.epoch, epochs, cfg.SEARCH.TEMPERATURE, cfg.SEARCH.TEMPERATURE_END)
+
+
+def alpha_rests(state: TrainingState[Supernet]) -> bool:
+    """Whether the weights alone learn in the epoch under way: see SEARCH.WARMUP_EPOCHS."""
+    return state.epoch < state.cfg.TRAIN.BEGIN_EPOCH + state.cfg.SEARCH.WARMUP_EPOCHS
 
 
 def end_epoch(
@@ -175,13 +185,14 @@ def search_epoch(
     """One pass over the weights' crops, or the rest of one; alpha's crops go on from where they were.
 
     Returns:
-        Losses and Top-1 in per cent of either step, and utterances_per_second, over the epoch; None if the clock ended
-        it before its last step.
+        Losses and Top-1 in per cent of either step (of the weights' alone while alpha rests: SEARCH.WARMUP_EPOCHS), and
+        utterances_per_second, over the epoch; None if the clock ended it before its last step.
     """
     cfg, supernet, steps = state.cfg, state.network, len(crops[0])
     supernet.train()
     criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
-    meters = dict(zip(("train", "val"), state.begin_epoch("train", "val"), strict=True))
+    names = ("train",) if alpha_rests(state) else ("train", "val")
+    meters = dict(zip(names, state.begin_epoch(*names), strict=True))
     epoch = f"epoch {state.epoch + 1}"
     clock.start_epoch()
     for train_batch, val_batch in progress_bar(paired_batches(state, crops), steps, epoch, done=state.batch):
@@ -200,22 +211,23 @@ def search_epoch(
 
 def paired_batches(
     state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader]
-) -> Iterator[tuple[Batch, Batch]]:
-    """Batches of features and labels on the device, one for the weights' step and one for alpha's."""
-    streams = crops[0].epoch(state.epoch, state.batch), crops[1].endless(state.step)
-    for pair in zip(*(to_device(stream, state.device) for stream in streams), strict=False):
-        train, val = (to_features(batch, state.front_end, state.device) for batch in pair)
-        yield train, val
+) -> Iterator[tuple[Features, Features | None]]:
+    """Batches of features and labels on the device, one for the weights' step and one for alpha's, None if it rests."""
+    weights, alpha = crops[0].epoch(state.epoch, state.batch), crops[1].endless(state.step)
+    streams = [weights] if alpha_rests(state) else [weights, alpha]
+    for batches in zip(*(to_device(stream, state.device) for stream in streams), strict=False):
+        train, *val = (to_features(batch, state.front_end, state.device) for batch in batches)
+        yield train, (val[0] if val else None)
 
 
 def read_meters(state: TrainingState[Supernet], meters: Mapping[str, TrainingMeter]) -> dict[str, float]:
-    """The figures of both meters.
+    """The figures of the meters.
 
     Raises:
         UserError: a loss is no number any more.
     """
     figures = {f"{name}_{key}": value for name, meter in meters.items() for key, value in meter.read().items()}
-    check_finite(figures["train_loss"] + figures["val_loss"], state.epoch, state.batch)
+    check_finite(sum(figures[f"{name}_loss"] for name in meters), state.epoch, state.batch)
     return figures
 
 
@@ -223,29 +235,36 @@ def search_iteration(
     supernet: Supernet,
     optimizers: Mapping[str, torch.optim.Optimizer],
     criterion: nn.Module,
-    train_batch: Batch,
-    val_batch: Batch,
+    train_batch: Features,
+    val_batch: Features | None,
     precision: str = "fp32",
 ) -> dict[str, Outcome]:
     """A step of alpha on its batch of features (B, T, F) and labels (B,), then a step of the weights on theirs.
 
     Where several processes share a batch, they draw the same paths and average their gradients.
 
+    Args:
+        val_batch: alpha's; None: it rests.
+
     Returns:
         (loss, logits, labels) of either step, as `val` and `train`.
     """
-    supernet.learn_alpha()
-    optimizers["alpha"].zero_grad()
-    val = take_gradients(supernet, val_batch, criterion, precision)
-    average_gradients(supernet.arch_parameters())
-    optimizers["alpha"].step()
+    outcome: dict[str, Outcome] = {}
+    if val_batch is not None:
+        supernet.learn_alpha()
+        optimizers["alpha"].zero_grad()
+        outcome["val"] = take_gradients(supernet, val_batch, criterion, precision)
+        average_gradients(supernet.arch_parameters())
+        optimizers["alpha"].step()
 
     supernet.learn_weights()
     optimizers["weights"].zero_grad(set_to_none=False)  # see start_gradients_at_zero
-    train = take_gradients(supernet, train_batch, criterion, precision)
+    supernet.path = supernet.draw_path()
+    outcome["train"] = take_gradients(supernet, train_batch, criterion, precision)
+    supernet.path = None
     average_gradients(supernet.weight_parameters())
     optimizers["weights"].step()
-    return {"train": train, "val": val}
+    return outcome
 
 
 def start_gradients_at_zero(supernet: Supernet) -> None:

@@ -40,6 +40,8 @@ from utils.training.optim import build_weight_optimizer, cosine_lr, set_lr
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
 
+Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
+
 
 def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> tuple[Tensor, Tensor]:
     """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
@@ -189,12 +191,18 @@ def train_epoch(
     return {f"train_{name}": value for name, value in figures.items()} | {"utterances_per_second": speed}
 
 
+def validates(state: TrainingState[Any]) -> bool:
+    """Whether VAL_FREQ has the epoch under way validated."""
+    done = state.epoch + 1
+    return done % state.cfg.VAL_FREQ == 0 or done >= state.cfg.TRAIN.END_EPOCH
+
+
 def validate(state: TrainingState[Any]) -> dict[str, float]:
     """The figures after the epoch under way: on the val part and, where there are such, on the trials of the speakers
     held out; none where VAL_FREQ says so."""
-    cfg, corpus, done = state.cfg, state.corpus, state.epoch + 1
-    if done % cfg.VAL_FREQ and done < cfg.TRAIN.END_EPOCH:
+    if not validates(state):
         return {}
+    corpus = state.corpus
     network = state.network, state.front_end
     figures: dict[str, float] = {}
     if state.trials is None or corpus.has_rows("val"):  # a corpus of one session a speaker has none in `dev`

@@ -5,12 +5,13 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from config import load_config
 from models.genotypes import parse_genotype
 from tests.helpers import ROOT, SEARCH, call_script, options
-from tests.runs import architecture, metrics, only_run
+from tests.runs import architecture, assert_same_checkpoint, metrics, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.search.monitor import SearchClock
 from utils.system.errors import UserError
@@ -34,7 +35,8 @@ def test_modes_of_a_search(toy: Path, tmp_path: Path, settings: dict) -> None:
     run_dir = only_run(tmp_path, "search")
     figures, records = metrics(run_dir), architecture(run_dir)
     names = {f"{name}_{kind}" for kind in ("normal", "reduce") for name in ("entropy", "skip_share", "changed_edges")}
-    assert names | {"argmax_top1", "argmax_loss", "train_loss", "val_top1"} <= set(figures[-1])
+    names |= {f"{path}_{name}" for path in ("argmax", "paths") for name in ("top1", "loss")}
+    assert names | {"train_loss", "val_top1", "paths_top1_std"} <= set(figures[-1])
     assert all(math.isfinite(value) for line in figures for value in line.values())
     assert records[0]["normal"]["alpha"] != records[1]["normal"]["alpha"]
     assert [len(record["reduce"]["entropies"]) for record in records] == [14, 14]
@@ -93,6 +95,54 @@ def test_search_that_collapses_ends_early(toy: Path, tmp_path: Path) -> None:
     assert outcome.status == 0, outcome.stderr
     assert len(architecture(only_run(tmp_path, "search"))) == 2
     assert "for 2 epochs (SEARCH.COLLAPSE_PATIENCE)" in outcome.stderr
+
+
+WARMED = {"SEARCH__WARMUP_EPOCHS": 1, "SEARCH__STEM": "network", "SEARCH__PATHS": "genotypes", "TRAIN__END_EPOCH": 2}
+
+
+def test_search_with_a_warm_up_and_a_ranking(toy: Path, tmp_path: Path) -> None:
+    """Alpha rests in the first epoch and learns in the second; the best candidate of the ranking comes out.
+
+    Interrupted within the warm-up and gone on with, it is the same search.
+    """
+    settings = options(DATASET__DATA_DIR=toy, SEARCH__CHOOSE="ranked", SEARCH__CANDIDATES=4, **WARMED)
+    outcome = call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path / "whole")
+    assert outcome.status == 0, outcome.stderr
+    run_dir = only_run(tmp_path / "whole", "search")
+    first, second = metrics(run_dir)
+    assert not {"val_loss", "val_top1"} & set(first)
+    assert {"train_loss", "argmax_loss", "paths_loss"} <= set(first)
+    assert {"val_loss", "val_top1"} <= set(second)
+    alphas = [np.array([record[kind]["alpha"] for kind in ("normal", "reduce")]) for record in architecture(run_dir)]
+    assert np.abs(alphas[0]).max() < 0.01  # as it began
+    assert np.abs(alphas[1]).max() > 0.01
+    ranking = pd.read_csv(run_dir / "ranking.csv")
+    assert list(ranking) == ["rank", "source", "top1", "loss", "genotype"]
+    assert sorted(ranking["source"]) == ["alpha", "alpha", "argmax", "chance"]
+    genotype, command = outcome.stdout.splitlines()[-2:]
+    assert genotype == ranking["genotype"][0] == (run_dir / "genotype.txt").read_text().strip()
+    assert genotype in command
+    assert architecture(run_dir)[-1]["genotype"] == ranking.set_index("source")["genotype"]["argmax"]
+
+    with mock.patch.object(SearchClock, "is_over", lambda clock: "over" if clock._steps == 2 else ""):
+        call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path / "parts")
+    parts = only_run(tmp_path / "parts", "search")
+    assert load_checkpoint(parts / "last.pt", ("search",)).batch == 2
+    again = call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", parts)
+    assert again.status == 0, again.stderr
+    assert_same_checkpoint(parts / "last.pt", run_dir / "last.pt")
+    assert metrics(parts) == metrics(run_dir)
+    assert (parts / "ranking.csv").read_text() == (run_dir / "ranking.csv").read_text()
+
+
+def test_stems_of_the_supernet(toy: Path, tmp_path: Path) -> None:
+    """A run with one goes on with it alone."""
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=1)
+    call_script("search.py", "--cfg", SEARCH, *settings, "SEARCH.STEM", "network")
+    run_dir = only_run(tmp_path, "search")
+    outcome = call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", run_dir)
+    assert outcome.status == 2
+    assert "network" in outcome.stderr.splitlines()[-1]
 
 
 def test_softmax_has_no_sampled_gradient() -> None:
