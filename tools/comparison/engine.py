@@ -28,7 +28,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Record = dict[str, Any]
 # Beginnings of the settings that may be others when a comparison goes on: what may in a run, and what is set for every
 # training or is of a search; but all are to be trained for as many epochs.
-FREE = {*FREE_SETTINGS, "SEED", "SEARCH", "TRAIN.DROPPATH_PROB", "TRAIN.ARCH_"} - {"TRAIN.END_EPOCH"}
+FREE = {*FREE_SETTINGS, "SEED", "SEARCH", "TRAIN.DROPPATH_PROB", "TRAIN.ARCH_"} - {"TRAIN.END_EPOCH", "TRAIN.STOP_EPOCH"}
 
 
 @dataclass(frozen=True)

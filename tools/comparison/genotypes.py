@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from yacs.config import CfgNode
 
+from config import last_epoch
 from data_objects.corpus import Corpus
 from models import build_model, build_network, count_parameters
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_genotype, read_genotype
@@ -122,7 +123,7 @@ def evaluate_last(cfg: CfgNode, run_dir: Path, part: str) -> Record:
     network.load_state_dict(checkpoint.model)
     figures = identify(network.to(device), front_end, corpus, corpus.rows(part), corpus.speakers, device)
     torch.cuda.empty_cache()  # the next training, in a process of its own, needs the room
-    epochs = cfg.TRAIN.END_EPOCH - cfg.TRAIN.BEGIN_EPOCH
+    epochs = last_epoch(cfg) - cfg.TRAIN.BEGIN_EPOCH
     return {"parameters": count_parameters(network), "epochs": epochs} | {name: figures[name] for name in FIGURES}
 
 

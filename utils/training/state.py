@@ -12,6 +12,7 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
+from config import last_epoch
 from data_objects.corpus import Corpus
 from data_objects.frontend import SETTINGS, FrontEnd
 from models import count_parameters
@@ -323,8 +324,9 @@ def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new
             f"none of the {len(state.corpus.speakers)} dev speakers are held out (DATASET.VAL_SPEAKERS): the best "
             "epoch is chosen by Top-1 on other videos of the speakers trained on"
         )
-    if state.epoch >= state.cfg.TRAIN.END_EPOCH:
-        log.info(f"nothing to do: {state.epoch} epochs are done and TRAIN.END_EPOCH is {state.cfg.TRAIN.END_EPOCH}")
+    if state.epoch >= last_epoch(state.cfg):
+        key = "TRAIN.STOP_EPOCH" if state.cfg.TRAIN.STOP_EPOCH else "TRAIN.END_EPOCH"
+        log.info(f"nothing to do: {state.epoch} epochs are done and {key} is {last_epoch(state.cfg)}")
 
 
 def write_protocol(state: TrainingState[Any], run_dir: Path) -> None:
