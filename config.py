@@ -295,15 +295,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"options come in pairs, KEY VALUE: {_quoted(options[-1])} has no value")
     for key, value in zip(options[::2], options[1::2], strict=True):
         _set(cfg, key, value, "option")
-    if cfg.TRAIN.BEGIN_EPOCH >= cfg.TRAIN.END_EPOCH:
-        raise UserError(
-            f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
-        )
-    if cfg.TRAIN.STOP_EPOCH and not cfg.TRAIN.BEGIN_EPOCH < cfg.TRAIN.STOP_EPOCH <= cfg.TRAIN.END_EPOCH:
-        raise UserError(
-            f"TRAIN.STOP_EPOCH must be 0, or more than TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} and at most "
-            f"TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}, not {cfg.TRAIN.STOP_EPOCH}"
-        )
+    _check_epochs(cfg)
     if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
         key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
         raise UserError(f"{key} is for a network that starts from another one's weights: set MODEL.PRETRAINED, too")
@@ -323,6 +315,18 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
     backends(cfg)
     cfg.freeze()
     return cfg
+
+
+def _check_epochs(cfg: CfgNode) -> None:
+    if cfg.TRAIN.BEGIN_EPOCH >= cfg.TRAIN.END_EPOCH:
+        raise UserError(
+            f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
+        )
+    if cfg.TRAIN.STOP_EPOCH and not cfg.TRAIN.BEGIN_EPOCH < cfg.TRAIN.STOP_EPOCH <= cfg.TRAIN.END_EPOCH:
+        raise UserError(
+            f"TRAIN.STOP_EPOCH must be 0, or more than TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} and at most "
+            f"TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}, not {cfg.TRAIN.STOP_EPOCH}"
+        )
 
 
 def last_epoch(cfg: CfgNode) -> int:

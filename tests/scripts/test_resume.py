@@ -296,7 +296,7 @@ def test_checkpoint_of_a_loss_that_is_no_number(toy: Path, tmp_path: Path) -> No
     """Weights that are none any more must not take a good checkpoint's place."""
     command = long_run("train", toy, tmp_path, *EVERY_STEP, "TRAIN.LR", 1e30, "TRAIN.LR_MIN", 1e30)
     outcome = call_script("train.py", *command)
-    assert outcome.status == 2
+    assert outcome.status == 3
     assert "lower TRAIN.LR" in outcome.stderr
     checkpoint = load_checkpoint(only_run(tmp_path, "train") / "last.pt", ("train",))
     assert torch.isfinite(checkpoint.meters["train"]["sums"]).all()

@@ -36,7 +36,7 @@ from utils.records.guard import TRAIN, UNKNOWN_PRETRAINING, UNTRAINED, check_tra
 from utils.records.pretraining import Pretraining, read_pretraining
 from utils.system.commands import call_of
 from utils.system.distributed import agree, broadcast
-from utils.system.errors import UserError
+from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
 from utils.system.processes import is_main, processes
 from utils.training.meters import TrainingMeter
@@ -66,10 +66,10 @@ def check_finite(loss: float, epoch: int, step: int) -> None:
     """Stop a run whose loss is no number any more.
 
     Raises:
-        UserError: the loss is NaN or infinite.
+        DivergedError: the loss is NaN or infinite.
     """
     if not math.isfinite(loss):
-        raise UserError(
+        raise DivergedError(
             f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR and begin anew, or go "
             "on from the last checkpoint with --load_path"
         )
