@@ -117,11 +117,15 @@ class Trainings:
             genotype: the option that names it; none for a baseline.
         """
         script = "train" if genotype else "train_baseline"
-        runs = sorted((self.folder / RUNS / script).glob(f"{job.stem}-[0-9]*"), key=lambda run: run.stat().st_mtime)
+        runs = sorted(self.runs_of(job, script), key=lambda run: run.stat().st_mtime)
         begun = [str(run) for run in runs if (run / LAST).is_file() or (run / PREVIOUS).is_file()]
         # The genotype also where a run goes on: it is refused if it is another genotype's.
         options = [*genotype, *(["--load_path", begun[-1]] if begun else [])]
         return Path(json.loads(self.call(f"{script}.py", job, own, options))["run_dir"])
+
+    def runs_of(self, job: Job, script: str = "train") -> Iterable[Path]:
+        """The run folders of a job's training: several where it was stopped before there was a checkpoint."""
+        return (self.folder / RUNS / script).glob(f"{job.stem}-[0-9]*")
 
     def call(self, script: str, job: Job, own: CfgNode, options: Sequence[str]) -> str:
         """Run a script with the recipe of a job; returns the last line of its standard output.
