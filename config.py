@@ -178,6 +178,9 @@ _C.TRAIN.CHECKPOINT_MINUTES = 10.0
 # Epochs run from BEGIN_EPOCH to END_EPOCH - 1
 _C.TRAIN.BEGIN_EPOCH = 0
 _C.TRAIN.END_EPOCH = 301
+# train.py and train_baseline.py: stop after so many epochs, under the schedule of all END_EPOCH, validated and with a
+# checkpoint to go on from; 0: at END_EPOCH
+_C.TRAIN.STOP_EPOCH = 0
 
 # ------------------------------------------------------------------------------------------------------------------
 # Evaluation
@@ -262,6 +265,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.CHECKPOINT_MINUTES": (0, None),
     "TRAIN.BEGIN_EPOCH": (0, None),
     "TRAIN.END_EPOCH": (1, None),
+    "TRAIN.STOP_EPOCH": (0, None),
     "EVAL.BATCH_SIZE": (1, None),
     "EVAL.WINDOW_FRAMES": (0, None),
     "EVAL.COHORT_TOP_N": (2, None),
@@ -308,10 +312,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"options come in pairs, KEY VALUE: {_quoted(options[-1])} has no value")
     for key, value in zip(options[::2], options[1::2], strict=True):
         _set(cfg, key, value, "option")
-    if cfg.TRAIN.BEGIN_EPOCH >= cfg.TRAIN.END_EPOCH:
-        raise UserError(
-            f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
-        )
+    _check_epochs(cfg)
     if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
         key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
         raise UserError(f"{key} is for a network that starts from another one's weights: set MODEL.PRETRAINED, too")
@@ -331,6 +332,23 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
     backends(cfg)
     cfg.freeze()
     return cfg
+
+
+def _check_epochs(cfg: CfgNode) -> None:
+    if cfg.TRAIN.BEGIN_EPOCH >= cfg.TRAIN.END_EPOCH:
+        raise UserError(
+            f"TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} must be less than TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}"
+        )
+    if cfg.TRAIN.STOP_EPOCH and not cfg.TRAIN.BEGIN_EPOCH < cfg.TRAIN.STOP_EPOCH <= cfg.TRAIN.END_EPOCH:
+        raise UserError(
+            f"TRAIN.STOP_EPOCH must be 0, or more than TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} and at most "
+            f"TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}, not {cfg.TRAIN.STOP_EPOCH}"
+        )
+
+
+def last_epoch(cfg: CfgNode) -> int:
+    """The epoch after which a training stops: TRAIN.STOP_EPOCH, or TRAIN.END_EPOCH where that is 0."""
+    return cfg.TRAIN.STOP_EPOCH or cfg.TRAIN.END_EPOCH
 
 
 def backends(cfg: CfgNode) -> list[str]:

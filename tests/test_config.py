@@ -200,6 +200,9 @@ def test_epochs_that_end_before_they_begin(tmp_path: Path) -> None:
     """Both values."""
     with pytest.raises(UserError, match=r"BEGIN_EPOCH 301 must be less than TRAIN\.END_EPOCH 301"):
         load_config(write(tmp_path, ""), ["TRAIN.BEGIN_EPOCH", "301"])
+    for begin, stop in (("0", "302"), ("9", "9")):
+        with pytest.raises(UserError, match=rf"STOP_EPOCH must be 0, or more than .* {begin} and at most .* 301"):
+            load_config(write(tmp_path, ""), ["TRAIN.BEGIN_EPOCH", begin, "TRAIN.STOP_EPOCH", stop])
 
 
 @given(st.binary(max_size=60))

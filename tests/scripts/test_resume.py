@@ -250,6 +250,31 @@ def test_more_epochs_than_planned(toy: Path, tmp_path: Path) -> None:
     assert "WARNING: TRAIN.END_EPOCH is 2 (was 1): from now on the learning rate" in outcome.stderr
 
 
+def test_stopped_after_an_epoch(toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path]) -> None:
+    """TRAIN.STOP_EPOCH leaves the schedule as it is: gone on with as it says, the run is the one that did not stop."""
+    outcome = call_script("train.py", *long_run("train", toy, tmp_path, "TRAIN.STOP_EPOCH", 2))
+    assert outcome.status == 0, outcome.stderr
+    assert "top1" not in json.loads(outcome.last_line)  # of the test part
+    run_dir = only_run(tmp_path, "train")
+    assert metrics(run_dir) == metrics(uninterrupted("train"))[:2]
+    going_on = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
+    said = f"after epoch 2; go on with: python train.py {' '.join(going_on)} TRAIN.STOP_EPOCH "
+    assert f"{said}0\n" in outcome.stderr
+    again = call_script("train.py", *going_on)
+    assert "nothing to do: 2 epochs are done and TRAIN.STOP_EPOCH is 2" in again.stderr
+    assert call_script("train.py", *going_on, "TRAIN.STOP_EPOCH", 0).status == 0
+    assert_same_run("train", run_dir, uninterrupted("train"))
+
+
+def test_last_epoch_before_a_stop_is_validated(toy: Path, tmp_path: Path) -> None:
+    """Whatever VAL_FREQ says."""
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=9, TRAIN__STOP_EPOCH=1, VAL_FREQ=9)
+    outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings)
+    assert outcome.status == 0, outcome.stderr
+    (line,) = metrics(only_run(tmp_path, "train"))
+    assert {"val_top1", "val_loss"} <= line.keys()
+
+
 def test_other_code_is_named(toy: Path, tmp_path: Path) -> None:
     """A run goes on with changed code, but says which."""
     command = long_run("train", toy, tmp_path, "TRAIN.END_EPOCH", 1)
@@ -271,7 +296,7 @@ def test_checkpoint_of_a_loss_that_is_no_number(toy: Path, tmp_path: Path) -> No
     """Weights that are none any more must not take a good checkpoint's place."""
     command = long_run("train", toy, tmp_path, *EVERY_STEP, "TRAIN.LR", 1e30, "TRAIN.LR_MIN", 1e30)
     outcome = call_script("train.py", *command)
-    assert outcome.status == 2
+    assert outcome.status == 3
     assert "lower TRAIN.LR" in outcome.stderr
     checkpoint = load_checkpoint(only_run(tmp_path, "train") / "last.pt", ("train",))
     assert torch.isfinite(checkpoint.meters["train"]["sums"]).all()

@@ -28,7 +28,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Record = dict[str, Any]
 # Beginnings of the settings that may be others when a comparison goes on: what may in a run, and what is set for every
 # training or is of a search; but all are to be trained for as many epochs.
-FREE = {*FREE_SETTINGS, "SEED", "SEARCH", "TRAIN.DROPPATH_PROB", "TRAIN.ARCH_"} - {"TRAIN.END_EPOCH"}
+FREE = {*FREE_SETTINGS, "SEED", "SEARCH", "TRAIN.DROPPATH_PROB", "TRAIN.ARCH_"}
+FREE -= {"TRAIN.END_EPOCH", "TRAIN.STOP_EPOCH"}
 
 
 @dataclass(frozen=True)
@@ -56,34 +57,35 @@ class Job:
         return "-".join(filter(None, (self.name, self.sub_dir, f"seed{self.seed}")))
 
 
+class FailedScriptError(UserError):
+    """A script of the project ended with another status than 0."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status_of_script = status
+
+
 @dataclass
-class Comparison(ABC):
-    """A comparison under way, in its folder."""
+class Trainings:
+    """Trainings by the project's own scripts in a folder, which go on where they were stopped.
+
+    Attributes:
+        handed_down: open files that scripts inherit, by their descriptors.
+    """
 
     script: ClassVar[str]
-    records: ClassVar[str]  # the file of what is finished, a line a job
-    keys: ClassVar[Mapping[str, str]]  # of a record -> field of its job
-    sources: ClassVar[Mapping[str, str]]  # key of a record that must be as now -> what it comes from
-    recorded: ClassVar[Sequence[str]]  # what else a record must hold
+    what: ClassVar[str]  # it is, with its article
+    records: ClassVar[str]  # the file of what is finished
     free: ClassVar[set[str]]  # beginnings of the settings that may be others when it goes on
 
     cfg: CfgNode
     config_file: str
     out: Path | None  # None: a new folder
     folder: Path = field(init=False)
-    finished: dict[Job, Record] = field(init=False)
+    handed_down: tuple[int, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         self.folder = self._open_folder().resolve()
-        self.finished = dict(self._read_records())
-
-    @abstractmethod
-    def origin(self, job: Job) -> dict[str, str]:
-        """What a job's record must hold, for each of `sources` that it depends on."""
-
-    @abstractmethod
-    def run(self, job: Job) -> Record:
-        """Do a job; returns what is recorded of it."""
 
     def _open_folder(self) -> Path:
         """The folder, with the settings in it; refused where it holds results of others, or cannot be made."""
@@ -103,10 +105,74 @@ class Comparison(ABC):
             ) from error
         if differing := differing_settings(before, flatten(yaml.safe_load(self.cfg.dump())), tuple(self.free)):
             raise UserError(
-                f"{self.out} holds a comparison with {differing}: go on with --cfg {self.out / SETTINGS}, or give "
+                f"{self.out} holds {self.what} with {differing}: go on with --cfg {self.out / SETTINGS}, or give "
                 "another --out"
             )
         return self.out
+
+    def train(self, job: Job, own: CfgNode, genotype: Sequence[str]) -> Path:
+        """Train a network, or go on where its training was interrupted; returns the run folder.
+
+        Args:
+            genotype: the option that names it; none for a baseline.
+        """
+        script = "train" if genotype else "train_baseline"
+        runs = sorted(self.runs_of(job, script), key=lambda run: run.stat().st_mtime)
+        begun = [str(run) for run in runs if (run / LAST).is_file() or (run / PREVIOUS).is_file()]
+        # The genotype also where a run goes on: it is refused if it is another genotype's.
+        options = [*genotype, *(["--load_path", begun[-1]] if begun else [])]
+        return Path(json.loads(self.call(f"{script}.py", job, own, options))["run_dir"])
+
+    def runs_of(self, job: Job, script: str = "train") -> Iterable[Path]:
+        """The run folders of a job's training: several where it was stopped before there was a checkpoint."""
+        return (self.folder / RUNS / script).glob(f"{job.stem}-[0-9]*")
+
+    def call(self, script: str, job: Job, own: CfgNode, options: Sequence[str]) -> str:
+        """Run a script with the recipe of a job; returns the last line of its standard output.
+
+        Its standard error is ours. A signal to us is passed on to it, and a training then writes its checkpoint.
+
+        Raises:
+            FailedScriptError: it failed.
+            RunStoppedError: a signal came.
+        """
+        own.OUT_DIR = str(self.folder / RUNS)
+        recipe = prepare_folder(self.folder / RECIPES) / f"{job.stem}.yaml"
+        write_atomically(recipe, own.dump())
+        words = [script, "--cfg", str(recipe), *options]
+        get_logger().info(f"$ python {shlex.join(words)}")
+        stdout, status, number = _run([sys.executable, str(ROOT / script), *words[1:]], self.handed_down)
+        if number:
+            reason = f"stopped by {signal.Signals(number).name} in the {job}"
+            raise RunStoppedError(f"{reason}; go on with --out {self.folder}", number)
+        if status:
+            reason = f"{script} ended with status {status} and said why above; go on with --out {self.folder}"
+            raise FailedScriptError(reason, status)
+        return stdout.strip().splitlines()[-1]
+
+
+@dataclass
+class Comparison(Trainings, ABC):
+    """A comparison under way, in its folder; its records are a line a job."""
+
+    what = "a comparison"
+    keys: ClassVar[Mapping[str, str]]  # of a record -> field of its job
+    sources: ClassVar[Mapping[str, str]]  # key of a record that must be as now -> what it comes from
+    recorded: ClassVar[Sequence[str]]  # what else a record must hold
+
+    finished: dict[Job, Record] = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.finished = dict(self._read_records())
+
+    @abstractmethod
+    def origin(self, job: Job) -> dict[str, str]:
+        """What a job's record must hold, for each of `sources` that it depends on."""
+
+    @abstractmethod
+    def run(self, job: Job) -> Record:
+        """Do a job; returns what is recorded of it."""
 
     def _read_records(self) -> Iterable[tuple[Job, Record]]:
         """The finished jobs; half a line, which an interruption can leave, is taken out of the file."""
@@ -148,41 +214,6 @@ class Comparison(ABC):
             with open(self.folder / self.records, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
-    def train(self, job: Job, own: CfgNode, genotype: Sequence[str]) -> Path:
-        """Train a network, or go on where its training was interrupted; returns the run folder.
-
-        Args:
-            genotype: the option that names it; none for a baseline.
-        """
-        script = "train" if genotype else "train_baseline"
-        runs = sorted((self.folder / RUNS / script).glob(f"{job.stem}-[0-9]*"), key=lambda run: run.stat().st_mtime)
-        begun = [str(run) for run in runs if (run / LAST).is_file() or (run / PREVIOUS).is_file()]
-        # The genotype also where a run goes on: it is refused if it is another genotype's.
-        options = [*genotype, *(["--load_path", begun[-1]] if begun else [])]
-        return Path(json.loads(self.call(f"{script}.py", job, own, options))["run_dir"])
-
-    def call(self, script: str, job: Job, own: CfgNode, options: Sequence[str]) -> str:
-        """Run a script with the recipe of a job; returns the last line of its standard output.
-
-        Its standard error is ours. A signal to us is passed on to it, and a training then writes its checkpoint.
-
-        Raises:
-            UserError: it failed.
-            RunStoppedError: a signal came.
-        """
-        own.OUT_DIR = str(self.folder / RUNS)
-        recipe = prepare_folder(self.folder / RECIPES) / f"{job.stem}.yaml"
-        write_atomically(recipe, own.dump())
-        words = [script, "--cfg", str(recipe), *options]
-        get_logger().info(f"$ python {shlex.join(words)}")
-        stdout, status, number = _run([sys.executable, str(ROOT / script), *words[1:]])
-        if number:
-            reason = f"stopped by {signal.Signals(number).name} in the {job}"
-            raise RunStoppedError(f"{reason}; go on with --out {self.folder}", number)
-        if status:
-            raise UserError(f"{script} ended with status {status} and said why above; go on with --out {self.folder}")
-        return stdout.strip().splitlines()[-1]
-
 
 def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     """The recipe for one training: all but these three is the same for all that are compared."""
@@ -192,10 +223,10 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     return own
 
 
-def _run(command: Sequence[str]) -> tuple[str, int, int]:
+def _run(command: Sequence[str], handed_down: Sequence[int] = ()) -> tuple[str, int, int]:
     """The standard output of a command, its status, and the first signal, or 0, that came for us and went to it."""
     # In a session of its own: the terminal's Ctrl-C would reach it too, and a second one stops it without a checkpoint.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, pass_fds=handed_down)
     came: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from yacs.config import CfgNode
 
+from config import last_epoch
 from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS
 from models import build_model, build_network, count_parameters
@@ -167,7 +168,7 @@ def evaluate_last(cfg: CfgNode, run_dir: Path, part: str) -> Record:
     else:
         figures = verify(*embedder, trials, device)
     torch.cuda.empty_cache()  # the next training, in a process of its own, needs the room
-    epochs = cfg.TRAIN.END_EPOCH - cfg.TRAIN.BEGIN_EPOCH
+    epochs = last_epoch(cfg) - cfg.TRAIN.BEGIN_EPOCH
     known = {name: figures[name] for name in FIGURES[corpus.sub_dir]}
     return {"parameters": count_parameters(network), "epochs": epochs} | known
 

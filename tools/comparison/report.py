@@ -51,10 +51,15 @@ def make_table(
 
 
 def write_comparison(
-    folder: Path, title: str, comparison: Mapping[str, Any], warnings: Sequence[str], sections: Sequence[Section]
+    folder: Path,
+    title: str,
+    comparison: Mapping[str, Any],
+    warnings: Sequence[str],
+    sections: Sequence[Section],
+    name: str = RESULTS,
 ) -> None:
-    """Write comparison.json, .md and .html, and show the first section's tables, which Markdown holds too."""
-    tables, path = sections[0].tables, folder / RESULTS
+    """Write NAME.json, .md and .html, and show the first section's tables, which Markdown holds too."""
+    tables, path = sections[0].tables, folder / name
     get_logger().info("".join(f"\n{to_text(table)}\n" for table in tables))
     write_atomically(path.with_suffix(".json"), json.dumps(comparison, indent=2) + "\n")
     warned = "".join(f"- Warning: {warning}\n" for warning in warnings)

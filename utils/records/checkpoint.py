@@ -275,7 +275,8 @@ def check_identity(checkpoint: Checkpoint, path: Path) -> None:
 
 
 # Beginnings of the settings that may differ when a run goes on: none changes what a step computes (but for rounding:
-# the device and cuDNN; VAL_FREQ decides which epochs can be the best) except END_EPOCH, for those who train on.
+# the device and cuDNN; VAL_FREQ and STOP_EPOCH decide which epochs can be the best) except END_EPOCH, for those who
+# train on.
 FREE_SETTINGS = (
     "PRINT_FREQ",
     "VAL_FREQ",
@@ -293,6 +294,7 @@ FREE_SETTINGS = (
     "EVAL",
     "TRAIN.CHECKPOINT_MINUTES",
     "TRAIN.END_EPOCH",
+    "TRAIN.STOP_EPOCH",
 )
 
 

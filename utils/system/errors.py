@@ -4,9 +4,17 @@
 class UserError(Exception):
     """A mistake that the user can mend. Its message is one line: what is wrong, where, and what to do.
 
-    It is printed without a traceback, and the script exits with status 2; any other exception is a bug of ours and
+    It is printed without a traceback, and the script exits with its status; any other exception is a bug of ours and
     keeps its traceback.
     """
+
+    status = 2
+
+
+class DivergedError(UserError):
+    """A training whose loss is no number any more; whoever trains many tells it from other mistakes by its status."""
+
+    status = 3
 
 
 class RunStoppedError(Exception):

@@ -34,8 +34,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 def run_script(main: Callable[[], object]) -> None:
     """Run a script's `main`. What a user can mend becomes one line on standard error and an exit status.
 
-    A UserError, a full disk and a file that may not be touched: status 2; Ctrl-C: 130; a run that a signal stopped: 128
-    and the signal's number; where several processes share the job and another one is gone: 1.
+    A UserError, a full disk and a file that may not be touched: status 2, but 3 where a training's loss is no number;
+    Ctrl-C: 130; a run that a signal stopped: 128 and the signal's number; where several processes share the job and
+    another one is gone: 1.
     """
     limit_spinning()
     try:
@@ -60,7 +61,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, UserError):
         # One line by contract; from a loader's process it comes with that process's traceback before it.
         own_name = f"{UserError.__module__}.{UserError.__name__}: "
-        return f"error: {str(error).strip().splitlines()[-1].removeprefix(own_name)}", 2
+        return f"error: {str(error).strip().splitlines()[-1].removeprefix(own_name)}", error.status
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         file = error.filename or "a file"
         return f"error: cannot write {file} ({error.strerror}): make room; a run goes on with --load_path", 2

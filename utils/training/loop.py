@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from config import last_epoch
 from data_objects.corpus import Corpus
 from data_objects.datasets import CropBatch, CropLoader, move, to_device
 from data_objects.frontend import FrontEnd, reverse_time
@@ -91,7 +92,7 @@ def train_network(
     load_path: str | None,
     device: torch.device,
 ) -> Path:
-    """Train to TRAIN.END_EPOCH; the best epoch is kept as best.pt, the last one as last.pt.
+    """Train to TRAIN.END_EPOCH, or TRAIN.STOP_EPOCH; the best epoch is kept as best.pt, the last one as last.pt.
 
     Best is the epoch with the lowest equal error rate on the trials of the speakers held out, or where there are none
     the one with the highest Top-1 on the val part.
@@ -122,13 +123,15 @@ def train_network(
     began = time.perf_counter()
     where = partial(state.where, log.run_dir, len(crops))
     with closing(log), Watch(partial(state.save, log.run_dir / LAST), cfg.TRAIN.CHECKPOINT_MINUTES, where) as watch:
-        while state.epoch < cfg.TRAIN.END_EPOCH:
+        while state.epoch < last_epoch(cfg):
             set_epoch(state)
             figures = train_epoch(state, model, crops, watch, log)
             watch.before_validation()
             end_epoch(state, figures, validate(state), log)
             watch.after_epoch()
         log.info(f"trained in {time.perf_counter() - began:.1f} s")
+        if state.epoch < cfg.TRAIN.END_EPOCH:
+            log.info(f"{where()} TRAIN.STOP_EPOCH 0")
     return log.run_dir
 
 
@@ -194,7 +197,7 @@ def train_epoch(
 def validates(state: TrainingState[Any]) -> bool:
     """Whether VAL_FREQ has the epoch under way validated."""
     done = state.epoch + 1
-    return done % state.cfg.VAL_FREQ == 0 or done >= state.cfg.TRAIN.END_EPOCH
+    return done % state.cfg.VAL_FREQ == 0 or done >= last_epoch(state.cfg)
 
 
 def validate(state: TrainingState[Any]) -> dict[str, float]:
@@ -270,6 +273,8 @@ def _run(
     )
     agree()  # best.pt is written
     report_best(cfg, run_dir, corpus, count_parameters(network), script, device)
+    if last_epoch(cfg) < cfg.TRAIN.END_EPOCH:
+        return  # it goes on before it is evaluated
     step = "identification" if corpus.sub_dir == "merged" else "verification"
     options = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
     get_logger().info(f"next: {call_of(f'evaluate_{step}.py')} {shlex.join(options)}")
@@ -278,13 +283,16 @@ def _run(
 def report_best(
     cfg: CfgNode, run_dir: Path, corpus: Corpus, parameters: int, script: str, device: torch.device
 ) -> None:
-    """Write and print the figures of the best epoch: those that chose it, and on the test part, where there is one."""
+    """Write and print the figures of the best epoch: those that chose it, and on the test part, where there is one.
+
+    A training that stops before its end is not tested: nothing that decides whether it goes on may know the test part.
+    """
     trained = load_trained(cfg, str(run_dir), device)
     best = trained.checkpoint.best
     results = {"run_dir": str(run_dir), "parameters": parameters, "epoch": best["epoch"]}
     results |= {f"val_{name}": best[name] for name in ("top1", "eer", "min_dcf") if name in best}
     test_rows = corpus.index.rows(corpus.sub_dir, "test")
-    if len(test_rows):
+    if len(test_rows) and last_epoch(cfg) == cfg.TRAIN.END_EPOCH:
         network = trained.network, trained.front_end
         test = identify(*network, corpus, test_rows, trained.checkpoint.speakers, device)
         results |= {"top1": test["top1"], "top5": test["top5"], "utterances": len(test_rows)}

@@ -12,6 +12,7 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
+from config import last_epoch
 from data_objects.corpus import Corpus
 from data_objects.frontend import SETTINGS, FrontEnd
 from models import count_parameters
@@ -35,7 +36,7 @@ from utils.records.guard import TRAIN, UNKNOWN_PRETRAINING, UNTRAINED, check_tra
 from utils.records.pretraining import Pretraining, read_pretraining
 from utils.system.commands import call_of
 from utils.system.distributed import agree, broadcast
-from utils.system.errors import UserError
+from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
 from utils.system.processes import is_main, processes
 from utils.training.meters import TrainingMeter
@@ -65,10 +66,10 @@ def check_finite(loss: float, epoch: int, step: int) -> None:
     """Stop a run whose loss is no number any more.
 
     Raises:
-        UserError: the loss is NaN or infinite.
+        DivergedError: the loss is NaN or infinite.
     """
     if not math.isfinite(loss):
-        raise UserError(
+        raise DivergedError(
             f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR and begin anew, or go "
             "on from the last checkpoint with --load_path"
         )
@@ -323,8 +324,9 @@ def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new
             f"none of the {len(state.corpus.speakers)} dev speakers are held out (DATASET.VAL_SPEAKERS): the best "
             "epoch is chosen by Top-1 on other videos of the speakers trained on"
         )
-    if state.epoch >= state.cfg.TRAIN.END_EPOCH:
-        log.info(f"nothing to do: {state.epoch} epochs are done and TRAIN.END_EPOCH is {state.cfg.TRAIN.END_EPOCH}")
+    if state.epoch >= last_epoch(state.cfg):
+        key = "TRAIN.STOP_EPOCH" if state.cfg.TRAIN.STOP_EPOCH else "TRAIN.END_EPOCH"
+        log.info(f"nothing to do: {state.epoch} epochs are done and {key} is {last_epoch(state.cfg)}")
 
 
 def write_protocol(state: TrainingState[Any], run_dir: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from utils.system.errors import RunStoppedError, UserError
+from utils.system.errors import DivergedError, RunStoppedError, UserError
 from utils.system.script import run_script
 
 
@@ -14,6 +14,7 @@ from utils.system.script import run_script
     [
         (UserError("SEED: set it"), 2, "train.py: error: SEED: set it\n"),
         (UserError("Traceback of a loader\nutils.system.errors.UserError: gone"), 2, "train.py: error: gone\n"),
+        (DivergedError("the loss is nan"), 3, "train.py: error: the loss is nan\n"),
         (KeyboardInterrupt(), 130, "train.py: interrupted; a run goes on with --load_path and its folder\n"),
         (RunStoppedError("stopped by SIGTERM", 15), 143, "train.py: stopped by SIGTERM\n"),
         (
@@ -28,7 +29,7 @@ from utils.system.script import run_script
             "train.py: error: no permission for utterances.csv (Permission denied): give it, or name another place\n",
         ),
     ],
-    ids=["mistake", "mistake in a loader", "Ctrl-C", "stopped", "full disk", "no permission"],
+    ids=["mistake", "mistake in a loader", "no number", "Ctrl-C", "stopped", "full disk", "no permission"],
 )
 def test_what_a_user_can_mend(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str

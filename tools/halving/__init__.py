@@ -1,0 +1,1 @@
+"""Searching by training candidates: random search with successive halving."""
