@@ -94,7 +94,7 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
     history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
     hours = state.notes.get("hours", history.hours)
     clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
-    scorer = PathScorer(state, crops[0])
+    scorer = PathScorer(supernet, state.front_end, state.corpus, crops[0], state.device, cfg.SEED)
     ended_within = state.batch > 0 and is_out_of_time(clock)  # it ended there, with the genotype of then
     genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
     if not history.has_kept(genotype):
@@ -120,7 +120,7 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
             genotype = end_epoch(state, figures, history, clock, before, log)
             watch.after_epoch()
     if cfg.SEARCH.CHOOSE == "ranked":
-        genotype = choose_ranked(scorer, supernet, cfg.SEARCH.CANDIDATES, cfg.SEED, log.run_dir)
+        genotype = choose_ranked(scorer, cfg.SEARCH.CANDIDATES, cfg.SEED, log.run_dir)
         history.keep(genotype)
     history.draw(genotype, supernet.operation_names)
     ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")

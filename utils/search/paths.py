@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from data_objects.corpus import Corpus
 from data_objects.datasets import CropLoader, to_device
+from data_objects.frontend import FrontEnd
 from models.genotypes import Genotype, random_genotype
 from models.supernet import Path, Supernet
 from utils.system.distributed import broadcast, gather_rows, share_statistics
 from utils.training.loop import Features, to_features
-from utils.training.state import TrainingState
 
 CALIBRATION = 128  # utterances at least that a path's norms are calibrated on
 RANDOM_PATHS = 10  # that tell how good the supernet is as a whole
@@ -30,11 +31,24 @@ class PathScorer:
 
     Args:
         crops: what the weights learn on.
+        seed: draws the random paths of a survey.
     """
 
-    def __init__(self, state: TrainingState[Supernet], crops: CropLoader) -> None:
-        self._state = state
+    def __init__(
+        self,
+        supernet: Supernet,
+        front_end: FrontEnd,
+        corpus: Corpus,
+        crops: CropLoader,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.supernet = supernet
+        self._front_end = front_end
+        self._corpus = corpus
         self._crops = crops
+        self._device = device
+        self._seed = seed
         self._batches: list[Features] = []
 
     def score(self, path: Path) -> dict[str, float]:
@@ -42,11 +56,11 @@ class PathScorer:
 
         The crops are the same for all paths, and the supernet is as before afterwards.
         """
-        state, outcomes = self._state, [torch.empty(0, 2)]
-        with calibrated(state.network, path, self._load()), torch.inference_mode():
-            share_statistics(state.network)
-            for batch in to_device(state.corpus.single_crops("val"), state.device):
-                logits = state.network(state.front_end(batch.waveforms, batch.gains))
+        outcomes = [torch.empty(0, 2)]
+        with calibrated(self.supernet, path, self._load()), torch.inference_mode():
+            share_statistics(self.supernet)
+            for batch in to_device(self._corpus.single_crops("val"), self._device):
+                logits = self.supernet(self._front_end(batch.waveforms, batch.gains))
                 losses = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
                 outcomes.append(torch.stack([losses, logits.argmax(dim=1) == batch.labels], dim=1).cpu())
         everybody = gather_rows(torch.cat(outcomes))
@@ -55,7 +69,7 @@ class PathScorer:
 
     def survey(self) -> dict[str, float]:
         """Of alpha's argmax, and of ten random paths, always the same, mean and deviation of both figures."""
-        supernet, generator = self._state.network, np.random.default_rng(self._state.cfg.SEED)
+        supernet, generator = self.supernet, np.random.default_rng(self._seed)
         figures = {f"argmax_{name}": value for name, value in self.score(argmax_path(supernet)).items()}
         scores = [self.score(random_path(supernet, generator)) for _ in range(RANDOM_PATHS)]
         for name in scores[0]:
@@ -65,14 +79,13 @@ class PathScorer:
 
     def score_genotype(self, genotype: Genotype) -> dict[str, float]:
         """The same as `score`, of a genotype's path."""
-        return self.score(self._state.network.genotype_path(genotype))
+        return self.score(self.supernet.genotype_path(genotype))
 
     def _load(self) -> list[Features]:
         if not self._batches:
-            state, crops = self._state, self._crops
-            batches = to_device(crops.epoch(state.cfg.TRAIN.BEGIN_EPOCH), state.device)
-            few = itertools.islice(batches, math.ceil(CALIBRATION / crops.batches.batch_size))
-            self._batches = [to_features(batch, state.front_end, state.device) for batch in few]
+            batches = to_device(self._crops.epoch(0), self._device)
+            few = itertools.islice(batches, math.ceil(CALIBRATION / self._crops.batches.batch_size))
+            self._batches = [to_features(batch, self._front_end, self._device) for batch in few]
         return self._batches
 
 

@@ -48,9 +48,9 @@ def rank_genotypes(scorer: PathScorer, candidates: dict[Genotype, str]) -> DataF
     return DataFrame(rows).sort_values("loss", kind="stable", ignore_index=True)
 
 
-def choose_ranked(scorer: PathScorer, supernet: Supernet, count: int, seed: int, run_dir: Path) -> Genotype:
+def choose_ranked(scorer: PathScorer, count: int, seed: int, run_dir: Path) -> Genotype:
     """The best of `count` candidates; the ranking is left in the run folder."""
-    ranking = rank_genotypes(scorer, draw_candidates(supernet, count, seed))
+    ranking = rank_genotypes(scorer, draw_candidates(scorer.supernet, count, seed))
     if is_main():
         write_ranking(ranking, run_dir / RANKING)
     best, argmax = ranking.iloc[0], ranking[ranking["source"] == "argmax"].iloc[0]

@@ -17,8 +17,6 @@ from models.supernet import Supernet
 from tests.helpers import ROOT, SEARCH, options
 from utils.search.paths import RANDOM_PATHS, PathScorer, argmax_path, calibrated, random_path
 from utils.search.ranking import draw_candidates, rank_genotypes
-from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
-from utils.training.state import TrainingState
 
 CHANNELS, LAYERS, CLASSES = 4, 4, 5
 SPACE = SEARCH_SPACES["s2"]
@@ -141,25 +139,20 @@ def scorer(toy: Path) -> PathScorer:
     corpus = Corpus(cfg)
     torch.manual_seed(1)
     supernet = build_supernet(cfg, len(corpus.speakers))
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
-        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
-    }
-    state = TrainingState(cfg, "search", supernet, corpus.build_front_end(), optimizers, corpus)
-    return PathScorer(state, corpus.crops("train"))
+    crops, device = corpus.crops("train"), torch.device("cpu")
+    return PathScorer(supernet, corpus.build_front_end(), corpus, crops, device, cfg.SEED)
 
 
 def test_scores_are_of_the_whole_val_part(scorer: PathScorer) -> None:
     """A crop of every utterance, none left out though batches of 5 do not divide them; by definition."""
-    state = scorer._state
-    corpus, supernet = state.corpus, state.network
+    corpus, supernet = scorer._corpus, scorer.supernet
     labels = corpus.index.labels(corpus.speakers)[corpus.rows("val")]
     path = supernet.genotype_path(GENOTYPE)
     corpus.window_batch_size = 5
     batches = list(corpus.single_crops("val"))
     assert [label for batch in batches for label in batch.labels.tolist()] == labels.tolist()
     with calibrated(supernet, path, scorer._load()), torch.inference_mode():
-        features = [state.front_end(batch.waveforms, batch.gains) for batch in batches]
+        features = [scorer._front_end(batch.waveforms, batch.gains) for batch in batches]
         logits = torch.cat([supernet(x) for x in features])
     expected = nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()
     score = scorer.score(path)
@@ -170,8 +163,7 @@ def test_scores_are_of_the_whole_val_part(scorer: PathScorer) -> None:
 
 def test_survey_of_argmax_and_random_paths(scorer: PathScorer) -> None:
     """Mean and deviation over ten paths, always the same ones."""
-    supernet = scorer._state.network
-    generator = np.random.default_rng(scorer._state.cfg.SEED)
+    supernet, generator = scorer.supernet, np.random.default_rng(scorer._seed)
     losses = [scorer.score(random_path(supernet, generator))["loss"] for _ in range(RANDOM_PATHS)]
     survey = scorer.survey()
     assert survey["argmax_loss"] == scorer.score(supernet.genotype_path(supernet.genotype()))["loss"]
@@ -182,7 +174,7 @@ def test_survey_of_argmax_and_random_paths(scorer: PathScorer) -> None:
 
 def test_ranking_of_candidates(scorer: PathScorer) -> None:
     """Argmax, draws by alpha and by chance, each once and always the same; the lowest loss first."""
-    supernet = scorer._state.network
+    supernet = scorer.supernet
     candidates = draw_candidates(supernet, 8, seed=3)
     assert candidates == draw_candidates(supernet, 8, seed=3) != draw_candidates(supernet, 8, seed=4)
     assert list(candidates.values()) == ["argmax", "alpha", "chance", "alpha", "chance", "alpha", "chance", "alpha"]
