@@ -86,7 +86,7 @@ def _draw(axes: Axes, curve: Curve) -> None:
     epochs, values = np.asarray(curve.epochs)[finite], np.asarray(curve.values, dtype=float)[finite]
     marker = "o" if len(epochs) <= MARKED else ""
     label = legible(curve.label)
-    (line,) = axes.plot(epochs, values, linewidth=1.3, marker=marker, markersize=3, label=label, gid=curve.label)
+    (line,) = axes.plot(epochs, values, linewidth=1.3, marker=marker, markersize=3, label=label, gid=label)
     if curve.band is not None:
         lower, upper = np.asarray(curve.band, dtype=float)[finite].T
         axes.fill_between(epochs, lower, upper, color=line.get_color(), alpha=0.15, linewidth=0)

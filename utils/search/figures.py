@@ -8,7 +8,7 @@ import pandas as pd
 from utils.pictures.curves import Curve, plot_curves
 from utils.reports.html import Picture, Section, Table
 from utils.search.folder import SearchFolder
-from utils.search.monitor import COLLAPSE, KINDS
+from utils.search.monitor import CELLS, COLLAPSE, KINDS
 
 MEANINGS = {
     "warmup": "1 where alpha rests and only the weights learn.",
@@ -20,9 +20,9 @@ MEANINGS = {
     "paths_loss": "Cross-entropy on the val part by random paths, their mean.",
     "paths_loss_std": "Standard deviation of these paths' cross-entropy.",
     "train_top1": "Top-1, per cent, in the weights' step: of crops that the weights learn from.",
-    "train_loss": "Cross-entropy in the weights' step, labels smoothed.",
+    "train_loss": "Cross-entropy in the weights' step, with TRAIN.LABEL_SMOOTHING.",
     "val_top1": "Top-1, per cent, in alpha's step: of crops that only alpha learns from.",
-    "val_loss": "Cross-entropy in alpha's step, labels smoothed.",
+    "val_loss": "Cross-entropy in alpha's step, with TRAIN.LABEL_SMOOTHING.",
     "entropy_normal": "How undecided alpha is on an edge of the normal cell, mean, nats; 0 where all is decided.",
     "entropy_reduce": "The same of the reduction cell.",
     "changed_edges_normal": "Of the normal cell's 8 edges, those that the epoch before did not have.",
@@ -39,7 +39,6 @@ MEANINGS = {
     "val_utterances_per_second": "Speed of alpha's step.",
 }
 WHOLE_CELL = (0, 8.2)  # an axis of edges
-CELLS = dict(zip(KINDS, ("normal cell", "reduction cell"), strict=True))
 
 
 def figures_sections(folder: SearchFolder) -> list[Section]:
@@ -129,13 +128,15 @@ def _entropy(folder: SearchFolder) -> list[Picture]:
         "alike; at 0 all is decided."
     )
     level = {f"at first: log({len(folder.operations)}) = {start:.3g}": start}
-    return _picture(folder, names, "entropy, nats", caption, levels=level, bands=bands)
+    limits = (0, 1.05 * start)
+    return _picture(folder, names, "entropy, nats", caption, levels=level, bands=bands, limits=limits)
 
 
 def _range_of_entropies(folder: SearchFolder, kind: str) -> pd.DataFrame:
     """The least and the greatest of a cell's edges, by epoch."""
     edges = {record["epoch"]: record[kind]["entropies"] for record in folder.history.records}
-    return pd.DataFrame.from_dict(edges, orient="index").agg(["min", "max"], axis=1)
+    ends = {epoch: (min(entropies), max(entropies)) for epoch, entropies in edges.items()}
+    return pd.DataFrame.from_dict(ends, orient="index", columns=["lower", "upper"])
 
 
 def _changes(folder: SearchFolder) -> list[Picture]:
@@ -146,7 +147,7 @@ def _changes(folder: SearchFolder) -> list[Picture]:
 
 def _losses(folder: SearchFolder) -> list[Picture]:
     names = {"weights' step": "train_loss", "alpha's step": "val_loss"}
-    caption = "Losses of both steps, labels smoothed, along sampled paths: mean over an epoch."
+    caption = "Losses of both steps, with TRAIN.LABEL_SMOOTHING: mean over an epoch."
     return _picture(folder, names, "cross-entropy", caption, levels=_guessing(folder), limits=(None, None))
 
 

@@ -26,7 +26,7 @@ class SearchFolder:
         figures: of metrics.jsonl, a row an epoch and a column a figure; NaN where an epoch does not have it.
         genotype: of genotype.txt.
         classes: speakers to tell apart; 0 where that is not known.
-        val_utterances: in the val part; 0 where that is not known.
+        val_speakers, val_utterances: in the val part; 0 where that is not known.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class SearchFolder:
     figures: pd.DataFrame
     genotype: Genotype
     classes: int
+    val_speakers: int
     val_utterances: int
 
     @classmethod
@@ -49,8 +50,8 @@ class SearchFolder:
         cfg = load_config(path / "config.yaml")
         genotype = read_genotype(str((path / "genotype.txt").resolve()))
         history = SearchHistory(path, sys.maxsize, cfg.SEARCH.COLLAPSE_PATIENCE)
-        classes, val_utterances = _read_counts(path / PROTOCOL)
-        return cls(path, cfg, history, _read_figures(path), genotype, cfg.MODEL.NUM_CLASSES or classes, val_utterances)
+        classes, *of_val = _read_counts(path / PROTOCOL)
+        return cls(path, cfg, history, _read_figures(path), genotype, cfg.MODEL.NUM_CLASSES or classes, *of_val)
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -109,11 +110,10 @@ def _read_figures(path: Path) -> pd.DataFrame:
     return table.apply(pd.to_numeric, errors="coerce").sort_index()
 
 
-def _read_counts(file: Path) -> tuple[int, int]:
-    """Classes and utterances of the val part, by protocol.json; 0 for what it does not tell."""
-    if not file.is_file():
-        return 0, 0
-    protocol = json.loads(file.read_text(encoding="utf-8"))
+def _read_counts(file: Path) -> tuple[int, int, int]:
+    """Classes, and speakers and utterances of the val part, by protocol.json; 0 for what it does not tell."""
+    protocol = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     roles = protocol.get("roles", {})
     classes = roles.get(TRAIN, {}).get("speakers", 0) + len(protocol.get(UNTRAINED, ()))
-    return classes, roles.get(VAL, {}).get("utterances", 0)
+    val = roles.get(VAL, {})
+    return classes, val.get("speakers", 0), val.get("utterances", 0)

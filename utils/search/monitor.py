@@ -20,6 +20,7 @@ from utils.system.files import write_atomically
 from utils.system.processes import is_main
 
 KINDS = ("normal", "reduce")  # of cells
+CELLS = dict(zip(KINDS, ("normal cell", "reduction cell"), strict=True))  # what to call them
 HISTORY = "architecture.jsonl"
 # So many skip connections among the normal cell's 8 edges are a collapse: the first criterion of Liang et al., DARTS+,
 # 2019 (arXiv 1909.06035). Skip connections pass gradients on best while the other operations have learnt
@@ -186,7 +187,7 @@ class SearchHistory:
     def pictures(self, genotype: Genotype, operations: tuple[str, ...]) -> dict[str, Figure]:
         """The genotype and, where an epoch is done, alpha of either kind of cell over the epochs."""
         pictures = {"genotype": draw_genotype(genotype)}
-        for kind, name in zip(KINDS, ("normal cell", "reduction cell"), strict=True):
+        for kind, name in CELLS.items():
             if self.records:
                 history = np.array([record[kind]["alpha"] for record in self.records])
                 pictures[f"alpha-{kind}"] = draw_alpha_history(history, operations, name)

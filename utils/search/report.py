@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from config import default_config, flatten
 from utils.reports.html import DASH, Picture, Section, Table, write_report
 from utils.search.doubts import doubts_of_search
-from utils.search.figures import CELLS, figures_sections
+from utils.search.figures import figures_sections
 from utils.search.folder import SearchFolder
-from utils.search.monitor import COLLAPSE, KINDS, parameter_free_share, skip_share
+from utils.search.monitor import CELLS, COLLAPSE, KINDS, parameter_free_share, skip_share
 
 REPORT = "report.html"
 # Beginnings of the settings that a search goes by.
@@ -42,7 +42,7 @@ def write_search_report(
         _settings_section(folder),
     ]
     path = run_dir / REPORT
-    write_report(path, f"Search {run_dir.resolve().name}", warnings=doubts_of_search(folder), sections=sections)
+    write_report(path, f"Search: {run_dir.resolve().name}", warnings=doubts_of_search(folder), sections=sections)
     return path
 
 
