@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from utils.pictures.curves import Curve, plot_curves
+from utils.pictures.epochs import Curve, plot_curves
 from utils.reports.html import Picture, Section, Table
 from utils.search.folder import SearchFolder
 from utils.search.monitor import CELLS, COLLAPSE, KINDS

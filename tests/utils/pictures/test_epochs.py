@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tests.utils.pictures.drawn import check_layout, legend_of, named, points
-from utils.pictures.curves import Curve, plot_curves
+from utils.pictures.epochs import Curve, plot_curves
 
 EPOCHS = np.arange(1, 25)
 
