@@ -46,8 +46,8 @@ def test_a_supernet_near_chance(tmp_path: Path) -> None:
     """What chance is, what is known, and what may be luck; not while alpha rests, not if any path is well above."""
     run = write_made_up_run(tmp_path / "run", 6, "TRAIN.END_EPOCH", 50, more=("argmax", "paths"), learnt=1.0)
     (doubt,) = [doubt for doubt in doubts(run) if "chance" in doubt]
-    assert "gets 0.7 % by the path of alpha's argmax and 0.5 % by random paths right" in doubt
-    assert "guessing gets 0.34 % (100/294 speakers), with luck 3.27 %" in doubt
+    assert "gets right 0.7 % by the path of alpha's argmax and 0.5 % by random paths, where" in doubt
+    assert "chance is 0.34 % (100/294 speakers) and up to 3.27 % can be luck" in doubt
     change(run, lambda line: line.update(warmup=1.0))
     assert not any("chance" in doubt for doubt in doubts(run))
     change(run, lambda line: line.update(warmup=0.0, paths_top1=20.0))
