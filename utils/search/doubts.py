@@ -42,9 +42,10 @@ def _of_the_supernet(folder: SearchFolder) -> Iterator[str]:
     if known and max(known.values()) <= limit and not folder.is_warming_up():
         shown = " and ".join(f"{value:.3g} % by {path}" for path, value in known.items())
         yield (
-            f"the supernet is near chance: of the val part it gets right {shown}, where chance is {folder.chance:.3g} % "
-            f"(100/{folder.classes:,} speakers) and up to {limit:.3g} % can be luck; what alpha has learnt from it, and "
-            "so the genotype, means little: search for longer, on more data or with a smaller supernet"
+            f"the supernet is near chance: of the val part it gets right {shown}, where chance is "
+            f"{folder.chance:.3g} % (100/{folder.classes:,} speakers) and up to {limit:.3g} % can be luck; what alpha "
+            "has learnt from it, and so the genotype, means little: search for longer, on more data or with a smaller "
+            "supernet"
         )
 
 
