@@ -7,8 +7,8 @@
 A supernet holds every candidate operation on every edge, weighted by the architecture parameters alpha. Alpha learns on
 the val part (or on half of the train part: SEARCH.DATA_SPLIT), the other weights on the train part, in turn (first-
 order DARTS: Liu et al., ICLR 2019, algorithm 1 with xi = 0; with sampled paths: Ding et al., AutoSpeech, Interspeech
-2020). Every epoch leaves genotype.txt and pictures in the run folder; at the end the genotype is printed, with the
-command that trains it.
+2020). Every epoch leaves genotype.txt in the run folder, and pictures and a report where a minute has passed; at the
+end the genotype is printed, with the command that trains it.
 """
 
 import argparse

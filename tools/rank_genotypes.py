@@ -1,7 +1,7 @@
 """Ranks genotypes by the supernet of a search, and measures how far such a ranking can be trusted.
 
-    python tools/rank_genotypes.py RUN --cfg exps/mini/scratch.yaml DATASET.DATA_DIR DIR
-    python tools/rank_genotypes.py RUN --cfg exps/mini/scratch.yaml --train 12 --seeds 1 2 DATASET.DATA_DIR DIR ...
+    python tools/rank_genotypes.py --run RUN --cfg exps/mini/scratch.yaml DATASET.DATA_DIR DIR
+    python tools/rank_genotypes.py --run RUN --cfg exps/mini/scratch.yaml --train 12 --seeds 1 2 DATASET.DATA_DIR DIR ...
 
 RUN is a search's run folder. Candidates are alpha's argmax, draws from the distribution that alpha means and draws by
 chance; each is scored as one path of the supernet, with norms calibrated for it, on the val part. With --train, so many
@@ -25,7 +25,7 @@ from utils.system.script import run_script
 
 def parse_args() -> argparse.Namespace:
     parser = comparison_parser(__doc__, "rank_genotypes", (1,), "of the trainings (default: 1)")
-    parser.add_argument("run", type=path, metavar="RUN", help="the run folder of a search")
+    parser.add_argument("--run", type=path, required=True, metavar="RUN", help="the run folder of a search")
     add_count(parser, "--candidates", 2, 50, "genotypes to rank (default: 50)")
     add_count(parser, "--train", 0, 0, "genotypes to train, 3 or more (default: 0, none)")
     add_count(parser, "--draw_seed", 0, 0, "draws the candidates (default: 0)")

@@ -27,7 +27,7 @@ def search(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rank(toy: Path, search: Path, out: Path, *arguments: object, scripts: Scripts | None = None) -> Outcome:
     """Rank four candidates."""
-    command = (search, "--cfg", SCRATCH, "--candidates", 4, "--out", out, *arguments)
+    command = ("--run", search, "--cfg", SCRATCH, "--candidates", 4, "--out", out, *arguments)
     return call_tool(SCRIPT, *command, *options(DATASET__DATA_DIR=toy), scripts=scripts)
 
 

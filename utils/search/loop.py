@@ -24,6 +24,7 @@ from utils.records.checkpoint import LAST
 from utils.search.monitor import SearchClock, SearchHistory
 from utils.search.paths import PathScorer
 from utils.search.ranking import choose_ranked
+from utils.search.report import write_search_report
 from utils.system.commands import call_of
 from utils.system.device import prepare
 from utils.system.distributed import agree, average_gradients, check_alike
@@ -71,20 +72,23 @@ def run_search(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
     log = open_run(state, config_file, load_path)
     start_gradients_at_zero(supernet)
     with closing(log):
-        genotype = search(state, crops, log)
+        genotype = search(state, crops, log, config_file)
     if is_main():
         print(genotype)
         print(printable(training_command(cfg, config_file, genotype, len(corpus.speakers))))
 
 
-def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader], log: RunLog) -> Genotype:
+def search(
+    state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader], log: RunLog, config_file: str
+) -> Genotype:
     """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
 
-    Every epoch leaves its figures, genotype.txt and a checkpoint in the run folder, and pictures where it is longer
-    than a minute; the end leaves pictures in any case.
+    Every epoch leaves its figures, genotype.txt and a checkpoint in the run folder, and pictures and the report where
+    the last ones are older than a minute; the end leaves them in any case.
 
     Args:
         crops: what the weights learn on, and what alpha does.
+        config_file: the settings' file, for the command in the report.
 
     Returns:
         The genotype.
@@ -118,16 +122,34 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
             if validates(state):
                 figures |= scorer.survey()
             genotype = end_epoch(state, figures, history, clock, before, log)
+            report(state, history, genotype, log, config_file)
             watch.after_epoch()
     if cfg.SEARCH.CHOOSE == "ranked":
         genotype = choose_ranked(scorer, cfg.SEARCH.CANDIDATES, cfg.SEED, log.run_dir)
         history.keep(genotype)
-    history.draw(genotype, supernet.operation_names)
-    ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "")
-    log.info(
-        f"{ended or 'all epochs are done'}; searched for {clock.hours:.3g} h; genotype and pictures: {log.run_dir}"
-    )
+    ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "") or "all epochs are done"
+    report(state, history, genotype, log, config_file, ended)
+    log.info(f"{ended}; searched for {clock.hours:.3g} h; genotype, pictures and report: {log.run_dir}")
     return genotype
+
+
+def report(
+    state: TrainingState[Supernet],
+    history: SearchHistory,
+    genotype: Genotype,
+    log: RunLog,
+    config_file: str,
+    ended: str = "",
+) -> None:
+    """Draw the pictures and write the report, after an epoch only where they are not fresh.
+
+    Args:
+        ended: why the search is over, if it is.
+    """
+    pictures = history.draw(genotype, state.network.operation_names, unless_fresh=not ended)
+    if pictures:  # of the main process
+        command = training_command(state.cfg, config_file, genotype, len(state.corpus.speakers))
+        write_search_report(log.run_dir, printable(command), ended=ended, pictures=pictures)
 
 
 def is_out_of_time(clock: SearchClock) -> bool:
@@ -156,7 +178,7 @@ def end_epoch(
     before: str,
     log: RunLog,
 ) -> Genotype:
-    """Record an epoch's figures, genotype and pictures, and write its checkpoint; returns the genotype.
+    """Record an epoch's figures and genotype, and write its checkpoint; returns the genotype.
 
     Args:
         before: the genotype at the epoch's begin, as text.
@@ -170,7 +192,6 @@ def end_epoch(
         log.warning(history.warning())
     genotype = history.genotype()
     history.keep(genotype)
-    history.draw(genotype, supernet.operation_names, unless_fresh=True)
     state.save(log.run_dir / LAST)
     return genotype
 

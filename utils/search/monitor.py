@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from models.genotypes import INPUTS, Gene, Genotype, parse_genotype
@@ -19,6 +20,7 @@ from utils.system.files import write_atomically
 from utils.system.processes import is_main
 
 KINDS = ("normal", "reduce")  # of cells
+CELLS = dict(zip(KINDS, ("normal cell", "reduction cell"), strict=True))  # what to call them
 HISTORY = "architecture.jsonl"
 # So many skip connections among the normal cell's 8 edges are a collapse: the first criterion of Liang et al., DARTS+,
 # 2019 (arXiv 1909.06035). Skip connections pass gradients on best while the other operations have learnt
@@ -80,7 +82,8 @@ class SearchHistory:
         self._file = run_dir / HISTORY
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.is_file() else []
         self.records = [record for record in map(json.loads, lines) if record["epoch"] <= epochs_done]
-        self._write()
+        if len(self.records) < len(lines) or not self._file.is_file():  # whoever only reads changes nothing
+            self._write()
         self._drawn = time.monotonic()  # or begun
 
     def add(self, epoch: int, hours: float, supernet: Supernet, before: str) -> dict[str, float]:
@@ -164,20 +167,31 @@ class SearchHistory:
         if is_main():
             write_atomically(self._run_dir / "genotype.txt", f"{genotype}\n")
 
-    def draw(self, genotype: Genotype, operations: tuple[str, ...], *, unless_fresh: bool = False) -> None:
+    def draw(self, genotype: Genotype, operations: tuple[str, ...], *, unless_fresh: bool = False) -> dict[str, Figure]:
         """Draw the genotype, and alpha over the epochs, to pictures in the run folder.
 
         Args:
             unless_fresh: not where pictures were drawn within a minute, since epochs may be shorter than drawing is.
+
+        Returns:
+            The pictures, by name; none where nothing was drawn.
         """
         if not is_main() or (unless_fresh and time.monotonic() - self._drawn < PICTURES_LAST):
-            return
+            return {}
         self._drawn = time.monotonic()
-        save_figure(draw_genotype(genotype), self._run_dir / "genotype")
-        for kind, name in zip(KINDS, ("normal cell", "reduction cell"), strict=True):
+        pictures = self.pictures(genotype, operations)
+        for name, picture in pictures.items():
+            save_figure(picture, self._run_dir / name)
+        return pictures
+
+    def pictures(self, genotype: Genotype, operations: tuple[str, ...]) -> dict[str, Figure]:
+        """The genotype and, where an epoch is done, alpha of either kind of cell over the epochs."""
+        pictures = {"genotype": draw_genotype(genotype)}
+        for kind, name in CELLS.items():
             if self.records:
                 history = np.array([record[kind]["alpha"] for record in self.records])
-                save_figure(draw_alpha_history(history, operations, name), self._run_dir / f"alpha-{kind}")
+                pictures[f"alpha-{kind}"] = draw_alpha_history(history, operations, name)
+        return pictures
 
 
 def is_collapsed(genotype: Genotype) -> bool:

@@ -68,7 +68,7 @@ def test_trials_that_are_refused(scores: list, labels: list, message: str) -> No
             attempt()
 
 
-@pytest.mark.parametrize("module", ["alpha", "confusion", "det", "figure", "intervals", "scores"])
+@pytest.mark.parametrize("module", ["alpha", "confusion", "det", "epochs", "figure", "intervals", "scores"])
 def test_pictures_do_without_torch(module: str) -> None:
     """All but those of genotypes, which are the networks'."""
     loaded = modules_loaded(f"import utils.pictures.{module}")
