@@ -21,6 +21,7 @@ from models import build_supernet
 from models.genotypes import Genotype
 from models.supernet import Supernet
 from utils.records.checkpoint import LAST
+from utils.search.cost import CostTarget, build_cost_target
 from utils.search.monitor import SearchClock, SearchHistory
 from utils.system.commands import call_of
 from utils.system.device import prepare
@@ -97,6 +98,10 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
     genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
     if not history.has_kept(genotype):
         history.keep(genotype)
+    cost_target = build_cost_target(cfg, supernet)
+    log.info(f"the networks that can be found cost {cost_target.range()} for {cfg.SEARCH.COST_FRAMES} frames")
+    if cost_target.warning():
+        log.warning(cost_target.warning())
 
     def save() -> None:
         state.notes["hours"] = clock.hours
@@ -106,7 +111,7 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
         while state.epoch < epochs and not is_out_of_time(clock) and not history.is_over():
             before = state.notes.setdefault("before", str(supernet.genotype()))
             set_epoch(state)
-            figures = search_epoch(state, crops, clock, watch, log)
+            figures = search_epoch(state, crops, cost_target, clock, watch, log)
             check_alike(supernet.arch_parameters(), "alpha")
             if figures is None:  # out of time within the epoch
                 genotype = supernet.genotype()
@@ -115,6 +120,7 @@ def search(state: TrainingState[Supernet], crops: tuple[CropLoader, CropLoader],
             watch.before_validation()
             argmax = validate(state)
             figures |= {f"argmax_{name}": argmax[name] for name in ("top1", "loss") if argmax}
+            figures |= cost_target.figures(supernet)
             genotype = end_epoch(state, figures, history, clock, before, log)
             watch.after_epoch()
     history.draw(genotype, supernet.operation_names)
@@ -168,6 +174,7 @@ def end_epoch(
 def search_epoch(
     state: TrainingState[Supernet],
     crops: tuple[CropLoader, CropLoader],
+    cost_target: CostTarget,
     clock: SearchClock,
     watch: Watch,
     log: RunLog,
@@ -185,7 +192,10 @@ def search_epoch(
     epoch = f"epoch {state.epoch + 1}"
     clock.start_epoch()
     for train_batch, val_batch in progress_bar(paired_batches(state, crops), steps, epoch, done=state.batch):
-        outcome = search_iteration(supernet, state.optimizers, criterion, train_batch, val_batch, cfg.TRAIN.PRECISION)
+        batches = train_batch, val_batch
+        outcome = search_iteration(
+            supernet, state.optimizers, criterion, *batches, cfg.TRAIN.PRECISION, cost_target=cost_target
+        )
         for name, meter in meters.items():
             meter.update(*outcome[name])
         state.count_step()
@@ -226,10 +236,14 @@ def search_iteration(
     train_batch: Batch,
     val_batch: Batch,
     precision: str = "fp32",
+    cost_target: CostTarget | None = None,
 ) -> dict[str, Outcome]:
     """A step of alpha on its batch of features (B, T, F) and labels (B,), then a step of the weights on theirs.
 
     Where several processes share a batch, they draw the same paths and average their gradients.
+
+    Args:
+        cost_target: of what alpha derives to; its share is not in alpha's loss as it is returned.
 
     Returns:
         (loss, logits, labels) of either step, as `val` and `train`.
@@ -237,6 +251,8 @@ def search_iteration(
     supernet.learn_alpha()
     optimizers["alpha"].zero_grad()
     val = take_gradients(supernet, val_batch, criterion, precision)
+    if cost_target is not None:
+        cost_target.add_gradients(supernet)
     average_gradients(supernet.arch_parameters())
     optimizers["alpha"].step()
 
