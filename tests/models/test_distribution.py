@@ -1,12 +1,10 @@
 """The distribution over genotypes: against the enumeration of all of a node's, and against draws."""
 
-import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from models.distribution import draw_genotype, keep_probabilities, operation_probabilities
 from models.genotypes import (
@@ -15,44 +13,14 @@ from models.genotypes import (
     NODES,
     PAPER_GENOTYPE,
     SEARCH_SPACES,
-    Gene,
     derive_genotype,
     edge_rows,
     parse_genotype,
     random_genotype,
 )
+from tests.distributions import enumerate_node, one_hot, random_alpha
 
 SMALL = ("none", "skip_connect", "sep_conv_3x3")
-
-
-def random_alpha(operations: tuple[str, ...], seed: int = 0, scale: float = 1.5) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(EDGES, len(operations), generator=generator, dtype=torch.float64)
-
-
-def enumerate_node(alpha: Tensor, operations: tuple[str, ...], node: int) -> dict[tuple[Gene, Gene], float]:
-    """The probability of every ordered pair of genes, as the definition says it, drawing after drawing."""
-    p = alpha.softmax(dim=-1)[edge_rows(node)].tolist()
-    strengths = [sum(p_o for p_o, name in zip(row, operations, strict=True) if name != "none") for row in p]
-    choices = [column for column, name in enumerate(operations) if name != "none"]
-    found = {}
-    for first, second in itertools.permutations(range(len(p)), 2):
-        order = strengths[first] / sum(strengths) * strengths[second] / (sum(strengths) - strengths[first])
-        for a, b in itertools.product(choices, repeat=2):
-            probability = order * p[first][a] / strengths[first] * p[second][b] / strengths[second]
-            found[(operations[a], first), (operations[b], second)] = probability
-    return found
-
-
-def one_hot(genes: tuple[Gene, ...], operations: tuple[str, ...], off: float = -1e4, on: float = 1e4) -> Tensor:
-    """Alpha that means these genes alone: all other edges are `none`."""
-    alpha = torch.full((EDGES, len(operations)), off)
-    alpha[:, operations.index("none")] = on
-    for position, (operation, source) in enumerate(genes):
-        row = edge_rows(position // 2).start + source
-        alpha[row] = off
-        alpha[row, operations.index(operation)] = on
-    return alpha
 
 
 @pytest.mark.parametrize("space", [*SEARCH_SPACES.values(), SMALL, SMALL[1:]])
@@ -74,7 +42,7 @@ def test_probabilities_by_enumeration(space: tuple[str, ...]) -> None:
 def test_draws_have_the_probabilities_of_the_enumeration() -> None:
     """Order, pairs and operations of every node: each count within 4.5 of its standard deviations."""
     alphas = random_alpha(SMALL, 1), random_alpha(SMALL, 2)
-    generator, draws = np.random.default_rng(0), 4000
+    generator, draws = np.random.default_rng(0), 1000
     drawn = [draw_genotype(*alphas, SMALL, generator) for _ in range(draws)]
     for alpha, kind in zip(alphas, ("normal", "reduce"), strict=True):
         for node in range(NODES):
@@ -94,14 +62,15 @@ def test_a_draw_is_the_generators() -> None:
 
 def test_even_alpha_draws_random_genotypes() -> None:
     """Whatever the share of `none`: as often as `random_genotype`'s own draws, by node, edge and operation."""
-    space, draws = SEARCH_SPACES["s2"], 1500
+    space, draws = SEARCH_SPACES["s2"], 800
     alpha = torch.zeros(EDGES, len(space))
     alpha[:, 0] = 3.0
     counts = []
     for seed, draw in enumerate((lambda g: draw_genotype(alpha, alpha, space, g), lambda g: random_genotype(space, g))):
         generator = np.random.default_rng(seed)
         genotypes = [draw(generator) for _ in range(draws)]
-        counts.append(Counter((place, gene) for genotype in genotypes for place, gene in enumerate(genotype.normal)))
+        cells = [cell for genotype in genotypes for cell in (genotype.normal, genotype.reduce)]
+        counts.append(Counter((place, gene) for cell in cells for place, gene in enumerate(cell)))
     assert len(counts[1]) == sum(2 * (INPUTS + node) * 7 for node in range(NODES)) == len(counts[0])
     for place, count in counts[1].items():
         assert abs(counts[0][place] - count) < 5 * (2 * count) ** 0.5 + 5
