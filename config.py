@@ -135,6 +135,15 @@ _C.SEARCH.MAX_HOURS = 0.0
 # End the search when skip connections have taken over for so many epochs in a row (see utils/search/monitor.py), with
 # the genotype from before; 0: warn only
 _C.SEARCH.COLLAPSE_PATIENCE = 0
+# A target for what the derived network costs, in 1e9 multiply-accumulates for one input, and the weight in alpha's loss
+# of the squared logarithm of (expected cost / target); 0: the search looks at accuracy alone, as the paper's
+_C.SEARCH.COST_TARGET = 0.0
+_C.SEARCH.COST_WEIGHT = 0.0
+# The network that this is the cost of, as it will be trained: its cells and channels (0: MODEL.LAYERS,
+# MODEL.INIT_CHANNELS, the supernet's own), and an input's frames
+_C.SEARCH.COST_LAYERS = 0
+_C.SEARCH.COST_CHANNELS = 0
+_C.SEARCH.COST_FRAMES = 300
 
 # ------------------------------------------------------------------------------------------------------------------
 # Training; search.py trains the supernet's weights by the same keys
@@ -246,6 +255,11 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "SEARCH.TEMPERATURE_END": (0.01, None),
     "SEARCH.MAX_HOURS": (0, None),
     "SEARCH.COLLAPSE_PATIENCE": (0, None),
+    "SEARCH.COST_TARGET": (0, None),
+    "SEARCH.COST_WEIGHT": (0, None),
+    "SEARCH.COST_LAYERS": (0, None),
+    "SEARCH.COST_CHANNELS": (0, None),
+    "SEARCH.COST_FRAMES": (32, None),
     "TRAIN.BATCH_SIZE": (1, None),
     "TRAIN.LR": (0, None),
     "TRAIN.LR_MIN": (0, None),
@@ -322,6 +336,7 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         )
     if cfg.SEARCH.SAMPLING == "softmax" and cfg.SEARCH.GRADIENT == "sampled":
         raise UserError("SEARCH.GRADIENT sampled needs SEARCH.SAMPLING gumbel: softmax samples no operation")
+    _check_cost(cfg)
     if cfg.DATASET.VAL_SPEAKERS == 1:
         raise UserError("DATASET.VAL_SPEAKERS must not be 1: trials of different speakers need two")
     if 0 < cfg.EVAL.WINDOW_FRAMES < RANGES["DATASET.PARTIAL_N_FRAMES"][0]:
@@ -349,6 +364,20 @@ def _check_epochs(cfg: CfgNode) -> None:
 def last_epoch(cfg: CfgNode) -> int:
     """The epoch after which a training stops: TRAIN.STOP_EPOCH, or TRAIN.END_EPOCH where that is 0."""
     return cfg.TRAIN.STOP_EPOCH or cfg.TRAIN.END_EPOCH
+
+
+def _check_cost(cfg: CfgNode) -> None:
+    if cfg.SEARCH.COST_WEIGHT > 0 and cfg.SEARCH.COST_TARGET == 0:
+        raise UserError(
+            f"SEARCH.COST_WEIGHT {cfg.SEARCH.COST_WEIGHT} needs a SEARCH.COST_TARGET of more than 0, in 1e9 "
+            "multiply-accumulates"
+        )
+    for key, value, of in (
+        ("SEARCH.COST_LAYERS", cfg.SEARCH.COST_LAYERS, "MODEL.LAYERS"),
+        ("SEARCH.COST_CHANNELS", cfg.SEARCH.COST_CHANNELS, "MODEL.INIT_CHANNELS"),
+    ):
+        if 0 < value < RANGES[of][0]:
+            raise UserError(f"{key} must be 0 ({of}) or at least {RANGES[of][0]}, not {value}")
 
 
 def backends(cfg: CfgNode) -> list[str]:

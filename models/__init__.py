@@ -12,6 +12,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from models.base import SpeakerNetwork
+from models.cost import DerivedCost
 from models.genotypes import SEARCH_SPACES, Genotype, parse_genotype
 from models.network import Network
 from models.resnet import resnet18, resnet34
@@ -116,6 +117,22 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
     assert isinstance(supernet, Supernet)
     supernet.gradient, supernet.sampling, supernet.paths = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING, cfg.SEARCH.PATHS
     return supernet
+
+
+def build_cost(cfg: CfgNode, num_classes: int, bins: int) -> DerivedCost:
+    """What the genotypes of SEARCH.SPACE cost as networks of SEARCH.COST_LAYERS cells and COST_CHANNELS channels.
+
+    Args:
+        bins: frequency bins of an input; SEARCH.COST_FRAMES says how many frames it has.
+    """
+    return DerivedCost(
+        SEARCH_SPACES[cfg.SEARCH.SPACE],
+        channels=cfg.SEARCH.COST_CHANNELS or cfg.MODEL.INIT_CHANNELS,
+        layers=cfg.SEARCH.COST_LAYERS or cfg.MODEL.LAYERS,
+        num_classes=num_classes,
+        frames=cfg.SEARCH.COST_FRAMES,
+        bins=bins,
+    )
 
 
 def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:

@@ -74,7 +74,7 @@ def _log_strengths(alpha: Tensor, operations: Sequence[str]) -> Tensor:
     weak = _is_weak(alpha, operations)
     safe = alpha.masked_fill(weak[:, None], 0.0)  # its gradient, which is not asked for, would be of 0 / 0
     strengths = safe.log_softmax(dim=-1).masked_fill(_is_none(alpha, operations), -torch.inf).logsumexp(dim=-1)
-    return torch.where(weak, -torch.inf, strengths)
+    return torch.where(weak, _LAST * torch.arange(1, EDGES + 1).to(alpha), strengths)
 
 
 def _choices(alpha: Tensor, operations: Sequence[str]) -> Tensor:

@@ -1,7 +1,7 @@
 """Ranks genotypes by the supernet of a search, and measures how far such a ranking can be trusted.
 
     python tools/rank_genotypes.py --run RUN --cfg exps/mini/scratch.yaml DATASET.DATA_DIR DIR
-    python tools/rank_genotypes.py --run RUN --cfg exps/mini/scratch.yaml --train 12 --seeds 1 2 DATASET.DATA_DIR DIR ...
+    python tools/rank_genotypes.py --run RUN --cfg exps/mini/scratch.yaml --train 12 --seeds 1 2 DATASET.DATA_DIR DIR
 
 RUN is a search's run folder. Candidates are alpha's argmax, draws from the distribution that alpha means and draws by
 chance; each is scored as one path of the supernet, with norms calibrated for it, on the val part. With --train, so many

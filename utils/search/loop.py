@@ -21,6 +21,7 @@ from models import build_supernet
 from models.genotypes import Genotype
 from models.supernet import Supernet
 from utils.records.checkpoint import LAST
+from utils.search.cost import CostTarget, build_cost_target
 from utils.search.monitor import SearchClock, SearchHistory
 from utils.search.paths import PathScorer
 from utils.search.ranking import choose_ranked
@@ -103,6 +104,10 @@ def search(
     genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
     if not history.has_kept(genotype):
         history.keep(genotype)
+    cost_target = build_cost_target(cfg, supernet)
+    log.info(f"the networks that can be found cost {cost_target.range()} for {cfg.SEARCH.COST_FRAMES} frames")
+    if cost_target.warning():
+        log.warning(cost_target.warning())
 
     def save() -> None:
         state.notes["hours"] = clock.hours
@@ -112,7 +117,7 @@ def search(
         while state.epoch < epochs and not is_out_of_time(clock) and not history.is_over():
             before = state.notes.setdefault("before", str(supernet.genotype()))
             set_epoch(state)
-            figures = search_epoch(state, crops, clock, watch, log)
+            figures = search_epoch(state, crops, cost_target, clock, watch, log)
             check_alike(supernet.arch_parameters(), "alpha")
             if figures is None:  # out of time within the epoch
                 genotype = supernet.genotype()
@@ -121,6 +126,7 @@ def search(
             watch.before_validation()
             if validates(state):
                 figures |= scorer.survey()
+            figures |= cost_target.figures(supernet)
             genotype = end_epoch(state, figures, history, clock, before, log)
             report(state, history, genotype, log, config_file)
             watch.after_epoch()
@@ -199,6 +205,7 @@ def end_epoch(
 def search_epoch(
     state: TrainingState[Supernet],
     crops: tuple[CropLoader, CropLoader],
+    cost_target: CostTarget,
     clock: SearchClock,
     watch: Watch,
     log: RunLog,
@@ -217,7 +224,10 @@ def search_epoch(
     epoch = f"epoch {state.epoch + 1}"
     clock.start_epoch()
     for train_batch, val_batch in progress_bar(paired_batches(state, crops), steps, epoch, done=state.batch):
-        outcome = search_iteration(supernet, state.optimizers, criterion, train_batch, val_batch, cfg.TRAIN.PRECISION)
+        batches = train_batch, val_batch
+        outcome = search_iteration(
+            supernet, state.optimizers, criterion, *batches, cfg.TRAIN.PRECISION, cost_target=cost_target
+        )
         for name, meter in meters.items():
             meter.update(*outcome[name])
         state.count_step()
@@ -259,6 +269,7 @@ def search_iteration(
     train_batch: Features,
     val_batch: Features | None,
     precision: str = "fp32",
+    cost_target: CostTarget | None = None,
 ) -> dict[str, Outcome]:
     """A step of alpha on its batch of features (B, T, F) and labels (B,), then a step of the weights on theirs.
 
@@ -266,6 +277,7 @@ def search_iteration(
 
     Args:
         val_batch: alpha's; None: it rests.
+        cost_target: of what alpha derives to; its share is not in alpha's loss as it is returned.
 
     Returns:
         (loss, logits, labels) of either step, as `val` and `train`.
@@ -275,6 +287,8 @@ def search_iteration(
         supernet.learn_alpha()
         optimizers["alpha"].zero_grad()
         outcome["val"] = take_gradients(supernet, val_batch, criterion, precision)
+        if cost_target is not None:
+            cost_target.add_gradients(supernet)
         average_gradients(supernet.arch_parameters())
         optimizers["alpha"].step()
 
