@@ -118,6 +118,7 @@ def search(
             before = state.notes.setdefault("before", str(supernet.genotype()))
             set_epoch(state)
             figures = search_epoch(state, crops, cost_target, clock, watch, log)
+            state.check_sound()
             check_alike(supernet.arch_parameters(), "alpha")
             if figures is None:  # out of time within the epoch
                 genotype = supernet.genotype()

@@ -126,6 +126,7 @@ def train_network(
         while state.epoch < last_epoch(cfg):
             set_epoch(state)
             figures = train_epoch(state, model, crops, watch, log)
+            state.check_sound()
             watch.before_validation()
             end_epoch(state, figures, validate(state), log)
             watch.after_epoch()

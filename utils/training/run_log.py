@@ -2,12 +2,14 @@
 
 import json
 import logging
+import math
 import os
 import time
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from utils.system.errors import DivergedError
 from utils.system.files import write_atomically
 from utils.system.logger import Formatter, get_logger
 from utils.system.processes import is_main
@@ -57,7 +59,14 @@ class RunLog:
 
     def metrics(self, epoch: int, figures: dict[str, float]) -> None:
         """The figures of an epoch, counted from 1, to metrics.jsonl (with the time, in seconds since 1970) and
-        TensorBoard."""
+        TensorBoard.
+
+        Raises:
+            DivergedError: one is not finite, which JSON has no way to write.
+        """
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} is {value} in epoch {epoch}: lower TRAIN.LR, and begin anew")
         if not is_main():
             return
         line = {"epoch": epoch, "time": round(time.time(), 3), **figures}

@@ -43,6 +43,7 @@ from utils.training.meters import TrainingMeter
 from utils.training.run_log import RunLog
 
 PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
+REMEDY = "lower TRAIN.LR and begin anew, or go on from the last checkpoint with --load_path"
 N = TypeVar("N", bound=SpeakerNetwork)
 
 
@@ -69,10 +70,7 @@ def check_finite(loss: float, epoch: int, step: int) -> None:
         DivergedError: the loss is NaN or infinite.
     """
     if not math.isfinite(loss):
-        raise DivergedError(
-            f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: lower TRAIN.LR and begin anew, or go "
-            "on from the last checkpoint with --load_path"
-        )
+        raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: {REMEDY}")
 
 
 def format_figures(figures: dict[str, float]) -> str:
@@ -165,12 +163,28 @@ class TrainingState(Generic[N]):
         options = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
         return f"{done}; go on with: {call_of(f'{self.script}.py', together=True)} {shlex.join(options)}"
 
+    def check_sound(self) -> None:
+        """Stop a run in which a weight, alpha, or a norm's statistic is no number any more, which a loss need not show.
+
+        Raises:
+            DivergedError: naming the first one.
+        """
+        values = {name: value for name, value in self.network.state_dict().items() if value.is_floating_point()}
+        are_sound = torch.stack([value.isfinite().all() for value in values.values()]).tolist()  # one wait for a GPU
+        broken = [name for name, is_sound in zip(values, are_sound, strict=True) if not is_sound]
+        if broken:
+            others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
+            raise DivergedError(
+                f"{broken[0]}{others} not finite in epoch {self.epoch + 1}, at or before step {self.batch}: {REMEDY}"
+            )
+
     def save(self, path: Path) -> None:
         """Write a checkpoint; of last.pt, the one before stays as previous.pt. All processes call this, one writes.
 
         Raises:
-            UserError: the loss of the epoch under way is no number; the checkpoint cannot be written.
+            UserError: the loss of the epoch under way, or a weight, is no number; the checkpoint cannot be written.
         """
+        self.check_sound()
         meters = {name: meter.state() for name, meter in self._meters.items()}
         for meter in meters.values():
             check_finite(meter["sums"].sum().item(), self.epoch, self.batch)

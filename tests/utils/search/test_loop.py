@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from config import load_config
 from models.genotypes import parse_genotype
@@ -143,6 +144,32 @@ def test_stems_of_the_supernet(toy: Path, tmp_path: Path) -> None:
     outcome = call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", run_dir)
     assert outcome.status == 2
     assert "network" in outcome.stderr.splitlines()[-1]
+
+
+def test_alpha_that_is_no_number_ends_the_search(toy: Path, tmp_path: Path) -> None:
+    """The loss stays finite, since `none` comes first; no genotype of chance and no checkpoint is left by it."""
+
+    def spoil(alpha: torch.optim.Adam) -> None:
+        for parameter in alpha.param_groups[0]["params"]:
+            parameter.data.fill_(math.nan)
+
+    step, settings = torch.optim.Adam.step, options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2)
+
+    def step_and_spoil(optimizer: torch.optim.Adam, *arguments: object) -> object:
+        outcome = step(optimizer, *arguments)
+        if len(optimizer.param_groups[0]["params"]) == 2 and only_run(tmp_path, "search").joinpath("last.pt").exists():
+            spoil(optimizer)
+        return outcome
+
+    with mock.patch.object(torch.optim.Adam, "step", step_and_spoil):
+        outcome = call_script("search.py", "--cfg", SEARCH, *settings)
+    run_dir = only_run(tmp_path, "search")
+    assert outcome.status == 3
+    assert "alpha_normal and 1 others are not finite in epoch 2" in outcome.stderr.splitlines()[-1]
+    assert outcome.stdout == ""
+    assert len(metrics(run_dir)) == len(architecture(run_dir)) == 1
+    assert load_checkpoint(run_dir / "last.pt", ("search",)).epoch == 1
+    assert architecture(run_dir)[0]["genotype"] == (run_dir / "genotype.txt").read_text().strip()
 
 
 def test_softmax_has_no_sampled_gradient() -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.networks import build, settings
-from utils.system.errors import UserError
+from utils.system.errors import DivergedError, UserError
+from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite
 
 
@@ -26,3 +28,28 @@ def test_loss_that_is_no_number_stops_the_run(loss: float) -> None:
     """With what to do."""
     with pytest.raises(UserError, match=r"epoch 3, at or before step 7: lower TRAIN\.LR"):
         check_finite(loss, 2, 7)
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "stem_0.1.running_var"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_nothing_that_is_no_number_is_saved(toy: Path, tmp_path: Path, name: str, value: float) -> None:
+    """Weights and statistics alike: the culprit is named, and what was saved before stays."""
+    network, front_end, corpus = build(settings(toy))
+    state = TrainingState(settings(toy), "train", network, front_end, {}, corpus)
+    state.save(tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    network.get_buffer(name).fill_(value) if "running" in name else network.get_parameter(name).data[0, 0].fill_(value)
+    with pytest.raises(DivergedError, match=rf"{name} is not finite in epoch 1, at or before step 0: lower TRAIN\.LR"):
+        state.save(tmp_path / "last.pt")
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_figures_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    """JSON has no NaN, and a reader of metrics.jsonl must not stumble over one."""
+    log = RunLog(tmp_path)
+    log.metrics(1, {"loss": 1.0})
+    with pytest.raises(DivergedError, match="loss is nan in epoch 2"):
+        log.metrics(2, {"top1": 1.0, "loss": torch.tensor(float("nan")).item()})
+    log.close()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
