@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from yacs.config import CfgNode
 
-from config import flatten, load_config
+from config import load_config
 from models.genotypes import SEARCH_SPACES, Genotype, read_genotype
 from utils.records.guard import TRAIN, UNTRAINED, VAL
 from utils.search.monitor import HISTORY, SearchHistory
@@ -76,7 +76,7 @@ class SearchFolder:
     @property
     def cost_target(self) -> float:
         """SEARCH.COST_TARGET, G multiply-accumulates; 0 where there is none."""
-        return float(str(flatten(self.cfg).get("SEARCH.COST_TARGET", 0)))
+        return self.cfg.SEARCH.COST_TARGET
 
     def of(self, name: str) -> pd.Series:
         """A figure by epoch, where it is a finite number; empty where there is none."""

@@ -22,7 +22,7 @@ from models.genotypes import Genotype
 from models.supernet import Supernet
 from utils.records.checkpoint import LAST
 from utils.search.cost import CostTarget, build_cost_target
-from utils.search.monitor import SearchClock, SearchHistory
+from utils.search.monitor import PictureClock, SearchClock, SearchHistory
 from utils.search.paths import PathScorer
 from utils.search.ranking import choose_ranked
 from utils.search.report import write_search_report
@@ -99,6 +99,7 @@ def search(
     history = SearchHistory(log.run_dir, state.epoch, cfg.SEARCH.COLLAPSE_PATIENCE)
     hours = state.notes.get("hours", history.hours)
     clock = SearchClock((epochs - state.epoch) * steps - state.batch, hours, cfg.SEARCH.MAX_HOURS)
+    drawn = PictureClock()
     scorer = PathScorer(supernet, state.front_end, state.corpus, crops[0], state.device, cfg.SEED)
     ended_within = state.batch > 0 and is_out_of_time(clock)  # it ended there, with the genotype of then
     genotype = history.genotype() if history.records and not ended_within else supernet.genotype()
@@ -129,13 +130,16 @@ def search(
                 figures |= scorer.survey()
             figures |= cost_target.figures(supernet)
             genotype = end_epoch(state, figures, history, clock, before, log)
-            report(state, history, genotype, log, config_file)
+            if is_main() and drawn.is_due():
+                with drawn.drawing():
+                    report(state, history, genotype, log, config_file)
             watch.after_epoch()
     if cfg.SEARCH.CHOOSE == "ranked":
         genotype = choose_ranked(scorer, cfg.SEARCH.CANDIDATES, cfg.SEED, log.run_dir)
         history.keep(genotype)
     ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "") or "all epochs are done"
-    report(state, history, genotype, log, config_file, ended)
+    if is_main():
+        report(state, history, genotype, log, config_file, ended)
     log.info(f"{ended}; searched for {clock.hours:.3g} h; genotype, pictures and report: {log.run_dir}")
     return genotype
 
@@ -148,15 +152,14 @@ def report(
     config_file: str,
     ended: str = "",
 ) -> None:
-    """Draw the pictures and write the report, after an epoch only where they are not fresh.
+    """Draw the pictures and write the report; of the main process.
 
     Args:
         ended: why the search is over, if it is.
     """
-    pictures = history.draw(genotype, state.network.operation_names, unless_fresh=not ended)
-    if pictures:  # of the main process
-        command = training_command(state.cfg, config_file, genotype, len(state.corpus.speakers))
-        write_search_report(log.run_dir, printable(command), ended=ended, pictures=pictures)
+    command = training_command(state.cfg, config_file, genotype, len(state.corpus.speakers))
+    pictures = history.draw(genotype, state.network.operation_names)
+    write_search_report(log.run_dir, printable(command), ended=ended, pictures=pictures)
 
 
 def is_out_of_time(clock: SearchClock) -> bool:

@@ -3,6 +3,8 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ HISTORY = "architecture.jsonl"
 # little, so alpha comes to favour them, and networks of many of them are shallow and generalise badly. A cell of random
 # operations of s2 has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
 COLLAPSE = 2
-PICTURES_LAST = 60.0  # seconds before they are drawn anew, while the search goes on
+PICTURES_LAST, PICTURES_TAKE = 60.0, 2.0  # seconds before they are drawn anew, and that this may take: 3 % of the time
 
 
 def edge_entropies(alpha: Tensor) -> list[float]:
@@ -84,7 +86,6 @@ class SearchHistory:
         self.records = [record for record in map(json.loads, lines) if record["epoch"] <= epochs_done]
         if len(self.records) < len(lines) or not self._file.is_file():  # whoever only reads changes nothing
             self._write()
-        self._drawn = time.monotonic()  # or begun
 
     def add(self, epoch: int, hours: float, supernet: Supernet, before: str) -> dict[str, float]:
         """Record the end of an epoch, counted from 1.
@@ -167,18 +168,8 @@ class SearchHistory:
         if is_main():
             write_atomically(self._run_dir / "genotype.txt", f"{genotype}\n")
 
-    def draw(self, genotype: Genotype, operations: tuple[str, ...], *, unless_fresh: bool = False) -> dict[str, Figure]:
-        """Draw the genotype, and alpha over the epochs, to pictures in the run folder.
-
-        Args:
-            unless_fresh: not where pictures were drawn within a minute, since epochs may be shorter than drawing is.
-
-        Returns:
-            The pictures, by name; none where nothing was drawn.
-        """
-        if not is_main() or (unless_fresh and time.monotonic() - self._drawn < PICTURES_LAST):
-            return {}
-        self._drawn = time.monotonic()
+    def draw(self, genotype: Genotype, operations: tuple[str, ...]) -> dict[str, Figure]:
+        """Draw the genotype, and alpha over the epochs, to pictures in the run folder; returns them by name."""
         pictures = self.pictures(genotype, operations)
         for name, picture in pictures.items():
             save_figure(picture, self._run_dir / name)
@@ -192,6 +183,26 @@ class SearchHistory:
                 history = np.array([record[kind]["alpha"] for record in self.records])
                 pictures[f"alpha-{kind}"] = draw_alpha_history(history, operations, name)
         return pictures
+
+
+class PictureClock:
+    """When pictures are to be drawn anew: after a minute, or more where drawing takes long, as on a busy machine."""
+
+    def __init__(self) -> None:
+        self._drawn = time.monotonic()  # or begun
+        self._took = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the last ones are old; epochs may be shorter than drawing is."""
+        return time.monotonic() - self._drawn >= PICTURES_LAST * max(1.0, self._took / PICTURES_TAKE)
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Take the time of drawing."""
+        began = time.monotonic()
+        yield
+        self._drawn = time.monotonic()
+        self._took = self._drawn - began
 
 
 def is_collapsed(genotype: Genotype) -> bool:

@@ -7,7 +7,6 @@ from unittest import mock
 import pytest
 from matplotlib.figure import Figure
 
-import config
 from models.genotypes import PAPER_GENOTYPE
 from tests.utils.reports.test_html import BROWSER, QUIET, Page, needs_browser, pictures_of, probe
 from tests.utils.search.made_up import write_made_up_run
@@ -148,13 +147,12 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "<script>figure" in page.text("th")
 
 
-def test_a_target_of_cost_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SEARCH.COST_TARGET, where there is that setting."""
+def test_a_target_of_cost_is_read(tmp_path: Path) -> None:
+    """SEARCH.COST_TARGET, for a line in the picture."""
     run = write_made_up_run(tmp_path / "run", 0)
-    monkeypatch.setitem(config._C.SEARCH, "COST_TARGET", 0.0)
     assert SearchFolder.read(run).cost_target == 0
     file = run / "config.yaml"
-    file.write_text(file.read_text().replace("SEARCH:\n", "SEARCH:\n  COST_TARGET: 0.75\n"))
+    file.write_text(file.read_text().replace("COST_TARGET: 0.0\n", "COST_TARGET: 0.75\n"))
     assert SearchFolder.read(run).cost_target == 0.75
 
 
