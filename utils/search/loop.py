@@ -194,6 +194,7 @@ def end_epoch(
         before: the genotype at the epoch's begin, as text.
     """
     supernet = state.network
+    figures |= {"warmup": 1} if alpha_rests(state) else {}
     state.advance()
     figures |= history.add(state.epoch, clock.hours, supernet, before) | learning_rates(state.optimizers)
     log.metrics(state.epoch, figures)

@@ -112,8 +112,9 @@ def test_search_with_a_warm_up_and_a_ranking(toy: Path, tmp_path: Path) -> None:
     run_dir = only_run(tmp_path / "whole", "search")
     first, second = metrics(run_dir)
     assert not {"val_loss", "val_top1"} & set(first)
-    assert {"train_loss", "argmax_loss", "paths_loss"} <= set(first)
+    assert {"train_loss", "argmax_loss", "paths_loss", "warmup"} <= set(first)
     assert {"val_loss", "val_top1"} <= set(second)
+    assert "warmup" not in second
     alphas = [np.array([record[kind]["alpha"] for kind in ("normal", "reduce")]) for record in architecture(run_dir)]
     assert np.abs(alphas[0]).max() < 0.01  # as it began
     assert np.abs(alphas[1]).max() > 0.01

@@ -12,6 +12,9 @@ import torch
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES
 from models.supernet import Supernet
 from utils.search.monitor import (
+    PICTURES_LAST,
+    PICTURES_TAKE,
+    PictureClock,
     SearchClock,
     SearchHistory,
     count_changes,
@@ -104,3 +107,21 @@ def test_clock_estimates_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages.index(message) == 49
     assert message.startswith("2 s an iteration: 1 h are left of an estimated 2.11 h in all")
     assert SearchClock(10, 5.0, 0.0).is_over() == ""
+
+
+def test_pictures_take_a_small_share_of_the_time() -> None:
+    """Drawn anew after a minute, or where drawing takes long after so long that it is 1 second in 30."""
+    now = [100.0]
+    with mock.patch.object(time, "monotonic", lambda: now[0]):
+        clock = PictureClock()
+        now[0] += PICTURES_LAST - 1
+        assert not clock.is_due()
+        now[0] += 1
+        assert clock.is_due()
+        for took, rest in ((1.0, PICTURES_LAST), (6.0, 6.0 * PICTURES_LAST / PICTURES_TAKE)):
+            with clock.drawing():
+                now[0] += took
+            now[0] += rest - 1
+            assert not clock.is_due()
+            now[0] += 1
+            assert clock.is_due()
