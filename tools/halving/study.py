@@ -95,8 +95,10 @@ class Study:
         finally:
             lock.release()
         self._storage = JournalStorage(JournalFileBackend(str(self._journal), lock))
-        direction = DIRECTIONS[self.plan.objective]
-        return optuna.create_study(storage=self._storage, study_name=NAME, direction=direction, load_if_exists=True)
+        names = {study.study_name for study in self._storage.get_all_studies()}
+        if NAME in names:
+            return optuna.load_study(study_name=NAME, storage=self._storage)
+        return optuna.create_study(study_name=NAME, storage=self._storage, direction=DIRECTIONS[self.plan.objective])
 
     def _check_plan(self, folder: Path) -> None:
         now = asdict(self.plan)
@@ -177,8 +179,9 @@ class Study:
         self._study.tell(number, values[-1] if state == TrialState.COMPLETE else None, state=state)
 
     def note(self, number: int, name: str, value: Any) -> None:
-        """Record an attribute of a candidate."""
-        self._trial(number).set_user_attr(name, value)
+        """Record an attribute of a candidate, if it is not on record."""
+        if self.candidates()[number].user_attrs.get(name) != value:
+            self._trial(number).set_user_attr(name, value)
 
     def add_seconds(self, number: int, epoch: int, seconds: float) -> None:
         """Record what a candidate's way to a rung has taken."""

@@ -1,6 +1,7 @@
 """Learning curves of many trainings, of which one stands out."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -41,9 +42,16 @@ def draw_curves(
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(list(rungs)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(list(rungs), [str(rung) for rung in rungs])
+    axes.set_xticks(list(rungs), _names(rungs))
     axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.9, 1.1 * rungs[-1]))
     axes.grid()
     if chosen is not None:
         axes.legend(loc="best")
     return figure
+
+
+def _names(rungs: Sequence[int]) -> list[str]:
+    """What the axis calls them: nothing where the next one is too near."""
+    nearest = rungs[-1] ** 0.06
+    near = [after / rung < nearest for rung, after in pairwise(rungs)]
+    return ["" if is_near else str(rung) for rung, is_near in zip(rungs, [*near, False], strict=True)]

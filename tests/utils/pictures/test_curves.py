@@ -26,6 +26,12 @@ def test_curves() -> None:
     draw(figure)
 
 
+def test_names_of_near_rungs_do_not_overlap() -> None:
+    """The last one is named in any case."""
+    (axes,) = draw_curves(CURVES, None, [1, 3, 9, 27, 81, 243, 301], "loss").axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "3", "9", "27", "81", "", "301"]
+
+
 def test_nothing_is_chosen() -> None:
     (axes,) = draw_curves(CURVES, None, [1, 3], "loss").axes
     assert axes.get_legend() is None
