@@ -79,9 +79,7 @@ def rank_again(cfg: CfgNode, run_dir: Path, path: Path, drawn: tuple[int, int]) 
         write_ranking(rank_genotypes(scorer, draw_candidates(scorer.supernet, count, seed)), path)
     ranking = pd.read_csv(path, index_col="rank")
     if len(ranking) != count:
-        raise UserError(
-            f"{path} ranks {len(ranking)} genotypes, not {count}: give the same --candidates, or another --out"
-        )
+        raise UserError(f"{path} ranks {len(ranking)} genotypes: give --candidates {len(ranking)}, or another --out")
     return ranking
 
 

@@ -100,12 +100,11 @@ def calibrated(supernet: Supernet, path: Path, batches: Sequence[Features]) -> I
     before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     momenta, drop_path = [norm.momentum for norm in norms], supernet.drop_path_probability
     was_training, supernet.path, supernet.drop_path_probability = supernet.training, path, 0.0
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
     supernet.train()
     with torch.no_grad():
-        for features, _ in batches:
+        for number, (features, _) in enumerate(batches, 1):
+            for norm in norms:
+                norm.momentum = 1 / number  # a plain mean over the batches; what was before has no part in it
             supernet(features)
     supernet.eval()
     try:
