@@ -34,6 +34,7 @@ TINY = {
     "TRAIN.BATCH_SIZE": 4,
     "TRAIN.END_EPOCH": 1,
     "DATASET.PARTIAL_N_FRAMES": 64,
+    "SEARCH.STEM": "paper",
     "DEVICE": "cpu",
 }
 
