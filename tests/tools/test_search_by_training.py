@@ -258,7 +258,7 @@ def test_hours_end_a_candidate_at_its_rung(toy: Path, tmp_path: Path, searched: 
     outcome = search(toy, tmp_path, "--hours", 1e-9)
     assert results(outcome)["outcomes"]["under way"] == 1
     assert results(outcome)["epoch"] == 1
-    assert "this is what is known so far" in (tmp_path / "report.md").read_text()
+    assert "1 of 1 candidates are not at their end" in (tmp_path / "report.md").read_text()
     assert search(toy, tmp_path, "--hours", 1000, "--candidates", 1).status == 0
     assert outcomes(tmp_path) == outcomes(searched[1])[:1]
 

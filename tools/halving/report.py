@@ -181,7 +181,8 @@ def warn(results: Mapping[str, Any], plan: Plan) -> list[str]:
     outcomes = results["outcomes"]
     warnings = [TOO_GOOD.format(count=results["candidates"], part=part(plan))]
     if number := outcomes[OUTCOMES[TrialState.RUNNING]]:
-        warnings.append(f"{number} of {results['candidates']} candidates are under way: this is what is known so far.")
+        how = "other processes are at them, or more --hours will be"
+        warnings.append(f"{number} of {results['candidates']} candidates are not at their end: {how}.")
     if number := outcomes[OUTCOMES[TrialState.FAIL]]:
         warnings.append(f"{number} of {results['candidates']} candidates diverged and are left out; see TRAIN.LR.")
     return warnings

@@ -20,14 +20,16 @@ from optuna.trial import TrialState
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
-from tools.comparison.engine import FREE, SETTINGS, FailedScriptError, Job, Trainings, settings_of
+from tools.comparison.engine import FREE, RECIPES, SETTINGS, FailedScriptError, Job, Trainings, settings_of
 from tools.comparison.genotypes import check_recipe
 from tools.halving.locks import locked
 from tools.halving.report import GENOTYPE, write_results
 from tools.halving.study import JOURNAL, PROMOTED, RUN, Plan, Study
 from utils.records.checkpoint import BEST, LAST, PREVIOUS
+from utils.records.provenance import prepare_folder
 from utils.system.commands import call_of
 from utils.system.errors import DivergedError, UserError
+from utils.system.files import write_atomically
 from utils.system.logger import get_logger
 from utils.training.state import create_run_dir
 
@@ -130,17 +132,22 @@ class Halving(Trainings):
             get_logger().warning(f"candidate {number} has diverged before epoch {epoch}, and is left out")
             return False
         self.study.report(number, epoch, value)
-        get_logger().info(f"candidate {number}: {self.plan.objective} {value:.4g} at epoch {epoch}")
+        there = self.study.values_at(epoch)
+        best = max(there) if self.plan.is_higher_better else min(there)
+        of_all = f"the best of {len(there)} that have come there: {best:.4g}"
+        get_logger().info(f"candidate {number}: {self.plan.objective} {value:.4g} at epoch {epoch}; {of_all}")
         return True
 
     def _train(self, number: int, epoch: int) -> Path:
         """The run folder of a candidate that is trained up to an epoch."""
         own = settings_of(self.cfg, self.cfg.MODEL.NAME, self.cfg.DATASET.SUB_DIR, self.cfg.SEED)
         own.TRAIN.STOP_EPOCH = epoch
+        genotype = prepare_folder(self.folder / RECIPES) / f"{self.job(number).stem}.txt"
+        write_atomically(genotype, f"{self.study.genotype(number)}\n")
         with self._alone_in_the_run(number):
             began = time.perf_counter()
             try:
-                return self.train(self.job(number), own, ["--text_arch", str(self.study.genotype(number))])
+                return self.train(self.job(number), own, ["--text_arch", str(genotype)])
             finally:
                 self.study.add_seconds(number, epoch, time.perf_counter() - began)
 

@@ -144,6 +144,11 @@ class Study:
         """The rungs that a candidate has come to."""
         return set(self.candidates()[number].intermediate_values)
 
+    def values_at(self, epoch: int) -> list[float]:
+        """The objective of all that have come to a rung."""
+        values = [candidate.intermediate_values for candidate in self.candidates()]
+        return [of_one[epoch] for of_one in values if epoch in of_one]
+
     def promoted(self, number: int) -> int:
         """The last rung from which a candidate may go on, whatever others have come to since; 0: none yet."""
         return self.candidates()[number].user_attrs.get(PROMOTED, 0)
