@@ -50,7 +50,7 @@ def test_expected_cost_moves_towards_the_target(factor: float) -> None:
 
 def test_without_a_weight_nothing_changes() -> None:
     """To the last bit of alpha."""
-    plain, weightless, weighed = (search_some(*x)[0] for x in ((0.0, 0.0, False), (0.001, 0.0), (0.001, 1.0)))
+    plain, weightless, weighed = (search_some(*x)[0] for x in ((0.0, 0.0, False), (0.0, 0.0), (0.001, 1.0)))
     for alpha, same, other in zip(*(x.arch_parameters() for x in (plain, weightless, weighed)), strict=True):
         assert torch.equal(alpha, same)
         assert not torch.equal(alpha, other)
