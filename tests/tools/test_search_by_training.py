@@ -426,6 +426,7 @@ def test_judged_again_after_a_kill(study: Study) -> None:
         verdicts = {study.may_go_on(number) for _ in range(3)}
         assert verdicts == {number in (0, 1)}
     study.report(0, 2, 5.0)
+    assert study.may_go_on(0)  # the only one there, whatever became of those drawn later
     study.report(1, 2, 6.0)
     assert not study.may_go_on(1)
 
