@@ -89,7 +89,9 @@ def test_files_of_a_search(searched: tuple[Outcome, Path]) -> None:
     own = {"config.yaml", "study.journal", "locks", "recipes", "runs", "genotype.txt", "candidates.csv"}
     assert {path.name for path in out.iterdir()} == own | pictures | reports
     runs = {path.name for path in (out / "runs" / "train").iterdir()}
-    assert set(pd.read_csv(out / "candidates.csv")["run"]) == runs
+    candidates = pd.read_csv(out / "candidates.csv")
+    assert set(candidates["run"]) == runs
+    assert (candidates["parameters"] > 1000).all()
     assert len(runs) == CANDIDATES
 
 
@@ -251,6 +253,14 @@ def test_hours_are_the_studys(toy: Path, searched: tuple[Outcome, Path], copied:
     scripts, spent = Scripts(), json.loads(searched[0].last_line)["hours"]
     again = search(toy, copied, "--candidates", CANDIDATES + 1, "--hours", spent / 2, scripts=scripts)
     assert (results(again), scripts.called) == (results(searched[0]), [])
+
+
+def test_runs_may_be_gone(toy: Path, searched: tuple[Outcome, Path], copied: Path) -> None:
+    """What they alone know is left out."""
+    shutil.rmtree(copied / "runs")
+    assert results(search(toy, copied)) == results(searched[0])
+    assert pd.read_csv(copied / "candidates.csv")["parameters"].isna().all()
+    assert "&lt;NA&gt;" not in (copied / "report.html").read_text()
 
 
 def test_hours_end_a_candidate_at_its_rung(toy: Path, tmp_path: Path, searched: tuple[Outcome, Path]) -> None:
@@ -416,6 +426,7 @@ def test_judged_again_after_a_kill(study: Study) -> None:
         verdicts = {study.may_go_on(number) for _ in range(3)}
         assert verdicts == {number in (0, 1)}
     study.report(0, 2, 5.0)
+    assert study.may_go_on(0)  # the only one there, whatever became of those drawn later
     study.report(1, 2, 6.0)
     assert not study.may_go_on(1)
 

@@ -46,7 +46,7 @@ TOO_GOOD = (
 
 def write_results(folder: Path, cfg: CfgNode, study: Study) -> dict[str, Any]:
     """Write all files about a search whose candidates have come to a rung; returns what is printed."""
-    candidates = describe(study)
+    candidates = describe(study, folder)
     rungs, results = count(candidates, study), summarise(candidates, study.plan)
     results |= {"rungs": json.loads(rungs.to_json(orient="records", double_precision=15))}
     winner = results["winner"]
@@ -67,16 +67,17 @@ def write_results(folder: Path, cfg: CfgNode, study: Study) -> dict[str, Any]:
     return results
 
 
-def describe(study: Study) -> DataFrame:
+def describe(study: Study, folder: Path) -> DataFrame:
     """A row a candidate; columns named by an epoch hold the objective there."""
     rows = []
     for candidate in study.candidates():
         values = candidate.intermediate_values
         row = {"candidate": candidate.number, "outcome": OUTCOMES[candidate.state], "epoch": max(values, default=0)}
         row |= {str(rung): values.get(rung, np.nan) for rung in study.plan.rungs}
+        row["parameters"] = read_parameters(candidate, folder)
         row["minutes"] = sum(candidate.user_attrs.get(SECONDS, {}).values()) / 60
         rows.append(row | {"run": candidate.user_attrs.get(RUN, ""), "genotype": str(genotype_of(candidate.params))})
-    return DataFrame(rows)
+    return DataFrame(rows).astype({"parameters": "Int64"})
 
 
 def count(candidates: DataFrame, study: Study) -> DataFrame:
@@ -115,6 +116,17 @@ def summarise(candidates: DataFrame, plan: Plan) -> dict[str, Any]:
     }
 
 
+def run_of(candidate: FrozenTrial, folder: Path) -> Path:
+    """The run folder of a candidate that has come to a rung."""
+    return folder / RUNS / "train" / candidate.user_attrs.get(RUN, "")
+
+
+def read_parameters(candidate: FrozenTrial, folder: Path) -> int | None:
+    """The size of a candidate's network, as its run says; None where that is gone, or has not come to a rung."""
+    results = run_of(candidate, folder) / "results.json"
+    return json.loads(results.read_text(encoding="utf-8"))["parameters"] if results.is_file() else None
+
+
 def read_curves(study: Study, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Epochs and objective of every candidate that has come to a rung."""
     return {
@@ -127,7 +139,7 @@ def read_curves(study: Study, folder: Path) -> dict[str, tuple[np.ndarray, np.nd
 def read_curve(candidate: FrozenTrial, folder: Path, objective: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs (E,) that were validated and objective (E,) of a candidate: of its rungs alone where its run is gone."""
     values = dict(candidate.intermediate_values)
-    metrics = folder / RUNS / "train" / candidate.user_attrs.get(RUN, "") / "metrics.jsonl"
+    metrics = run_of(candidate, folder) / "metrics.jsonl"
     if metrics.is_file():
         figures = pd.read_json(metrics, lines=True, precise_float=True).set_index("epoch")[f"val_{objective}"].dropna()
         values |= figures[figures.index <= max(values)].to_dict()  # of later ones, the journal does not know yet
@@ -160,6 +172,7 @@ def tabulate_candidates(candidates: DataFrame, plan: Plan) -> Table:
     rungs = [str(rung) for rung in plan.rungs]
     shown[rungs] = shown[rungs].apply(_round, plan=plan)
     shown["minutes"] = shown["minutes"].map("{:.1f}".format)
+    shown["parameters"] = shown["parameters"].astype(object).where(shown["parameters"].notna(), None)
     titles = {rung: f"at epoch {rung}" for rung in rungs}
     note = f"{label(plan)}. Genotypes and run folders stand in {CANDIDATES}."
     return Table.of("Candidates, those that came furthest first", shown.rename(columns=titles), note)
