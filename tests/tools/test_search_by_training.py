@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +23,6 @@ from scipy.stats import chisquare
 from models.genotypes import INPUTS, NODES, SEARCH_SPACES, parse_genotype
 from tests.helpers import SCRATCH, Outcome, options
 from tests.tools.comparisons import Scripts, assert_refused, call_tool, records
-from tools.halving.locks import locked
 from tools.halving.space import genotype_of, parameters_of
 from tools.halving.study import Plan, Study
 
@@ -216,18 +214,6 @@ def test_two_processes_share_a_study(toy: Path, tmp_path: Path, searched: tuple[
     assert json.loads((out / "report.json").read_text())["outcomes"]["under way"] == 0
     workers = {line["worker_id"] for line in records(out / "study.journal") if line["op_code"] == 4}  # of new trials
     assert len(workers) == 2
-
-
-def test_lock_is_the_trainings_too(tmp_path: Path) -> None:
-    """It lasts as long as whoever has inherited it, whatever becomes of the process that took it."""
-    with locked(tmp_path / "lock") as descriptor:
-        child = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
-    with locked(tmp_path / "lock", wait=False) as free:
-        assert free is None
-    child.kill()
-    child.wait()
-    with locked(tmp_path / "lock", wait=False) as free:
-        assert free is not None
 
 
 def test_stopped_by_a_signal(toy: Path, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from yacs.config import CfgNode
 from data_objects.corpus import Corpus
 from tools.comparison.engine import FREE, RECIPES, SETTINGS, FailedScriptError, Job, Trainings, settings_of
 from tools.comparison.genotypes import check_recipe
-from tools.halving.locks import locked
 from tools.halving.report import GENOTYPE, write_results
 from tools.halving.study import JOURNAL, PROMOTED, RUN, Plan, Study
 from utils.records.checkpoint import BEST, LAST, PREVIOUS
@@ -30,6 +29,7 @@ from utils.records.provenance import prepare_folder
 from utils.system.commands import call_of
 from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
+from utils.system.locks import locked
 from utils.system.logger import get_logger
 from utils.training.state import create_run_dir
 

@@ -1,10 +1,9 @@
 """The subcommands of tools/recognize.py: JSON lines on standard output, words on standard error."""
 
 import argparse
-import contextlib
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from utils.recognition.voices import Voices
 from utils.system.commands import call_of
 from utils.system.errors import UserError
 from utils.system.files import partial_file
+from utils.system.locks import locked
 from utils.system.logger import get_logger
 
 
@@ -49,12 +49,9 @@ def check_output(args: argparse.Namespace) -> None:
         raise UserError(f"{out} is there already: name another file, or take it away")
 
 
-@contextlib.contextmanager
-def alone_with(voices: Path) -> Iterator[None]:
+def alone_with(voices: Path) -> AbstractContextManager[object]:
     """Read and write the file of voices while no other process does: one would undo what the other enrols."""
-    with open(voices.with_name(f"{voices.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, whatever becomes of it
-        yield
+    return locked(voices.with_name(f"{voices.name}.lock"))
 
 
 def say(**answer: object) -> None:

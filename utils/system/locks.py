@@ -28,6 +28,6 @@ def _lock(descriptor: int, path: Path, wait: bool) -> bool:
         return False
     except OSError as error:
         raise UserError(
-            f"{path} cannot be locked ({error.strerror}): give an --out on a file system that can"
+            f"{path} cannot be locked ({error.strerror}): name a place on a file system that has locks"
         ) from error
     return True
