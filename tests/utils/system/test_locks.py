@@ -30,6 +30,6 @@ def test_file_system_without_locks(tmp_path: Path) -> None:
     with (
         mock.patch.object(fcntl, "flock", side_effect=refusal),
         pytest.raises(UserError, match="lock cannot be locked"),
+        locked(tmp_path / "lock"),
     ):
-        with locked(tmp_path / "lock"):
-            pass
+        pass
