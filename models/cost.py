@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.base import CellPlan, plan_cells
 from models.distribution import keep_probabilities, operation_probabilities
-from models.genotypes import EDGES, INPUTS, NODES, Gene, Genotype, edge_rows
+from models.genotypes import CONCAT, EDGES, INPUTS, NODES, Gene, Genotype, edge_rows
 from models.network import Cell, Network
 from models.operations import FactorizedReduce, build_operation
 
@@ -22,7 +22,6 @@ Size = tuple[int, int]  # frames and frequency bins
 
 _SOURCES = [source for node in range(NODES) for source in range(INPUTS + node)]  # of alpha's rows
 _POOLS: tuple[Gene, ...] = (("max_pool_3x3", 0), ("max_pool_3x3", 1)) * NODES  # which cost nothing
-_CONCAT = range(INPUTS, INPUTS + NODES)
 
 
 class DerivedCost:
@@ -45,7 +44,7 @@ class DerivedCost:
         self.operations = tuple(operations)
         self.normal, self.reduce = torch.zeros(2, EDGES, len(operations), dtype=torch.float64)
         with torch.device("meta"):  # shapes alone: no memory is taken, and no random number drawn
-            network = Network(Genotype(_POOLS, _CONCAT, _POOLS, _CONCAT), channels, layers, num_classes)
+            network = Network(Genotype(_POOLS, CONCAT, _POOLS, CONCAT), channels, layers, num_classes)
             stem_0, older = _count(network.stem_0, (frames, bins))
             stem_1, newer = _count(network.stem_1, older)
             self.fixed = stem_0 + stem_1 + network.classifier.weight.numel()

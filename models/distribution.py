@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.genotypes import EDGES, INPUTS, NODES, Gene, Genotype, edge_rows
+from models.genotypes import CONCAT, EDGES, INPUTS, NODES, Gene, Genotype, edge_rows
 
 # The logarithm of what is drawn after all else: below that of any strength that is not 0 by more than float64 can tell
 # apart from nothing, and than Gumbel noise ever adds.
@@ -51,9 +51,8 @@ def draw_genotype(
     Each node's edges stand in the order in which they were drawn. Where all operations but `none` are alike, and all
     edges, it is the distribution of `models.genotypes.random_genotype`.
     """
-    concat = range(INPUTS, INPUTS + NODES)
     normal, reduce = (_draw_cell(alpha.detach(), operations, generator) for alpha in (alpha_normal, alpha_reduce))
-    return Genotype(normal, concat, reduce, concat)
+    return Genotype(normal, CONCAT, reduce, CONCAT)
 
 
 def _draw_cell(alpha: Tensor, operations: Sequence[str], generator: np.random.Generator) -> tuple[Gene, ...]:

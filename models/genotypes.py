@@ -22,6 +22,7 @@ WHOLE = re.compile(r"u?int(8|16|32|64|_)?")  # what Python and NumPy call whole 
 BYTE_ORDER_MARK = "\ufeff"  # some editors begin a text with it
 NODES = 4  # intermediate nodes a cell
 INPUTS = 2  # input nodes a cell
+CONCAT = range(INPUTS, INPUTS + NODES)  # the nodes that a cell's output is made of: all of them
 EDGES = sum(INPUTS + node for node in range(NODES))  # 14, node by node, sources ascending
 
 # What all spaces have; the order is the order of alpha's columns.
@@ -174,12 +175,11 @@ def _check_genes(field: str, genes: object) -> tuple[Gene, ...]:
 
 
 def _check_concat(field: str, nodes: object) -> range:
-    expected = range(INPUTS, INPUTS + NODES)
-    if not isinstance(nodes, range | list | tuple) or nodes[: NODES + 1] not in (expected, [*expected], (*expected,)):
+    if not isinstance(nodes, range | list | tuple) or nodes[: NODES + 1] not in (CONCAT, [*CONCAT], (*CONCAT,)):
         raise UserError(
-            f"not a genotype: {field} must be {expected} (a cell's output is all its nodes), not {_shown(nodes)}"
+            f"not a genotype: {field} must be {CONCAT} (a cell's output is all its nodes), not {_shown(nodes)}"
         )
-    return expected
+    return CONCAT
 
 
 def _shown(value: object, limit: int = 80) -> str:
@@ -213,8 +213,7 @@ def derive_genotype(alpha_normal: Tensor, alpha_reduce: Tensor, operations: Sequ
     An edge is as heavy as its heaviest operation other than `none`, after a softmax over its row. Each node keeps its
     two heaviest edges, heaviest first; of equals, the earlier (DARTS, section 2.4).
     """
-    concat = range(INPUTS, INPUTS + NODES)
-    return Genotype(_derive_cell(alpha_normal, operations), concat, _derive_cell(alpha_reduce, operations), concat)
+    return Genotype(_derive_cell(alpha_normal, operations), CONCAT, _derive_cell(alpha_reduce, operations), CONCAT)
 
 
 def _derive_cell(alpha: Tensor, operations: Sequence[str]) -> tuple[Gene, ...]:
@@ -240,8 +239,7 @@ def random_genotype(operations: Sequence[str], generator: np.random.Generator) -
     reproducibility for neural architecture search", UAI 2019) found hard to beat, and Yang et al. ("NAS evaluation is
     frustratingly hard", ICLR 2020) show that search space and training protocol explain most of what searches report.
     """
-    concat = range(INPUTS, INPUTS + NODES)
-    return Genotype(_random_cell(operations, generator), concat, _random_cell(operations, generator), concat)
+    return Genotype(_random_cell(operations, generator), CONCAT, _random_cell(operations, generator), CONCAT)
 
 
 def _random_cell(operations: Sequence[str], generator: np.random.Generator) -> tuple[Gene, ...]:

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from config import flatten
 from models.genotypes import parse_genotype
 from tools.comparison.engine import RUNS
+from tools.comparison.genotypes import DIGITS, LABELS
 from tools.comparison.report import write_comparison
 from tools.halving.space import genotype_of
 from tools.halving.study import RUN, SECONDS, Plan, Study
@@ -25,9 +26,7 @@ from utils.reports.provenance import Pictures
 from utils.system.files import write_atomically
 
 REPORT, GENOTYPE, CANDIDATES, CURVES = "report", "genotype.txt", "candidates.csv", "curves"
-TITLES = {"top1": "Top-1, %", "eer": "EER, %", "loss": "cross-entropy"}
 PARTS = {"eer": "trials of the speakers held out"}  # the others: the val part
-DIGITS = {"top1": 2, "eer": 2, "loss": 4}
 OUTCOMES = {
     TrialState.COMPLETE: "trained to the end",
     TrialState.PRUNED: "ended at a rung",
@@ -149,7 +148,7 @@ def read_curve(candidate: FrozenTrial, folder: Path, objective: str) -> tuple[np
 
 def label(plan: Plan) -> str:
     """What the objective is, with what it is measured on."""
-    return f"{TITLES[plan.objective]} ({part(plan)})"
+    return f"{LABELS[plan.objective]} ({part(plan)})"
 
 
 def part(plan: Plan) -> str:
@@ -160,7 +159,7 @@ def tabulate_rungs(rungs: DataFrame, plan: Plan) -> Table:
     """A row a rung."""
     shown = rungs.assign(**{name: _round(rungs[name], plan) for name in ("best", "median")})
     shown["minutes"] = rungs["minutes"].map("{:.1f}".format)
-    titles = {"epoch": "after epoch", "best": f"best {TITLES[plan.objective]}", "epochs": "epochs trained for it"}
+    titles = {"epoch": "after epoch", "best": f"best {LABELS[plan.objective]}", "epochs": "epochs trained for it"}
     return Table.of("Rungs", shown.rename(columns=titles), NOTE.format(reduction=plan.reduction))
 
 

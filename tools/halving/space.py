@@ -6,10 +6,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from models.genotypes import INPUTS, NODES, SEARCH_SPACES, Gene, Genotype
-
-CONCAT = range(INPUTS, INPUTS + NODES)
-CELLS = ("normal", "reduce")
+from models.genotypes import CONCAT, SEARCH_SPACES, Gene, Genotype
+from utils.search.monitor import KINDS
 
 
 def parameters_of(space: str) -> dict[str, BaseDistribution]:
@@ -19,7 +17,7 @@ def parameters_of(space: str) -> dict[str, BaseDistribution]:
     """
     operations = [name for name in SEARCH_SPACES[space] if name != "none"]
     parameters: dict[str, BaseDistribution] = {}
-    for cell in CELLS:
+    for cell in KINDS:
         for node in CONCAT:
             pairs = [f"{first} {second}" for first, second in combinations(range(node), 2)]
             parameters[f"{cell} {node} sources"] = CategoricalDistribution(pairs)
@@ -30,7 +28,7 @@ def parameters_of(space: str) -> dict[str, BaseDistribution]:
 
 def genotype_of(values: Mapping[str, Any]) -> Genotype:
     """The genotype of the parameters' values."""
-    normal, reduce = (_cell_of(values, cell) for cell in CELLS)
+    normal, reduce = (_cell_of(values, cell) for cell in KINDS)
     return Genotype(normal, CONCAT, reduce, CONCAT)
 
 
