@@ -257,7 +257,9 @@ class Supernet(SpeakerNetwork):
         return self.genotype_path(draw_genotype(self.alpha_normal, self.alpha_reduce, self.operation_names, generator))
 
     def argmax_path(self) -> Path:
-        """The heaviest operation of every edge."""
+        """What alpha decides: the path of its genotype with `paths` genotypes, else every edge's heaviest operation."""
+        if self.paths == "genotypes":
+            return self.genotype_path(self.genotype())
         return self._stack_alphas().argmax(dim=-1).tolist()
 
     def draw_noise(self) -> Tensor:

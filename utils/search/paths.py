@@ -70,7 +70,7 @@ class PathScorer:
     def survey(self) -> dict[str, float]:
         """Of alpha's argmax, and of ten random paths, always the same, mean and deviation of both figures."""
         supernet, generator = self.supernet, np.random.default_rng(self._seed)
-        figures = {f"argmax_{name}": value for name, value in self.score(argmax_path(supernet)).items()}
+        figures = {f"argmax_{name}": value for name, value in self.score(supernet.argmax_path()).items()}
         scores = [self.score(random_path(supernet, generator)) for _ in range(RANDOM_PATHS)]
         for name in scores[0]:
             values = np.array([score[name] for score in scores])
@@ -100,14 +100,14 @@ def calibrated(supernet: Supernet, path: Path, batches: Sequence[Features]) -> I
     before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     momenta, drop_path = [norm.momentum for norm in norms], supernet.drop_path_probability
     was_training, supernet.path, supernet.drop_path_probability = supernet.training, path, 0.0
-    supernet.train()
-    with torch.no_grad():
-        for number, (features, _) in enumerate(batches, 1):
-            for norm in norms:
-                norm.momentum = 1 / number  # a plain mean over the batches; what was before has no part in it
-            supernet(features)
-    supernet.eval()
     try:
+        supernet.train()
+        with torch.no_grad():
+            for number, (features, _) in enumerate(batches, 1):
+                for norm in norms:
+                    norm.momentum = 1 / number  # a plain mean over the batches; what was before has no part in it
+                supernet(features)
+        supernet.eval()
         yield
     finally:
         for norm, buffers, momentum in zip(norms, before, momenta, strict=True):
@@ -115,11 +115,6 @@ def calibrated(supernet: Supernet, path: Path, batches: Sequence[Features]) -> I
             norm.momentum = momentum
         supernet.path, supernet.drop_path_probability = None, drop_path
         supernet.train(was_training)
-
-
-def argmax_path(supernet: Supernet) -> Path:
-    """The path that alpha would have: of its genotype where the weights learn by genotypes, else of all its edges."""
-    return supernet.genotype_path(supernet.genotype()) if supernet.paths == "genotypes" else supernet.argmax_path()
 
 
 def random_path(supernet: Supernet, generator: np.random.Generator) -> Path:

@@ -44,14 +44,14 @@ from utils.training.state import TrainingState, check_finite, format_figures, op
 Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
 
 
-def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> tuple[Tensor, Tensor]:
+def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> Features:
     """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
     waveforms, gains, labels, reverse = move(batch, device)
     return reverse_time(front_end(waveforms, gains), reverse), labels
 
 
 def take_gradients(
-    model: nn.Module, batch: tuple[Tensor, Tensor], criterion: nn.Module, precision: str
+    model: nn.Module, batch: Features, criterion: nn.Module, precision: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, logits and labels of a batch of features (B, T, F) and labels (B,).
 
@@ -68,7 +68,7 @@ def take_gradients(
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
+    batch: Features,
     criterion: nn.Module,
     precision: str,
     frozen: Sequence[nn.Parameter] = (),

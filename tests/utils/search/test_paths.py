@@ -1,22 +1,16 @@
 """What a supernet makes of one path: against a network that has nothing but that path, and without a trace."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from config import load_config
-from data_objects.corpus import Corpus
-from models import build_supernet
 from models.genotypes import INPUTS, SEARCH_SPACES, Genotype, edge_row
 from models.network import Network
 from models.supernet import Supernet
-from tests.helpers import ROOT, SEARCH, options
-from utils.search.paths import RANDOM_PATHS, PathScorer, argmax_path, calibrated, random_path
-from utils.search.ranking import draw_candidates, rank_genotypes
+from utils.search.paths import RANDOM_PATHS, PathScorer, calibrated, random_path
 
 CHANNELS, LAYERS, CLASSES = 4, 4, 5
 SPACE = SEARCH_SPACES["s2"]
@@ -91,6 +85,9 @@ def test_evaluating_a_path_leaves_no_trace(stem: str) -> None:
     with pytest.raises(KeyboardInterrupt), calibrated(supernet, supernet.argmax_path(), batches):
         assert not supernet.training
         raise KeyboardInterrupt
+    unfit = [*batches, (torch.empty(0), torch.empty(0))]
+    with pytest.raises((RuntimeError, IndexError)), calibrated(supernet, supernet.argmax_path(), unfit):
+        pass
     assert supernet.training
     assert supernet.path is None
     assert torch.equal(torch.get_rng_state(), generator)
@@ -118,7 +115,7 @@ def test_paths_of_genotypes_keep_two_edges_a_node() -> None:
     supernet, none = build(), SPACE.index("none")
     assert supernet.draw_path() is None
     supernet.paths = "genotypes"
-    for path in (supernet.draw_path(), argmax_path(supernet), random_path(supernet, np.random.default_rng(0))):
+    for path in (supernet.draw_path(), supernet.argmax_path(), random_path(supernet, np.random.default_rng(0))):
         assert path is not None
         for cell in path:
             kept = [operation != none for operation in cell]
@@ -130,17 +127,6 @@ def test_paths_of_genotypes_keep_two_edges_a_node() -> None:
     drawn = supernet.draw_path()
     torch.manual_seed(5)
     assert supernet.draw_path() == drawn != supernet.draw_path()
-
-
-@pytest.fixture(scope="module")
-def scorer(toy: Path) -> PathScorer:
-    settings = options(DATASET__DATA_DIR=toy, SEARCH__STEM="network", SEARCH__PATHS="genotypes")
-    cfg = load_config(ROOT / SEARCH, settings)
-    corpus = Corpus(cfg)
-    torch.manual_seed(1)
-    supernet = build_supernet(cfg, len(corpus.speakers))
-    crops, device = corpus.crops("train"), torch.device("cpu")
-    return PathScorer(supernet, corpus.build_front_end(), corpus, crops, device, cfg.SEED)
 
 
 def test_scores_are_of_the_whole_val_part(scorer: PathScorer) -> None:
@@ -170,17 +156,3 @@ def test_survey_of_argmax_and_random_paths(scorer: PathScorer) -> None:
     assert survey["paths_loss"] == pytest.approx(np.mean(losses))
     assert survey["paths_loss_std"] == pytest.approx(np.std(losses, ddof=1))
     assert {"argmax_top1", "paths_top1", "paths_top1_std"} <= set(survey)
-
-
-def test_ranking_of_candidates(scorer: PathScorer) -> None:
-    """Argmax, draws by alpha and by chance, each once and always the same; the lowest loss first."""
-    supernet = scorer.supernet
-    candidates = draw_candidates(supernet, 8, seed=3)
-    assert candidates == draw_candidates(supernet, 8, seed=3) != draw_candidates(supernet, 8, seed=4)
-    assert list(candidates.values()) == ["argmax", "alpha", "chance", "alpha", "chance", "alpha", "chance", "alpha"]
-    assert next(iter(candidates)) == supernet.genotype()
-    ranking = rank_genotypes(scorer, candidates)
-    assert set(ranking["genotype"]) == set(map(str, candidates))
-    assert ranking["loss"].is_monotonic_increasing
-    best = max(candidates, key=lambda one: -scorer.score_genotype(one)["loss"])
-    assert ranking["genotype"][0] == str(best)
