@@ -74,6 +74,12 @@ class Genotypes(Comparison):
         seconds = round(time.perf_counter() - began, 3)
         return record | {"seconds": seconds, "run_dir": str(run_dir), "index": Corpus(own).index.fingerprint}
 
+    def train_all(self, seeds: Sequence[int]) -> DataFrame:
+        """Do what is not finished yet; returns a row a training, with its name and record."""
+        jobs = [Job(name, seed) for seed in seeds for name in self.genotypes]
+        self.run_missing(jobs)
+        return DataFrame([{"name": job.name} | self.finished[job] for job in jobs])
+
 
 def compare_genotypes(
     cfg: CfgNode,
@@ -93,9 +99,7 @@ def compare_genotypes(
     check_recipe(cfg, corpus)
     part, tested, warnings = choose_test(corpus)
     work = Genotypes(cfg, config_file, out, genotypes, part, corpus.index.fingerprint)
-    jobs = [Job(name, seed) for seed in seeds for name in genotypes]
-    work.run_missing(jobs)
-    records = DataFrame([{"name": job.name} | work.finished[job] for job in jobs])
+    records = work.train_all(seeds)
     figures = FIGURES[corpus.sub_dir]
     summary = summarise(records, list(figures))
     comparison: dict[str, Any] = {"part": part or "trials", **tested} | compare(summary, seeds, figures)

@@ -17,7 +17,6 @@ from data_objects.corpus import Corpus
 from models import build_supernet
 from models.genotypes import parse_genotype
 from tools.comparison.chance import rank_correlation
-from tools.comparison.engine import Job
 from tools.comparison.genotypes import DIGITS, FIGURES, LABELS, Genotypes, check_recipe, choose_test
 from tools.comparison.report import figure, make_table, plain, summarise, write_comparison
 from utils.pictures.figure import BLUE, INK, new_figure, styled
@@ -67,8 +66,9 @@ def rank_and_train(
     work = RankedGenotypes(cfg, config_file, out, {}, part, corpus.index.fingerprint)
     ranking = rank_again(cfg, run_dir, work.folder / RANKING, drawn)
     work.genotypes = {f"rank-{rank}": parse_genotype(ranking["genotype"][rank]) for rank in spread(ranking, count)}
-    work.run_missing([Job(name, seed) for seed in seeds for name in work.genotypes])
-    report(work, ranking, seeds, tested | {"part": part or "trials", "search": str(run_dir)}, warnings)
+    records = work.train_all(seeds)
+    about = tested | {"part": part or "trials", "search": str(run_dir), "seeds": seeds}
+    report(work, ranking, records, about, warnings)
 
 
 def rank_again(cfg: CfgNode, run_dir: Path, path: Path, drawn: tuple[int, int]) -> DataFrame:
@@ -112,15 +112,13 @@ def spread(ranking: DataFrame, count: int) -> list[int]:
 
 
 def report(
-    work: RankedGenotypes, ranking: DataFrame, seeds: list[int], about: dict[str, Any], warnings: Sequence[str]
+    work: RankedGenotypes, ranking: DataFrame, records: DataFrame, about: dict[str, Any], warnings: Sequence[str]
 ) -> None:
     """Write the ranking, and where there are trainings how they agree with it; print it as JSON."""
     figures, pictures = FIGURES[work.cfg.DATASET.SUB_DIR], []
     tables = [Table("The ranking", ["rank", *ranking], ranking.reset_index().to_numpy().tolist())]
-    trust: dict[str, Any] = about | {"candidates": len(ranking), "seeds": seeds, "trained": {}, "tau": []}
+    trust: dict[str, Any] = about | {"candidates": len(ranking), "trained": {}, "tau": []}
     if work.genotypes:
-        jobs = [Job(name, seed) for seed in seeds for name in work.genotypes]
-        records = DataFrame([{"name": job.name} | work.finished[job] for job in jobs])
         trained = summarise(records, list(figures)).join(of_supernet(ranking))
         trust |= {"trained": plain(select(trained, figures)), "tau": correlate(trained, figures)}
         tables = [tabulate_tau(trust["tau"], len(trained)), tabulate(trust["trained"], figures), *tables]
