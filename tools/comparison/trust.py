@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from pandas import DataFrame
 from yacs.config import CfgNode
@@ -24,7 +23,7 @@ from utils.records.checkpoint import check_architecture, load_last
 from utils.reports.html import Section, Table
 from utils.reports.provenance import Pictures
 from utils.search.paths import PathScorer
-from utils.search.ranking import RANKING, draw_candidates, rank_genotypes, write_ranking
+from utils.search.ranking import RANKING, draw_candidates, rank_genotypes, read_ranking, write_ranking
 from utils.system.device import prepare
 from utils.system.errors import UserError
 
@@ -64,22 +63,25 @@ def rank_and_train(
     check_recipe(cfg, corpus)
     part, tested, warnings = choose_test(corpus)
     work = RankedGenotypes(cfg, config_file, out, {}, part, corpus.index.fingerprint)
-    ranking = rank_again(cfg, run_dir, work.folder / RANKING, drawn)
+    ranking = rank_again(cfg, run_dir, work.folder, drawn)
     work.genotypes = {f"rank-{rank}": parse_genotype(ranking["genotype"][rank]) for rank in spread(ranking, count)}
     records = work.train_all(seeds)
     about = tested | {"part": part or "trials", "search": str(run_dir), "seeds": seeds}
     report(work, ranking, records, about, warnings)
 
 
-def rank_again(cfg: CfgNode, run_dir: Path, path: Path, drawn: tuple[int, int]) -> DataFrame:
+def rank_again(cfg: CfgNode, run_dir: Path, folder: Path, drawn: tuple[int, int]) -> DataFrame:
     """The ranking, by rank from 1; taken over where the folder has it."""
     count, seed = drawn
-    if not path.is_file():
+    if read_ranking(folder) is None:
         scorer = load_scorer(cfg, run_dir)
-        write_ranking(rank_genotypes(scorer, draw_candidates(scorer.supernet, count, seed)), path)
-    ranking = pd.read_csv(path, index_col="rank")
+        write_ranking(rank_genotypes(scorer, draw_candidates(scorer.supernet, count, seed)), folder / RANKING)
+    ranking = read_ranking(folder)
+    assert ranking is not None
     if len(ranking) != count:
-        raise UserError(f"{path} ranks {len(ranking)} genotypes: give --candidates {len(ranking)}, or another --out")
+        raise UserError(
+            f"{folder / RANKING} ranks {len(ranking)} genotypes: give --candidates {len(ranking)}, or another --out"
+        )
     return ranking
 
 

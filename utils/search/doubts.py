@@ -52,7 +52,7 @@ def _of_the_supernet(folder: SearchFolder) -> Iterator[str]:
 def _of_alpha(folder: SearchFolder) -> Iterator[str]:
     """Alpha has not learnt, is undecided, or still changes its mind; the network that it derives is too large."""
     if folder.is_warming_up():
-        if folder.is_whole:
+        if folder.is_whole and folder.cfg.SEARCH.CHOOSE == "argmax":
             yield "alpha has rested in all epochs (warm-up): the genotype is of chance"
         return
     count, last = len(folder.operations), {kind: folder.of(f"entropy_{kind}").get(folder.epochs, 0) for kind in KINDS}

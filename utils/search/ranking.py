@@ -8,6 +8,7 @@ al., ICML 2018). How far such scores can be trusted, tools/rank_genotypes.py mea
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pandas import DataFrame
 
 from models.distribution import draw_genotype
@@ -60,6 +61,12 @@ def choose_ranked(scorer: PathScorer, count: int, seed: int, run_dir: Path) -> G
         f"alpha's argmax is number {argmax.name + 1} ({other})"
     )
     return parse_genotype(best["genotype"])
+
+
+def read_ranking(run_dir: Path) -> DataFrame | None:
+    """The ranking in a folder, its rows by rank from 1; None where there is none."""
+    path = run_dir / RANKING
+    return pd.read_csv(path, index_col="rank") if path.is_file() else None
 
 
 def write_ranking(ranking: DataFrame, path: Path) -> None:

@@ -12,6 +12,7 @@ from utils.search.doubts import doubts_of_search
 from utils.search.figures import figures_sections
 from utils.search.folder import SearchFolder
 from utils.search.monitor import CELLS, COLLAPSE, KINDS, parameter_free_share, skip_share
+from utils.search.ranking import RANKING, read_ranking
 
 REPORT = "report.html"
 # Beginnings of the settings that a search goes by.
@@ -96,7 +97,13 @@ def _genotype_section(folder: SearchFolder, command: str, cells: Figure) -> Sect
 
 
 def _origin(folder: SearchFolder) -> str:
-    """Which epoch's genotype it is."""
+    """Where the genotype is from: a ranking at the end, or alpha after an epoch."""
+    ranking = read_ranking(folder.path)
+    if ranking is not None and ranking["genotype"].iloc[0] == str(folder.genotype):
+        return (
+            f"The best of {len(ranking)} genotypes by the supernet's loss on the val part (SEARCH.CHOOSE ranked, "
+            f"{RANKING}), from {ranking['source'].iloc[0]}."
+        )
     epochs = [entry["epoch"] for entry in folder.history.records if entry["genotype"] == str(folder.genotype)]
     if not folder.epochs:
         return "Of alpha as it was drawn, or as it was when the search was stopped within its first epoch."

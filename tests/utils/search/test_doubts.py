@@ -73,6 +73,9 @@ def test_alpha_that_never_learnt(tmp_path: Path) -> None:
     run = write_made_up_run(tmp_path / "run", 5, "TRAIN.END_EPOCH", 5)
     change(run, lambda line: line.update(warmup=1.0))
     assert "alpha has rested in all epochs (warm-up): the genotype is of chance" in doubts(run)
+    ranked = write_made_up_run(tmp_path / "ranked", 5, "TRAIN.END_EPOCH", 5, "SEARCH.CHOOSE", "ranked")
+    change(ranked, lambda line: line.update(warmup=1.0))
+    assert not any("rested" in doubt for doubt in doubts(ranked))
 
 
 def test_a_collapse_comes_first(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from models.genotypes import PAPER_GENOTYPE
 from tests.utils.reports.test_html import BROWSER, QUIET, Page, needs_browser, pictures_of, probe
@@ -13,6 +14,7 @@ from tests.utils.search.made_up import write_made_up_run
 from utils.search.figures import MEANINGS
 from utils.search.folder import SearchFolder
 from utils.search.monitor import SearchHistory
+from utils.search.ranking import RANKING, write_ranking
 from utils.search.report import write_search_report
 
 COMMAND = "python train.py --cfg exps/mini/scratch.yaml --text_arch ..."
@@ -106,6 +108,19 @@ def test_files_that_are_empty_or_missing(tmp_path: Path, decoy: str) -> None:
     (run / decoy).write_text("") if decoy == "architecture.jsonl" else (run / decoy).unlink()
     page = page_of(write_search_report(run))
     assert any(text.strip().startswith("What the supernet") for text in captions(page))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_of_a_genotype_that_was_ranked_first(tmp_path: Path) -> None:
+    """It is of no epoch; where the ranking is of an earlier end, the epoch is told as ever."""
+    run = write_made_up_run(tmp_path / "run", 3)
+    rows = [{"source": "chance", "top1": 20.0, "loss": 3.0, "genotype": str(PAPER_GENOTYPE)}]
+    rows += [rows[0] | {"loss": 3.5, "genotype": (run / "genotype.txt").read_text().strip()}]
+    write_ranking(DataFrame(rows), run / RANKING)
+    assert "Of the last epoch done, 3." in page_of(write_search_report(run)).text("p")
+    (run / "genotype.txt").write_text(str(PAPER_GENOTYPE))
+    (origin,) = [text for text in page_of(write_search_report(run)).text("p") if "ranked" in text]
+    assert origin.startswith("The best of 2 genotypes by the supernet's loss") and origin.endswith("from chance.")
 
 
 @pytest.mark.usefixtures("no_pictures")
