@@ -106,9 +106,7 @@ def search(
     if not history.has_kept(genotype):
         history.keep(genotype)
     cost_target = build_cost_target(cfg, supernet)
-    log.info(f"the networks that can be found cost {cost_target.range()} for {cfg.SEARCH.COST_FRAMES} frames")
-    if cost_target.warning():
-        log.warning(cost_target.warning())
+    tell_of_cost(cost_target, cfg, log)
 
     def save() -> None:
         state.notes["hours"] = clock.hours
@@ -142,6 +140,13 @@ def search(
         report(state, history, genotype, log, config_file, ended)
     log.info(f"{ended}; searched for {clock.hours:.3g} h; genotype, pictures and report: {log.run_dir}")
     return genotype
+
+
+def tell_of_cost(cost_target: CostTarget, cfg: CfgNode, log: RunLog) -> None:
+    """What can be found at all, and a doubt about the target."""
+    log.info(f"the networks that can be found cost {cost_target.range()} for {cfg.SEARCH.COST_FRAMES} frames")
+    if warning := cost_target.warning():
+        log.warning(warning)
 
 
 def report(
