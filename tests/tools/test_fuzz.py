@@ -116,6 +116,19 @@ def test_garbage_of_the_process_before_hides_no_memory() -> None:
     assert [key[1] for key in result.failures] == ["memory"]
 
 
+def test_free_memory_of_the_process_before_hides_none() -> None:
+    """A large block that lies free within the heap is resident: a case that is given it does not grow."""
+    freed = np.ones(3_900_000)
+    del freed  # from now on the allocator takes blocks of 30 MB from the heap
+    blocks = [np.ones(3_750_000) for _ in range(12)]
+    behind = [bytes(100_000) for _ in range(8)]  # so that the heap does not shrink
+    del blocks
+    work = work_of(planted(lambda: np.ones(30_000_000).sum()))
+    result = fuzz(work, plan(["planted"], work.targets, {"texts": CASES}), 1)
+    assert [key[1] for key in result.failures] == ["memory"]
+    del behind
+
+
 def test_a_seed_that_kills_is_told() -> None:
     target = Target(lambda: [Sample(".txt", b"")], lambda path: os._exit(5))
     work = work_of(target)

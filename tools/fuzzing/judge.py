@@ -79,10 +79,15 @@ class Judge:
                 os.close(original)
 
     def start_afresh(self) -> None:
-        """Forget what was written; and let no case free what was there, which would hide what it takes."""
+        """Forget what was written; and let no case free what was there, or be given what lies free but in memory.
+
+        Either would hide what the case takes.
+        """
         self._written()
         gc.collect()
         gc.freeze()
+        if trim := getattr(LIBC, "malloc_trim", None):  # glibc's
+            trim(0)
 
     def run(self, target: Target, case: Sample) -> Outcome:
         """The outcome of a case; what it wrote is told from what earlier ones did by the file's size."""
