@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from utils.system.errors import RunStoppedError, UserError
@@ -30,11 +31,13 @@ def limit_spinning() -> None:
 # Of a disk that is full, a quota, a file size limit, a file system that cannot be written to.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
+UNLOADABLE = "Could not load this library"  # what PyTorch says where torchaudio was made for another one
+
 
 def run_script(main: Callable[[], object]) -> None:
     """Run a script's `main`. What a user can mend becomes one line on standard error and an exit status.
 
-    A UserError, a full disk and a file that may not be touched: status 2, but 3 where a training's loss is no number;
+    A UserError, a full disk, a file that may not be touched and a torchaudio of another torch: status 2, but 3 where a training's loss is no number;
     Ctrl-C: 130; a run that a signal stopped: 128 and the signal's number; where several processes share the job and
     another one is gone: 1.
     """
@@ -67,6 +70,10 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"error: cannot write {file} ({error.strerror}): make room; a run goes on with --load_path", 2
     if isinstance(error, PermissionError) and error.filename:
         return f"error: no permission for {error.filename} ({error.strerror}): give it, or name another place", 2
+    if isinstance(error, OSError) and str(error).startswith(UNLOADABLE):
+        versions = " and ".join(f"{name} {version(name)}" for name in ("torch", "torchaudio"))
+        remedy = "install the pair that requirements.txt names: python -m pip install -r requirements.txt"
+        return f"error: {versions} do not go together ({error.__cause__ or error}): {remedy}", 2
     if is_lost(error):
         message = "another process of the job is gone: its own message, or torchrun's, says why"
         return f"error: {message}; go on with --load_path", 1

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -28,8 +29,15 @@ from utils.system.script import run_script
             2,
             "train.py: error: no permission for utterances.csv (Permission denied): give it, or name another place\n",
         ),
+        (
+            OSError("Could not load this library: libtorchaudio.so"),
+            2,
+            f"train.py: error: torch {version('torch')} and torchaudio {version('torchaudio')} do not go together "
+            "(Could not load this library: libtorchaudio.so): install the pair that requirements.txt names: python -m "
+            "pip install -r requirements.txt\n",
+        ),
     ],
-    ids=["mistake", "mistake in a loader", "no number", "Ctrl-C", "stopped", "full disk", "no permission"],
+    ids=["mistake", "mistake in a loader", "no number", "Ctrl-C", "stopped", "full disk", "no permission", "other torchaudio"],
 )
 def test_what_a_user_can_mend(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str
