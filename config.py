@@ -136,9 +136,12 @@ _C.SEARCH.MAX_HOURS = 0.0
 # the genotype from before; 0: warn only
 _C.SEARCH.COLLAPSE_PATIENCE = 0
 # A target for what the derived network costs, in 1e9 multiply-accumulates for one input, and the weight in alpha's loss
-# of the squared logarithm of (expected cost / target); 0: the search looks at accuracy alone, as the paper's
+# of the squared logarithm of (cost / target); 0: the search looks at accuracy alone, as the paper's
 _C.SEARCH.COST_TARGET = 0.0
 _C.SEARCH.COST_WEIGHT = 0.0
+# Whose cost shall be that: derived (of the network that alpha derives to, by the gradient of the mean) or expected (the
+# mean of what alpha's distribution draws)
+_C.SEARCH.COST_OF = "derived"
 # The network that this is the cost of, as it will be trained: its cells and channels (0: MODEL.LAYERS,
 # MODEL.INIT_CHANNELS, the supernet's own), and an input's frames
 _C.SEARCH.COST_LAYERS = 0
@@ -223,6 +226,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "SEARCH.STEM": ("paper", "network"),
     "SEARCH.PATHS": ("edges", "genotypes"),
     "SEARCH.CHOOSE": ("argmax", "ranked"),
+    "SEARCH.COST_OF": ("derived", "expected"),
     "SEARCH.GRADIENT": ("exact", "dense", "sampled"),
     "SEARCH.SAMPLING": ("gumbel", "softmax"),
     "SEARCH.DATA_SPLIT": ("val", "halves"),

@@ -37,9 +37,9 @@ UNLOADABLE = "Could not load this library"  # what PyTorch says where torchaudio
 def run_script(main: Callable[[], object]) -> None:
     """Run a script's `main`. What a user can mend becomes one line on standard error and an exit status.
 
-    A UserError, a full disk, a file that may not be touched and a torchaudio of another torch: status 2, but 3 where a training's loss is no number;
-    Ctrl-C: 130; a run that a signal stopped: 128 and the signal's number; where several processes share the job and
-    another one is gone: 1.
+    A UserError, a full disk, a file that may not be touched and a torchaudio of another torch: status 2, but 3 where a
+    training's loss is no number; Ctrl-C: 130; a run that a signal stopped: 128 and the signal's number; where several
+    processes share the job and another one is gone: 1.
     """
     limit_spinning()
     try:

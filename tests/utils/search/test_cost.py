@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from config import load_config
-from models import build_supernet
+from data_objects.frontend import BINS
+from models import build_cost, build_supernet
 from models.supernet import Supernet
 from tests.helpers import ROOT, SEARCH, call_script, options
 from tests.networks import configured
 from tests.runs import metrics, only_run
-from utils.search.cost import CostTarget, build_cost_target
+from utils.search.cost import GIGA, CostTarget, build_cost_target
 from utils.search.loop import search_iteration
 from utils.system.errors import UserError
 from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
@@ -21,9 +22,12 @@ from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
 SMALL = {"MODEL__LAYERS": 3, "MODEL__INIT_CHANNELS": 2, "SEARCH__COST_FRAMES": 40, "TRAIN__ARCH_LR": 0.1}
 
 
-def search_some(target: float, weight: float, with_target: bool = True) -> tuple[Supernet, CostTarget, float]:
+def search_some(
+    target: float, weight: float, with_target: bool = True, of: str = "expected", iterations: int = 5, lr: float = 0.1
+) -> tuple[Supernet, CostTarget, float]:
     """A supernet after some iterations of a search, and its expected cost before them, in 1e9."""
-    cfg = configured(**SMALL, MODEL__NAME="supernet", SEARCH__COST_TARGET=target, SEARCH__COST_WEIGHT=weight)
+    settings = {"TRAIN__ARCH_LR": lr, "SEARCH__COST_TARGET": target, "SEARCH__COST_WEIGHT": weight}
+    cfg = configured(**SMALL | settings, MODEL__NAME="supernet", SEARCH__COST_OF=of)
     torch.manual_seed(0)
     supernet = build_supernet(cfg, 5).train()
     cost_target = build_cost_target(cfg, supernet)
@@ -31,7 +35,7 @@ def search_some(target: float, weight: float, with_target: bool = True) -> tuple
     weights = build_weight_optimizer(cfg, supernet.weight_parameters())
     optimizers = {"weights": weights, "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters())}
     batches = [(torch.randn(2, 16, 16), torch.tensor([0, 1])) for _ in range(2)]
-    for _ in range(5):
+    for _ in range(iterations):
         chosen = cost_target if with_target else None
         search_iteration(supernet, optimizers, nn.CrossEntropyLoss(), *batches, cost_target=chosen)
     return supernet, cost_target, before
@@ -46,6 +50,40 @@ def test_expected_cost_moves_towards_the_target(factor: float) -> None:
     after = cost_target.figures(supernet)["cost_expected"]
     assert abs(math.log(after / target)) < 0.7 * abs(math.log(before / target))
     assert (after < before) == (factor < 1)
+
+
+def test_the_derived_network_comes_to_the_target() -> None:
+    """While alpha is undecided, where the mean says nothing of it. The target is amid the space's costs."""
+    least, most = build_cost(configured(**SMALL), 5, BINS).extremes()
+    target = (least + most) / 2 / GIGA
+    ends = {}
+    for of in ("derived", "expected"):
+        supernet, cost_target, _ = search_some(target, 1e4, of=of, iterations=40, lr=0.02)
+        ends[of] = abs(cost_target.figures(supernet)["cost_derived"] - target) * GIGA / (most - least)
+    assert ends["derived"] < 0.06
+    assert ends["expected"] > 0.4
+
+
+def test_the_gradient_is_of_the_mean_and_vanishes_at_the_target() -> None:
+    """Alpha's gradient is 2 w log(derived / target) times that of the logarithm of the mean; 0 on the target."""
+    torch.manual_seed(0)
+    supernet = build_supernet(configured(**SMALL, MODEL__NAME="supernet"), 5)
+
+    def gradients(target: float) -> list[torch.Tensor]:
+        settings = {"SEARCH__COST_TARGET": target, "SEARCH__COST_WEIGHT": 3.0}
+        build_cost_target(configured(**SMALL, **settings), supernet).add_gradients(supernet)
+        found = [alpha.grad.clone() for alpha in supernet.arch_parameters() if alpha.grad is not None]
+        supernet.zero_grad()
+        return found
+
+    cost = build_cost(configured(**SMALL), 5, BINS)
+    derived = cost.of(supernet.genotype()) / GIGA
+    cost.expected(*supernet.arch_parameters()).log().backward()
+    of_mean = [alpha.grad.clone() for alpha in supernet.arch_parameters() if alpha.grad is not None]
+    supernet.zero_grad()
+    for found, mean in zip(gradients(derived / 2), of_mean, strict=True):
+        torch.testing.assert_close(found, 2 * 3.0 * math.log(2) * mean)
+    assert max(found.abs().max() for found in gradients(derived)) < 1e-9
 
 
 def test_without_a_weight_nothing_changes() -> None:

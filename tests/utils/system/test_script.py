@@ -37,7 +37,16 @@ from utils.system.script import run_script
             "pip install -r requirements.txt\n",
         ),
     ],
-    ids=["mistake", "mistake in a loader", "no number", "Ctrl-C", "stopped", "full disk", "no permission", "other torchaudio"],
+    ids=[
+        "mistake",
+        "mistake in a loader",
+        "no number",
+        "Ctrl-C",
+        "stopped",
+        "full disk",
+        "no permission",
+        "other torchaudio",
+    ],
 )
 def test_what_a_user_can_mend(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str
