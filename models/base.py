@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from models.norms import Norm
 from models.operations import ReLUFirst
 
 
@@ -33,15 +34,15 @@ def build_stems(channels: int) -> tuple[nn.Sequential, ReLUFirst]:
     """The derived network's stem: (B, 1, T, F) to (B, C, T/4, F/4), and that to (B, C, T/8, F/8)."""
     stem_0 = nn.Sequential(
         nn.Conv2d(1, channels // 2, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(channels // 2),
+        Norm(channels // 2),
         nn.ReLU(inplace=True),
         nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
+        Norm(channels),
     )
     stem_1 = ReLUFirst(
         nn.ReLU(),
         nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
+        Norm(channels),
     )
     return stem_0, stem_1
 

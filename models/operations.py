@@ -6,12 +6,13 @@ appendix A.1; Ding et al., AutoSpeech, Interspeech 2020.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.norms import Norm
 from utils.system.errors import UserError
 
 KernelSize = tuple[int, int]  # (along time, along frequency)
@@ -34,7 +35,7 @@ class ReLUConvNorm(ReLUFirst):
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out, affine=affine),
+            Norm(channels_out, affine=affine),
         )
 
 
@@ -50,14 +51,14 @@ class FactorizedReduce(nn.Module):
         self.relu = nn.ReLU()
         self.conv_1 = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
         self.conv_2 = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+        self.norm = Norm(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after_relu(self.relu(x))
 
     def after_relu(self, rectified: Tensor) -> Tensor:
         """The output for an input (B, C, T, F) that has been rectified already."""
-        if _memory_format(rectified) == torch.channels_last:
+        if memory_format(rectified) == torch.channels_last:
             return self.combine(_EverySecond.apply(rectified))
         convolved = [
             nn.functional.conv2d(rectified, conv.weight, conv.bias, stride=2) for conv in (self.conv_1, self.conv_2)
@@ -77,7 +78,7 @@ class _EverySecond(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.shape, ctx.format = x.shape, _memory_format(x)
+        ctx.shape, ctx.format = x.shape, memory_format(x)
         return x[:, :, ::2, ::2].contiguous(memory_format=ctx.format)
 
     @staticmethod
@@ -88,7 +89,7 @@ class _EverySecond(torch.autograd.Function):
         return spread
 
 
-def _memory_format(x: Tensor) -> torch.memory_format:
+def memory_format(x: Tensor) -> torch.memory_format:
     is_last = x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if is_last else torch.contiguous_format
 
@@ -110,7 +111,7 @@ class DepthwiseConv(nn.Conv2d):
             with torch.autocast("cpu", enabled=False):
                 return self.forward(x.float())
         is_slow = max(self.dilation) > 1 and x.requires_grad and x.device.type == "cpu"
-        if is_slow and _memory_format(x) == torch.channels_last:
+        if is_slow and memory_format(x) == torch.channels_last:
             return _DepthwiseConv.apply(x, self.weight, self.stride[0], self.padding, self.dilation)
         return super().forward(x)
 
@@ -157,7 +158,7 @@ def concatenate(states: Sequence[Tensor]) -> Tensor:
 class _Concatenation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *states: Tensor) -> Tensor:
-        ctx.channels, ctx.format = [state.size(1) for state in states], _memory_format(states[0])
+        ctx.channels, ctx.format = [state.size(1) for state in states], memory_format(states[0])
         return torch.cat(states, dim=1)
 
     @staticmethod
@@ -177,7 +178,7 @@ def depthwise_separable(
         nn.ReLU(inplace),
         DepthwiseConv(channels, kernel_size, stride, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        Norm(channels, affine=affine),
     ]
 
 
@@ -219,7 +220,7 @@ def pooling(kind: str, channels: int, stride: int, affine: bool) -> nn.Module:
         pool: nn.Module = nn.MaxPool2d(3, stride, padding=1)
     else:
         pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
-    return pool if affine else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False))
+    return pool if affine else nn.Sequential(pool, Norm(channels, affine=False))
 
 
 def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
@@ -269,7 +270,18 @@ class GraphlessSource:
     def __init__(self, x: Tensor) -> None:
         self.x = x
         self._rectified: Tensor | None = None
-        self._pooled: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # by position: output, mean, variance
+        self._pooled: dict[int, Tensor] = {}  # by position
+        self._edges: list[tuple[nn.ModuleList, int]] = []
+        self._rows: Iterator[Tensor] | None = None
+
+    def expect(self, operations: nn.ModuleList, sampled: int) -> None:
+        """Say that `run` will be called for all of an edge's operations but the sampled one."""
+        self._edges.append((operations, sampled))
+
+    def zeros(self, columns: int, like: Tensor) -> Tensor:
+        """A row (columns,) for each of the edges that are expected, made together."""
+        self._rows = self._rows or iter(like.new_zeros(len(self._edges), columns))
+        return next(self._rows)
 
     @torch.no_grad()
     def run(self, position: int, operation: nn.Module) -> Tensor:
@@ -277,7 +289,9 @@ class GraphlessSource:
         if isinstance(operation, Identity | Zero):
             return operation(self.x)
         if isinstance(operation, nn.Sequential) and not isinstance(operation[0], nn.ReLU):
-            return self._pool(position, *operation)
+            if position not in self._pooled:
+                self._pooled[position] = self._pool(position, operation[0])
+            return self._pooled[position]
         if self._rectified is None:
             self._rectified = torch.relu(self.x)
         if isinstance(operation, FactorizedReduce):
@@ -290,18 +304,16 @@ class GraphlessSource:
                 x = x.relu_()  # in place: x is nobody else's
         return x
 
-    def _pool(self, position: int, pool: nn.Module, norm: nn.BatchNorm2d) -> Tensor:
-        if position not in self._pooled:
-            pooled = _pool_without_graph(pool, self.x)
-            output, mean, scale = torch.native_batch_norm(pooled, None, None, None, None, True, 0.0, norm.eps)
-            count = pooled.numel() // pooled.size(1)
-            variance = (scale.pow(-2) - norm.eps) * (count / max(count - 1, 1))  # scale is 1 / sqrt(variance + eps)
-            self._pooled[position] = output, mean, variance
-        output, mean, variance = self._pooled[position]
-        statistics = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-        for running, new in zip(statistics, (mean, variance), strict=True):
-            running.lerp_(new.to(running), norm.momentum or 0.0)
-        norm.get_buffer("num_batches_tracked").add_(1)
+    def _pool(self, position: int, pool: nn.Module) -> Tensor:
+        """What pooling and norm make of x; the running statistics of all edges that were expected are renewed."""
+        others: Iterator[Any] = (operations[position] for operations, sampled in self._edges if sampled != position)
+        norms = [operation[1] for operation in others]
+        pooled = _pool_without_graph(pool, self.x)
+        first = norms[0].get_buffer("running_mean")
+        mean, variance = first.new_zeros(2, len(first))  # with a momentum of 1, they become the batch's
+        output = nn.functional.batch_norm(pooled, mean, variance, None, None, True, 1.0, norms[0].eps)
+        renewed = [norm.get_buffer(name) for norm in norms for name in ("running_mean", "running_var")]
+        torch._foreach_lerp_(renewed, [mean, variance] * len(norms), norms[0].momentum)
         return output
 
 

@@ -5,6 +5,7 @@ from torch.nn.functional import relu
 
 from models.base import SpeakerNetwork
 from models.heads import build_classifier
+from models.norms import Norm
 from models.pooling import POOLINGS
 
 
@@ -14,13 +15,13 @@ class BasicBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.bn1 = Norm(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.bn2 = Norm(channels_out)
         self.downsample: nn.Module = nn.Identity()
         if stride > 1 or channels_in != channels_out:
             self.downsample = nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), Norm(channels_out)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class ResNet(SpeakerNetwork):
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=2, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.bn1 = Norm(64)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(blocks[0], 64, 64, stride=1)
         self.layer2 = _stage(blocks[1], 64, 128, stride=2)

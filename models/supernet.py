@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.base import CellPlan, SpeakerNetwork, build_stems, plan_cells
 from models.distribution import draw_genotype
 from models.genotypes import EDGES, INPUTS, NODES, Gene, Genotype, derive_genotype, edge_row
+from models.norms import Norm
 from models.operations import (
     FactorizedReduce,
     GraphlessSource,
@@ -18,6 +19,7 @@ from models.operations import (
     build_operation,
     concatenate,
     draw_drop_path,
+    memory_format,
 )
 
 
@@ -48,6 +50,7 @@ def mix_exact(operations: nn.ModuleList, source: GraphlessSource, weights: Tenso
     output = operations[sampled](source.x)
     if not weights.requires_grad:
         return output
+    source.expect(operations, sampled)
     return _WeightGradient.apply(output, weights, source, operations, sampled)
 
 
@@ -89,21 +92,21 @@ class _WeightGradient(torch.autograd.Function):
         (output,) = ctx.saved_tensors
         source, ctx.source = ctx.source, None  # which would stay in memory as long as the loss does
         device, dtype, enabled = ctx.autocast
-        nothing = gradient.new_zeros((), dtype=torch.promote_types(gradient.dtype, torch.float32))
-        products = []
+        precise = torch.promote_types(gradient.dtype, torch.float32)
+        like, flat = memory_format(gradient), _lay_flat(gradient, memory_format(gradient), precise)
+        products = source.zeros(len(ctx.operations), flat)
         with torch.autocast(device, dtype, enabled):
             for k, operation in enumerate(ctx.operations):
-                if k == ctx.sampled:
-                    products.append(_inner_product(gradient, output))
-                elif isinstance(operation, Zero):
-                    products.append(nothing)
-                else:
-                    products.append(_inner_product(gradient, source.run(k, operation)))
-        return gradient, torch.stack(products).to(ctx.weights_dtype), None, None, None
+                if not isinstance(operation, Zero):
+                    y = output if k == ctx.sampled else source.run(k, operation)
+                    torch.dot(flat, _lay_flat(y, like, precise), out=products[k])
+        return gradient, products.to(ctx.weights_dtype), None, None, None
 
 
-def _inner_product(a: Tensor, b: Tensor) -> Tensor:
-    return torch.sum(a * b, dtype=torch.promote_types(a.dtype, torch.float32))
+def _lay_flat(x: Tensor, order: torch.memory_format, dtype: torch.dtype) -> Tensor:
+    """The elements of a state (B, C, T, F) in a row, as they lie in memory where that is in this order."""
+    x = x.to(dtype).contiguous(memory_format=order)
+    return (x.permute(0, 2, 3, 1) if order == torch.channels_last else x).reshape(-1)
 
 
 class SearchCell(nn.Module):
@@ -192,7 +195,7 @@ class Supernet(SpeakerNetwork):
         else:
             self.stem = nn.Sequential(
                 nn.Conv2d(1, 3 * channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(3 * channels),
+                Norm(3 * channels),
                 nn.MaxPool2d(3, stride=2, padding=1),
             )
             plans = plan_cells(layers, channels, 3 * channels, previous_reduction=False)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from models.base import SpeakerNetwork
 from models.heads import build_classifier
+from models.norms import Norm
 
 SHORTEST = 65  # frames; shorter inputs vanish in the pooling
 
@@ -13,7 +14,7 @@ SHORTEST = 65  # frames; shorter inputs vanish in the pooling
 def _conv_norm(channels_in: int, channels_out: int, kernel: tuple[int, int], **geometry: Any) -> list[nn.Module]:
     return [
         nn.Conv2d(channels_in, channels_out, kernel, bias=False, **geometry),
-        nn.BatchNorm2d(channels_out),
+        Norm(channels_out),
         nn.ReLU(),
     ]
 

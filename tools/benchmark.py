@@ -6,6 +6,7 @@
     python tools/benchmark.py train                                   # 8 cells, 64 channels, batch 8, 300 frames
     python tools/benchmark.py train --device cuda --batch_size 256 --compile both
     python tools/benchmark.py train --data_dir /path/to/VoxCeleb1 --curve 200
+    python tools/benchmark.py launches                                # what a step asks of a GPU, without one
     python tools/benchmark.py data --data_dir /path/to/VoxCeleb1 --num_workers 8
     python tools/benchmark.py scale                                   # a simulated corpus of VoxCeleb1's size
     python tools/benchmark.py trials                                  # VoxCeleb1-E's: scores, figures, intervals

@@ -85,6 +85,9 @@ def test_unknown_operation_lists_the_valid_ones() -> None:
         build_operation("conv_9x9", 2, 1, affine=True)
 
 
+OTHERS = [nn.Identity() for _ in range(3)]
+
+
 @pytest.mark.parametrize("size", [(2, 2), (2, 9), (7, 3), (8, 8), (1, 5)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -92,11 +95,12 @@ def test_operations_without_a_graph(name: str, stride: int, size: tuple[int, int
     """The short cuts give what the operations give, and leave their inputs alone."""
     operation = build_operation(name, 4, stride, affine=False).double()
     x = torch.randn(3, 4, *size, dtype=torch.float64).to(memory_format=torch.channels_last)
-    twin, given, source = copy.deepcopy(operation), x.clone(), GraphlessSource(x)
+    twins, given, source = [copy.deepcopy(operation) for _ in range(2)], x.clone(), GraphlessSource(x)
+    for twin in twins:
+        source.expect(nn.ModuleList([*OTHERS, twin]), sampled=0)
     with torch.no_grad():
         expected = operation(x)
-    for _ in range(2):  # the second edge from the same state, whose norms see the batch too
-        edge = copy.deepcopy(twin)
+    for edge in twins:  # the second edge from the same state, whose norms see the batch too
         torch.testing.assert_close(source.run(3, edge), expected, rtol=0, atol=1e-12)
         for actual, buffer in zip(edge.buffers(), operation.buffers(), strict=True):
             torch.testing.assert_close(actual, buffer, rtol=0, atol=1e-12)

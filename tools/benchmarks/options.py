@@ -114,6 +114,20 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--curve", type=at_least("--curve", TENTHS), metavar="STEPS", help=curve)
 
 
+def add_launches(parser: argparse.ArgumentParser) -> None:
+    """What a step asks of a GPU: operations launched, waits of the host, copies to the device.
+
+    Counted, not timed, and without a GPU: on PyTorch's meta device, whose tensors have shapes and no numbers, by the
+    code that a GPU would run. A small batch on a fast GPU takes as long as its launches do, some microseconds each. A
+    step begins with the front end and ends with the running mean of its loss; Adam counts as a dozen launches where it
+    is one.
+    """
+    add_count(parser, "--layers", 3, 8, "cells (default: 8)")
+    add_count(parser, "--channels", 2, 16, "of the supernet's first cell (default: 16)")
+    add_count(parser, "--train_channels", 2, 128, "of the derived network's (default: 128)")
+    add_count(parser, "--frames", 32, 300, "of 10 ms (default: 300)")
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Loading training crops from a preprocessed corpus, and whether training has to wait for them.
 
@@ -195,6 +209,7 @@ def add_recognition(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "search": ("iterations of a search", add_search),
     "train": ("steps of training the derived network", add_train),
+    "launches": ("what a step asks of a GPU, counted without one", add_launches),
     "data": ("loading training crops", add_data),
     "scale": ("what VoxCeleb1's size takes in time and memory, without its files", add_scale),
     "trials": ("what scoring, figures and intervals take for VoxCeleb1-E's trials, without its files", add_trials),

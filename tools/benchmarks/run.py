@@ -4,12 +4,13 @@ import argparse
 import json
 from types import ModuleType
 
-from tools.benchmarks import data, preprocess, recognition, scale, search, train, trials
+from tools.benchmarks import data, launches, preprocess, recognition, scale, search, train, trials
 
 # Each yields the reports that `run(args)` measures, and has `print_report(report)` for people.
 COMMANDS: dict[str, ModuleType] = {
     "search": search,
     "train": train,
+    "launches": launches,
     "data": data,
     "scale": scale,
     "trials": trials,
