@@ -24,6 +24,7 @@ from data_objects.sources import INDEX_BEGUN, is_index
 from data_objects.speaker_tasks import NONE_AVOIDED, Avoided, SpeakerResult, SpeakerTask, load_result, process_speaker
 from utils.system.errors import UserError
 from utils.system.files import write_atomically
+from utils.system.locks import claim
 from utils.system.text import printable
 
 FAILED = "rejected-by-failed-run.csv"  # in place of rejected.csv, which belongs to the index that is there
@@ -61,7 +62,8 @@ def build_index(
         trial_utterances: what is tested on, besides the test speakers' utterances.
 
     Raises:
-        UserError: no utterance can be used (rejected.csv is written even so); out_dir cannot be written to.
+        UserError: no utterance can be used (rejected.csv is written even so); out_dir cannot be written to, or another
+            job is at it.
     """
     parts = out_dir / "parts"
     try:
@@ -71,12 +73,13 @@ def build_index(
         (out_dir / INDEX_BEGUN).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out_dir} ({error.strerror}): give another folder with --out_dir") from error
-    reused = _run(tasks, NONE_AVOIDED, num_workers, advance)
-    if added:
-        reused += _run(added, _tested_audio(tasks, trial_utterances), num_workers, advance)
-    every = [*tasks, *added]
-    _remove_stale_parts(every, out_dir)
-    report = write_index(out_dir, (load_result(task.result_file)[1] for task in every), unusable)
+    with claim(out_dir, INDEX_BEGUN, "give another folder with --out_dir"):
+        reused = _run(tasks, NONE_AVOIDED, num_workers, advance)
+        if added:
+            reused += _run(added, _tested_audio(tasks, trial_utterances), num_workers, advance)
+        every = [*tasks, *added]
+        _remove_stale_parts(every, out_dir)
+        report = write_index(out_dir, (load_result(task.result_file)[1] for task in every), unusable)
     return replace(report, reused_speakers=reused)
 
 

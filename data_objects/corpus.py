@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from data_objects.augmentation import Augmentation, build_augmentation
 from data_objects.completing import changed_lists
 from data_objects.datasets import (
+    BYTES,
     SECOND_HALF,
     SPLIT,
     CropLoader,
@@ -24,9 +25,10 @@ from data_objects.datasets import (
     group_by_windows,
     leave_signals_to_main,
 )
-from data_objects.frontend import FrontEnd
+from data_objects.frontend import FrontEnd, span
 from data_objects.index import Rows, load_index, load_statistics
 from data_objects.lists import META, TRIALS, Speaker, TrialList, find_list, read_meta, read_trials
+from data_objects.loading import AHEAD, Handing, check_shared_memory
 from data_objects.trials import build_validation_trials, choose_validation_speakers
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
@@ -217,11 +219,13 @@ class Corpus:
     def _evaluate(
         self, dataset: Dataset, batches: list[list[Any]], collate: Callable[[list[Any]], Any]
     ) -> DataLoader[Any]:
+        check_shared_memory(self._num_workers, self.window_batch_size * span(self.window_frames) * BYTES)
         return DataLoader(
             dataset,
             batch_sampler=batches,
             num_workers=self._num_workers,
-            collate_fn=collate,
+            collate_fn=Handing(collate),
+            prefetch_factor=AHEAD if self._num_workers else None,
             worker_init_fn=leave_signals_to_main,
             pin_memory=self._pin_memory,
             # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from

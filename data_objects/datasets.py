@@ -25,10 +25,12 @@ from data_objects.audio import AudioError, read_samples
 from data_objects.augmentation import Augmentation, change_speed, frames_needed
 from data_objects.frontend import CONTEXT, HOP, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, Rows
+from data_objects.loading import AHEAD, Handing, check_shared_memory
 from utils.system.errors import UserError
 from utils.system.processes import check_divisible, rank
 
 T = TypeVar("T")
+BYTES = 2  # of a sample
 
 
 def move(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
@@ -218,11 +220,13 @@ class CropLoader:
         stream: tuple[int, ...] = (),
     ) -> None:
         self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream)
+        check_shared_memory(num_workers, self.batches.share * span(dataset.frames) * BYTES)
         self._loader = DataLoader(
             dataset,
             batch_sampler=self.batches,
             num_workers=num_workers,
-            collate_fn=collate_crops,
+            collate_fn=Handing(collate_crops),
+            prefetch_factor=AHEAD if num_workers else None,
             worker_init_fn=leave_signals_to_main,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,

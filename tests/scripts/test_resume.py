@@ -68,13 +68,13 @@ def test_killed_again_and_again(
         running = wait_for(lambda before=before: saves(tmp_path) - before, process)
         time.sleep(draw.uniform(0, 0.1))
         if number % 2:  # in the midst of the next checkpoint
-            running = wait_for(lambda: list(tmp_path.glob("*/*/last.pt.partial")), process, every=0.0005)
+            running = wait_for(lambda: list(tmp_path.glob("*/*/last.pt.*.partial")), process, every=0.0005)
         process.kill()
         process.wait()  # not for its standard error, which loader processes keep open for some seconds more
         assert running, "the run was over before it could be killed"
         assert process.returncode == -signal.SIGKILL
         run_dir = only_run(tmp_path, script)
-        halves += (run_dir / "last.pt.partial").exists()
+        halves += len(list(run_dir.glob("last.pt.*.partial")))
         killed_at.append(steps_done(tmp_path))
         command = ["--cfg", str(run_dir / "config.yaml"), "--load_path", str(run_dir)]
     assert sorted(set(killed_at)) == killed_at  # it came further every time
@@ -89,7 +89,7 @@ def test_half_a_checkpoint_is_never_loaded(toy: Path, tmp_path: Path, uninterrup
     assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "train")
     last = (run_dir / "last.pt").read_bytes()
-    (run_dir / "last.pt.partial").write_bytes(last[: len(last) // 2])
+    (run_dir / "last.pt.other-1.partial").write_bytes(last[: len(last) // 2])
     assert call_script("train.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir).status == 0
     for broken in (last[: len(last) // 2], b""):
         (run_dir / "last.pt").write_bytes(broken)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from utils.records.checkpoint import FREE_SETTINGS, LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
 from utils.system.errors import RunStoppedError, UserError
 from utils.system.files import ROOT, write_atomically
+from utils.system.locks import claim
 from utils.system.logger import get_logger
 from utils.training.state import create_run_dir
 
@@ -161,9 +163,11 @@ class Comparison(Trainings, ABC):
     recorded: ClassVar[Sequence[str]]  # what else a record must hold
 
     finished: dict[Job, Record] = field(init=False)
+    claimed: ExitStack = field(init=False)  # as long as this is
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.claimed = claim(self.folder, ".lock", "give another --out")
         self.finished = dict(self._read_records())
 
     @abstractmethod

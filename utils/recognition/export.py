@@ -23,6 +23,7 @@ from utils.recognition.network import build_trained
 from utils.recognition.recognizer import Recognizer
 from utils.records.guard import doubts_of
 from utils.system.errors import UserError
+from utils.system.files import partial_name
 from utils.system.logger import get_logger
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime, once imported, reports to its makers
@@ -92,7 +93,7 @@ def export_onnx(recognizer: Recognizer, path: Path) -> dict[str, Any]:
     network, front_end = folded.network, folded.front_end
     shortest = (SHORTEST - 1) * HOP if checkpoint.architecture["kind"] == "vggm" else WINDOW
     embedder = Embedder(network, front_end).eval()
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_name(path)
     try:
         metadata = metadata_of(recognizer, shortest)
         write_graph(embedder, partial, metadata)

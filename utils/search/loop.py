@@ -233,7 +233,8 @@ def search_epoch(
     meters = dict(zip(names, state.begin_epoch(*names), strict=True))
     epoch = f"epoch {state.epoch + 1}"
     clock.start_epoch()
-    for train_batch, val_batch in progress_bar(paired_batches(state, crops), steps, epoch, done=state.batch):
+    pairs = watch.waiting(paired_batches(state, crops))
+    for train_batch, val_batch in progress_bar(pairs, steps, epoch, done=state.batch):
         batches = train_batch, val_batch
         outcome = search_iteration(
             supernet, state.optimizers, criterion, *batches, cfg.TRAIN.PRECISION, cost_target=cost_target

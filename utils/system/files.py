@@ -1,8 +1,11 @@
 """Files that are whole or not there."""
 
 import contextlib
+import glob
 import hashlib
 import os
+import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +32,8 @@ def write_atomically(path: Path, content: bytes | str, keep_as: Path | None = No
 @contextlib.contextmanager
 def partial_file(path: Path, keep_as: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write, which becomes `path` when the block ends, and is gone if it fails: see `write_atomically`."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_name(path)
+    _clear_left(path)
     try:
         with open(partial, "wb") as file:
             yield file
@@ -45,9 +49,37 @@ def partial_file(path: Path, keep_as: Path | None = None) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def partial_name(path: Path) -> Path:
+    """What a file is called while this process writes it."""
+    return path.with_name(f"{path.name}.{_host()}-{os.getpid()}.partial")
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "_", platform.node())
+
+
+def _clear_left(path: Path) -> None:
+    """Delete what processes of this machine that are gone left of the file."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{_host()}-*.partial"):
+        number = left.name.removesuffix(".partial").rpartition("-")[2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            with contextlib.suppress(OSError):  # another may be at it, too
+                left.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
+
+
 def _link(path: Path, name: Path) -> None:
     """Give a file a second name, which may have been another file's."""
-    partial = name.with_name(f"{name.name}.partial")
+    partial = partial_name(name)
     partial.unlink(missing_ok=True)
     try:
         os.link(path, partial)

@@ -4,23 +4,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from utils.system.distributed import agree
-from utils.system.errors import RunStoppedError
-from utils.system.processes import is_main
+from utils.system.errors import RunStoppedError, UserError
+from utils.system.processes import is_main, processes
+from utils.system.shortage import explain_shortage
 
+T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 30  # seconds that torchrun gives its processes between SIGTERM and SIGKILL
+
+
+class _Woken(BaseException):
+    """A signal came while a batch was waited for."""
 
 
 class Watch:
     """Looks at the clock and for signals after every iteration, and saves when one of them says so.
 
     As a context it takes SIGINT and SIGTERM: the first asks the run to stop after its iteration, a second SIGINT stops
-    it at once. Where several processes share the run, they stop and save after the same iteration.
+    it at once. Where several processes share the run, they stop and save after the same iteration; one alone stops
+    where it waits for a batch, too, and saves where its loader processes fail.
 
     Args:
         save: writes the checkpoint.
@@ -33,6 +40,7 @@ class Watch:
         self._seconds = 60 * minutes
         self._where = where
         self._signal = 0
+        self._is_waiting = False
         self._saved = time.perf_counter()
         self._before: dict[int, Any] = {}
 
@@ -44,8 +52,17 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        try:
+            shortage = explain_shortage(error)
+            if isinstance(error, _Woken) or (shortage and self._is_waiting and processes() == 1):
+                self._write()
+            if isinstance(error, _Woken):
+                self._stop(self._signal)
+            if shortage:
+                raise UserError(f"{shortage}; stopped {self._where()}") from error
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._signal and number == signal.SIGINT:
@@ -53,6 +70,23 @@ class Watch:
         self._signal = number
         if is_main():  # by the system's own call: the signal may have interrupted another writing to standard error
             os.write(2, f"\n{signal.Signals(number).name}: stopping as soon as a checkpoint is written\n".encode())
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._is_waiting and self._signal and processes() == 1:
+            raise _Woken
+
+    def waiting(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches, between which there is nothing that a checkpoint lacks: a signal may end the waiting for one."""
+        iterator = iter(batches)
+        while True:
+            self._is_waiting = True
+            self._wake()  # if the signal came before
+            batch = next(iterator, None)
+            self._is_waiting = False
+            if batch is None:
+                return
+            yield batch
 
     def after_iteration(self, over: bool = False) -> bool:
         """Save if a checkpoint is due, or if the run ends here.

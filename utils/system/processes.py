@@ -25,6 +25,11 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0
 
 
+def local_processes() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes())) if processes() > 1 else 1
+
+
 def is_main() -> bool:
     """Whether this is the process that writes files and prints results: rank 0."""
     return rank() == 0
@@ -37,7 +42,7 @@ def launcher() -> str:
     """
     if processes() == 1:
         return "python"
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+    here = local_processes()
     if here == processes():  # standalone: on a port that is free, whatever else runs on the machine
         return f"torchrun --standalone --nproc_per_node {here}"
     return f"torchrun --nnodes {processes() // here} --nproc_per_node {here} RENDEZVOUS"

@@ -4,7 +4,9 @@ Scripts import this before they have read their command line, so that --help ans
 """
 
 import errno
+import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from utils.system.errors import RunStoppedError, UserError
 from utils.system.processes import is_lost, is_main, part, processes, rank
+from utils.system.shortage import explain_shortage
 from utils.system.text import printable
 
 
@@ -65,6 +68,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         # One line by contract; from a loader's process it comes with that process's traceback before it.
         own_name = f"{UserError.__module__}.{UserError.__name__}: "
         return f"error: {str(error).strip().splitlines()[-1].removeprefix(own_name)}", error.status
+    if shortage := explain_shortage(error):
+        return f"error: {shortage}; a run goes on with --load_path", 2
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         file = error.filename or "a file"
         return f"error: cannot write {file} ({error.strerror}): make room; a run goes on with --load_path", 2
@@ -80,10 +85,19 @@ def _explain(error: Exception) -> tuple[str, int]:
     return "", 1
 
 
+def _end_children() -> None:
+    """End loader processes: one that hangs would be waited for."""
+    if children := multiprocessing.active_children():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes the end of one for a failure
+        for child in children:
+            child.kill()
+
+
 def _exit(message: str, status: int) -> None:
     number = f" (rank {rank()})" if processes() > 1 else ""
     if message:
         print(printable(f"{Path(sys.argv[0]).name}{number}: {message}"), file=sys.stderr, flush=True)
+    _end_children()
     if processes() > 1:
         sys.stdout.flush()
         os._exit(status)  # ending in an orderly way would wait for the others

@@ -3,7 +3,9 @@
 Where several processes share the job (see utils/system/distributed.py), all of them call these functions.
 """
 
+import os
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -140,10 +142,16 @@ def compile_network(network: SpeakerNetwork) -> None:
     """Switch TRAIN.COMPILE on.
 
     Raises:
-        UserError: the network is not a genotype's.
+        UserError: the network is not a genotype's; there is no C++ compiler.
     """
     if not isinstance(network, Network):
         raise UserError("TRAIN.COMPILE is for the network of a genotype, not for a baseline: set it to False")
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(
+            f"TRAIN.COMPILE needs a C++ compiler, and {compiler} is not installed: install it, name another one by the "
+            "environment variable CXX, or set TRAIN.COMPILE False"
+        )
     network.compile_for_training()
 
 
@@ -179,7 +187,7 @@ def train_epoch(
     criterion = build_criterion(cfg)
     epoch, steps = f"epoch {state.epoch + 1}", len(crops)
     batches = to_device(crops.epoch(state.epoch, state.batch), state.device)
-    for batch in progress_bar(batches, steps, epoch, done=state.batch):
+    for batch in progress_bar(watch.waiting(batches), steps, epoch, done=state.batch):
         features = to_features(batch, state.front_end, state.device)
         optimizer = state.optimizers["weights"]
         meter.update(*train_step(model, optimizer, features, criterion, cfg.TRAIN.PRECISION, frozen))

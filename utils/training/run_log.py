@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
@@ -14,6 +15,8 @@ from utils.system.files import write_atomically
 from utils.system.logger import Formatter, get_logger
 from utils.system.processes import is_main
 
+LOG = "log.txt"
+
 
 class RunLog:
     """The record of a run in its folder: log.txt, metrics.jsonl, TensorBoard events.
@@ -22,14 +25,16 @@ class RunLog:
         run_dir: an existing folder.
         epochs_done: of a resumed run; figures of later epochs, left by an interruption, are taken out of metrics.jsonl,
             and TensorBoard's events are made anew from it, so that they have no gaps or repeats either.
+        claim: what keeps other jobs out of the folder, to be closed with the log: see `claim`.
     """
 
-    def __init__(self, run_dir: Path, epochs_done: int = 0) -> None:
+    def __init__(self, run_dir: Path, epochs_done: int = 0, claim: ExitStack | None = None) -> None:
         self.run_dir = run_dir
+        self._claim = claim or ExitStack()
         self.logger = get_logger()
         if not is_main():
             return
-        self._file = logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
+        self._file = logging.FileHandler(run_dir / LOG, encoding="utf-8")
         self._file.setFormatter(Formatter("%(asctime)s %(message)s"))
         self.logger.addHandler(self._file)
         self._metrics = run_dir / "metrics.jsonl"
@@ -87,3 +92,4 @@ class RunLog:
             self._tensorboard.close()
             self.logger.removeHandler(self._file)
             self._file.close()
+        self._claim.close()

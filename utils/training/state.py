@@ -38,12 +38,14 @@ from utils.system.commands import call_of
 from utils.system.distributed import agree, broadcast
 from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
+from utils.system.locks import claim
 from utils.system.processes import is_main, processes
 from utils.training.meters import TrainingMeter
-from utils.training.run_log import RunLog
+from utils.training.run_log import LOG, RunLog
 
 PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
 REMEDY = "lower TRAIN.LR and begin anew, or go on from the last checkpoint with --load_path"
+OWN_RUN = "begin a run of its own: without --load_path, or with OUT_DIR on another file system"
 N = TypeVar("N", bound=SpeakerNetwork)
 
 
@@ -294,30 +296,35 @@ def open_run(state: TrainingState[Any], config_file: str, load_path: str | None)
         UserError: see `TrainingState.restore`.
     """
     if load_path:
-        run_dir, doubts = _go_on(state, load_path)
+        run_dir = _run_of(load_path)
     else:
         run_dir = broadcast(create_run_dir(state.cfg, state.script, config_file) if is_main() else None)
-        doubts = []
-    log = RunLog(run_dir, state.epoch)
+    with claim(run_dir, LOG, OWN_RUN) as claimed:
+        doubts = _go_on(state, run_dir) if load_path else []
+        log = RunLog(run_dir, state.epoch, claimed.pop_all())
     if is_main():
         write_protocol(state, run_dir)
     _introduce(state, log, doubts, is_new=not load_path)
     return log
 
 
-def _go_on(state: TrainingState[Any], load_path: str) -> tuple[Path, list[str]]:
-    """Restore the state; returns the run folder, and what the user should know."""
+def _run_of(load_path: str) -> Path:
+    """The folder of the run to go on with."""
     path = find_checkpoint(load_path, LAST)
     if path.name != LAST and not Path(load_path).is_dir():
         raise UserError(f"--load_path: a run goes on from its {LAST}: give its folder, {path.parent}")
-    run_dir = path.parent
+    return path.parent
+
+
+def _go_on(state: TrainingState[Any], run_dir: Path) -> list[str]:
+    """Restore the state; returns what the user should know."""
     used, doubts = state.restore(str(run_dir))
     agree()  # all have read it
     if used.name == PREVIOUS and is_main():  # or the next checkpoint would put the damaged one in its place
         used.replace(run_dir / LAST)
     if is_main():  # what may change has changed: see FREE_SETTINGS
         write_atomically(run_dir / "config.yaml", state.cfg.dump())
-    return run_dir, doubts
+    return doubts
 
 
 def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new: bool) -> None:

@@ -3,13 +3,14 @@
 import errno
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from utils.system.errors import UserError
-from utils.system.files import hash_file, read_text, write_atomically
+from utils.system.files import hash_file, partial_name, read_text, write_atomically
 
 
 def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
@@ -25,6 +26,21 @@ def test_file_keeps_what_was_there_under_another_name(tmp_path: Path) -> None:
         write_atomically(path, "4", keep_as=before)
     assert (path.read_text(), before.read_text()) == ("3", "2")
     assert {item.name for item in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
+
+
+def test_partial_files_are_of_processes(tmp_path: Path) -> None:
+    """Two that write one file do not meet; what those of this machine that are gone have left is deleted."""
+    path = tmp_path / "last.pt"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    here, process = partial_name(path).name, os.getpid()
+    gone = tmp_path / here.replace(f"-{process}.", f"-{dead.pid}.")
+    alive = tmp_path / here.replace(f"-{process}.", f"-{os.getppid()}.")
+    elsewhere = tmp_path / f"last.pt.elsewhere-{dead.pid}.partial"
+    for left in (gone, alive, elsewhere):
+        left.write_text("half")
+    write_atomically(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, alive, elsewhere])
 
 
 def test_text_that_a_user_named(tmp_path: Path) -> None:

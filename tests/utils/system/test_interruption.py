@@ -1,10 +1,11 @@
 """The watch over a run: when it saves, and when it stops."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
-from utils.system.errors import RunStoppedError
+from utils.system.errors import RunStoppedError, UserError
 from utils.system.interruption import Watch
 
 
@@ -27,3 +28,51 @@ def test_watch() -> None:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_signal_while_a_batch_is_waited_for() -> None:
+    """The run stops there, with a checkpoint, though the batch never comes; one that came before is heard, too."""
+    saved: list[int] = []
+
+    def batches() -> Iterator[int]:
+        yield 1
+        signal.raise_signal(signal.SIGTERM)  # as if it came while this waits
+        raise AssertionError("waited on")
+
+    seen = []
+    with (
+        pytest.raises(RunStoppedError, match="stopped by SIGTERM here"),
+        Watch(lambda: saved.append(1), 0, lambda: "here") as watch,
+    ):
+        seen += watch.waiting(batches())
+    assert (len(saved), signal.getsignal(signal.SIGTERM)) == (1, signal.SIG_DFL)
+    with (
+        pytest.raises(RunStoppedError),
+        Watch(lambda: saved.append(1), 0, lambda: "here") as watch,
+    ):
+        signal.raise_signal(signal.SIGTERM)
+        seen += watch.waiting(iter([2]))
+    assert (seen, len(saved)) == ([1], 2)
+    with Watch(lambda: saved.append(1), 0, lambda: "here") as watch:
+        assert list(watch.waiting([1, 2])) == [1, 2]
+    assert len(saved) == 2
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_loader_process_killed(is_waiting: bool) -> None:
+    """One line with the way on; a checkpoint is written where the run stood between two steps, and not within one."""
+    saved: list[int] = []
+    error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def batches() -> Iterator[int]:
+        yield 1
+        raise error
+
+    with (
+        pytest.raises(UserError, match=r"a loader process was killed.*NUM_WORKERS; stopped here; go on with: python"),
+        Watch(lambda: saved.append(1), 0, lambda: "here; go on with: python") as watch,
+    ):
+        for _ in watch.waiting(batches()):
+            if not is_waiting:
+                raise error
+    assert len(saved) == is_waiting
