@@ -159,9 +159,10 @@ def collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) ->
 def leave_signals_to_main(worker: int) -> None:
     """Let a loader process end when the main process says so, which finishes its iteration first.
 
-    Ctrl-C, and the SIGTERM of most schedulers, go to all processes of a job at once.
+    Ctrl-C, the SIGTERM of most schedulers and the SIGHUP of a terminal that is gone go to all processes of a job.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # not on macOS or Windows
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -118,7 +118,7 @@ def test_figures_of_an_epoch_cut_short(toy: Path, tmp_path: Path, trained: tuple
 # Told to stop
 # ------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("script", "number"), [("train", signal.SIGTERM), ("train", signal.SIGINT), ("search", signal.SIGTERM)]
+    ("script", "number"), [("train", signal.SIGHUP), ("train", signal.SIGINT), ("search", signal.SIGTERM)]
 )
 def test_stopped_by_a_signal(
     toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str, number: signal.Signals

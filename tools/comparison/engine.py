@@ -21,12 +21,12 @@ from utils.records.checkpoint import FREE_SETTINGS, LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
 from utils.system.errors import RunStoppedError, UserError
 from utils.system.files import ROOT, write_atomically
+from utils.system.interruption import SIGNALS
 from utils.system.locks import claim
 from utils.system.logger import get_logger
 from utils.training.state import create_run_dir
 
 SETTINGS, RUNS, RECIPES, TRAINING = "config.yaml", "runs", "recipes", "training"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Record = dict[str, Any]
 # Beginnings of the settings that may be others when a comparison goes on: what may in a run, and what is set for every
 # training or is of a search; but all are to be trained for as many epochs.

@@ -14,8 +14,12 @@ from utils.system.processes import is_main, processes
 from utils.system.shortage import explain_shortage
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a scheduler's, of a terminal that is gone
 PATIENCE = 30  # seconds that torchrun gives its processes between SIGTERM and SIGKILL
+
+
+def _is_muted(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 class _Woken(BaseException):
@@ -25,9 +29,10 @@ class _Woken(BaseException):
 class Watch:
     """Looks at the clock and for signals after every iteration, and saves when one of them says so.
 
-    As a context it takes SIGINT and SIGTERM: the first asks the run to stop after its iteration, a second SIGINT stops
-    it at once. Where several processes share the run, they stop and save after the same iteration; one alone stops
-    where it waits for a batch, too, and saves where its loader processes fail.
+    As a context it takes SIGNALS: the first asks the run to stop after its iteration, a second SIGINT stops it at once.
+    SIGHUP is left alone where it is ignored, as by nohup. Where several processes share the run, they stop and save
+    after the same iteration; one alone stops where it waits for a batch, too, and saves where its loader processes
+    fail.
 
     Args:
         save: writes the checkpoint.
@@ -46,7 +51,7 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         if threading.current_thread() is threading.main_thread():  # which alone may set handlers
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS if not _is_muted(number)}
         return self
 
     def __exit__(

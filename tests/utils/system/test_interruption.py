@@ -76,3 +76,17 @@ def test_loader_process_killed(is_waiting: bool) -> None:
             if not is_waiting:
                 raise error
     assert len(saved) == is_waiting
+
+
+def test_nohup() -> None:
+    """A SIGHUP that is ignored stays so."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Watch(lambda: None, 0, lambda: "") as watch:
+            signal.raise_signal(signal.SIGHUP)
+            assert not watch.after_iteration()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with pytest.raises(RunStoppedError, match="SIGHUP"), Watch(lambda: None, 0, lambda: "") as watch:
+        signal.raise_signal(signal.SIGHUP)
+        watch.after_iteration()
