@@ -29,6 +29,8 @@ _C.VAL_FREQ = 1
 _C.SEED = 3
 # auto (CUDA where there is one), cpu or cuda
 _C.DEVICE = "auto"
+# Time some steps of a run before its first one, in either memory layout, and take the faster: auto (on CUDA), on or off
+_C.DEVICE_TUNING = "auto"
 # Where run folders go: OUT_DIR/<script>/<config>-<time>/
 _C.OUT_DIR = "runs"
 
@@ -122,6 +124,8 @@ _C.SEARCH.CANDIDATES = 50
 # Alpha's gradient: exact; dense (the same, computed as the original does: slow, in much memory); or sampled (of the
 # sampled operation alone, as GDAS: cheapest, another estimate)
 _C.SEARCH.GRADIENT = "exact"
+# Random paths that tell, at every validation, how good the supernet is as a whole
+_C.SEARCH.RANDOM_PATHS = 10
 # An edge's operations in a step: gumbel (one is drawn) or softmax (all are mixed, as in DARTS: dense by nature)
 _C.SEARCH.SAMPLING = "gumbel"
 # Temperature of the softmax over an edge's operations in the first epoch and in the last one, linear in between
@@ -220,6 +224,7 @@ _C.EVAL.KEEP_EMBEDDINGS = True
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
+    "DEVICE_TUNING": ("auto", "on", "off"),
     "DATASET.SUB_DIR": ("merged", "dev"),
     "MODEL.POOLING": ("average", "attentive"),
     "SEARCH.SPACE": ("s2", "s3"),
@@ -259,6 +264,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "SEARCH.TEMPERATURE_END": (0.01, None),
     "SEARCH.MAX_HOURS": (0, None),
     "SEARCH.COLLAPSE_PATIENCE": (0, None),
+    "SEARCH.RANDOM_PATHS": (2, None),
     "SEARCH.COST_TARGET": (0, None),
     "SEARCH.COST_WEIGHT": (0, None),
     "SEARCH.COST_LAYERS": (0, None),

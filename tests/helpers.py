@@ -35,6 +35,7 @@ TINY = {
     "TRAIN.END_EPOCH": 1,
     "DATASET.PARTIAL_N_FRAMES": 64,
     "SEARCH.STEM": "paper",
+    "SEARCH.RANDOM_PATHS": 2,
     "DEVICE": "cpu",
 }
 

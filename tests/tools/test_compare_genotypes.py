@@ -103,7 +103,7 @@ def test_files_of_a_comparison(compared: tuple[Outcome, Path]) -> None:
     """Settings, trainings, runs, and the comparison as JSON, as tables and as pictures."""
     _, out = compared
     kinds = ("json", "md", "html", "png", "pdf")
-    files = {"config.yaml", "trainings.jsonl", "recipes", "runs", *(f"comparison.{kind}" for kind in kinds)}
+    files = {".lock", "config.yaml", "trainings.jsonl", "recipes", "runs", *(f"comparison.{kind}" for kind in kinds)}
     assert {path.name for path in out.iterdir()} == files
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "comparison.pdf").read_bytes().startswith(b"%PDF")

@@ -74,7 +74,7 @@ def test_jobs_and_files(compared: tuple[Outcome, Path]) -> None:
         assert not Path(record["run_dir"]).is_absolute()
     jobs = [f"{record['system']} {record['kind']} {record['sub_dir']}" for record in records(out / "finished.jsonl")]
     assert jobs == [f"{system} {job}" for system in SYSTEMS for job in OF_A_SYSTEM]
-    files = {"config.yaml", "finished.jsonl", "genotype.txt", "recipes", "runs", "pictures"}
+    files = {".lock", "config.yaml", "finished.jsonl", "genotype.txt", "recipes", "runs", "pictures"}
     assert {path.name for path in out.iterdir()} == files | {f"comparison.{kind}" for kind in ("json", "md", "html")}
     pictures = {f"{name}.{kind}" for name in ("det", "top1", "eer", "min_dcf") for kind in ("png", "pdf")}
     assert {path.name for path in (out / "pictures").iterdir()} == pictures

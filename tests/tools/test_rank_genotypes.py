@@ -43,7 +43,7 @@ def ranked(toy: Path, search: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_files_of_a_ranking(ranked: tuple[Outcome, Path]) -> None:
     """The ranking, the trainings, and how they agree as JSON, as tables and as pictures."""
     outcome, out = ranked
-    files = {"config.yaml", "ranking.csv", "trainings.jsonl", "recipes", "runs"}
+    files = {".lock", "config.yaml", "ranking.csv", "trainings.jsonl", "recipes", "runs"}
     assert {path.name for path in out.iterdir()} == files | {
         f"trust.{kind}" for kind in ("json", "md", "html", "png", "pdf")
     }

@@ -14,10 +14,10 @@ from yacs.config import CfgNode
 from data_objects.corpus import Corpus
 from data_objects.datasets import to_device
 from models.genotypes import PAPER_GENOTYPE
-from tools.benchmarks.measure import CPU, build_settings, clock, describe_machine
+from tools.benchmarks.measure import CPU, build_settings, describe_machine
 from tools.benchmarks.tables import format_heading, format_table
 from tools.benchmarks.train import WARM_UP, build_row, training_steps
-from utils.system.device import prepare
+from utils.system.device import clock, prepare
 from utils.system.errors import UserError
 from utils.training.loop import to_features
 

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from config import default_config
 from data_objects.frontend import BINS
+from utils.system.device import clock
 from utils.system.errors import UserError
 
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}  # large enough for the machine's full speed
@@ -115,13 +116,6 @@ class Steps:
     def report(self) -> dict[str, Any]:
         """What is reported of them."""
         return {"imports_mb": self.imports_mb, "steps": self.taken}
-
-
-def clock(device: torch.device) -> float:
-    """Seconds, read when the device has done all that it was asked to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def time_repeats(work: Callable[[], object], times: int, device: torch.device) -> list[float]:

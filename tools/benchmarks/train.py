@@ -19,13 +19,13 @@ from data_objects.datasets import to_device
 from models import build_network
 from models.genotypes import PAPER_GENOTYPE, parse_genotype, read_genotype
 from models.network import Network
-from tools.benchmarks.measure import Peak, build_settings, clock, describe_machine, draw_batch, multiply_rate
+from tools.benchmarks.measure import Peak, build_settings, describe_machine, draw_batch, multiply_rate
 from tools.benchmarks.options import CLASSES, COMPILE, DEFAULT_VARIANTS, TENTHS
 from tools.benchmarks.processes import Case, Outcome, run_in_turn, summarise
 from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.corpora.sizes import PARTS
 from tools.networks.size import count_macs
-from utils.system.device import prepare, select_device
+from utils.system.device import clock, prepare, select_device
 from utils.system.errors import UserError
 from utils.training.loop import to_features, train_step
 from utils.training.optim import build_weight_optimizer

@@ -56,6 +56,7 @@ class Checkpoint:
         index: fingerprint of the index.
         meters, notes: of the epoch under way: see `TrainingState`.
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
+        layout: of the network's tensors: see `utils.training.tuning`.
         protocol: plain values: who was trained on, chosen on and to be tested on (`guard.Protocol.summary`), the
             validation_speakers, and the sha256 of their validation_trials; what is known of the pretraining.
         identity: see `identity_of`.
@@ -80,6 +81,7 @@ class Checkpoint:
     notes: dict[str, Any] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     processes: int = 1
+    layout: str = "channels_last"
     protocol: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -293,6 +295,7 @@ FREE_SETTINGS = (
     "SEARCH.COLLAPSE_PATIENCE",
     "SEARCH.CHOOSE",
     "SEARCH.CANDIDATES",
+    "SEARCH.RANDOM_PATHS",
     "EVAL",
     "TRAIN.CHECKPOINT_MINUTES",
     "TRAIN.END_EPOCH",

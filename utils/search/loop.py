@@ -6,8 +6,9 @@ alpha's gradient is computed: `models.supernet._WeightGradient`.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ from utils.training.optim import (
 )
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
+from utils.training.tuning import draw_noise
 
 Outcome = tuple[Tensor, Tensor, Tensor]  # loss, logits (B, K), labels (B,)
 
@@ -65,18 +67,31 @@ def run_search(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
     crops = corpus.halves() if cfg.SEARCH.DATA_SPLIT == "halves" else (corpus.crops("train"), corpus.crops("val"))
     supernet = build_supernet(cfg, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)).to(device)
     supernet.shares = (rank(), processes())
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
-        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
-    }
+    optimizers = build_optimizers(cfg, supernet)
     state = TrainingState(cfg, "search", supernet, corpus.build_front_end().to(device), optimizers, corpus)
-    log = open_run(state, config_file, load_path)
+    log = open_run(state, config_file, load_path, partial(make_step, cfg))
     start_gradients_at_zero(supernet)
     with closing(log):
         genotype = search(state, crops, log, config_file)
     if is_main():
         print(genotype)
         print(printable(training_command(cfg, config_file, genotype, len(corpus.speakers))))
+
+
+def build_optimizers(cfg: CfgNode, supernet: Supernet) -> dict[str, torch.optim.Optimizer]:
+    """Of the weights and of alpha."""
+    return {
+        "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
+        "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
+    }
+
+
+def make_step(cfg: CfgNode, supernet: Supernet) -> Callable[[], object]:
+    """What takes an iteration of a search, on noise."""
+    optimizers, batch = build_optimizers(cfg, supernet.train()), draw_noise(cfg, supernet.alpha_normal.device)
+    start_gradients_at_zero(supernet)
+    criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
+    return partial(search_iteration, supernet, optimizers, criterion, batch, batch, cfg.TRAIN.PRECISION)
 
 
 def search(
@@ -125,7 +140,7 @@ def search(
                 break
             watch.before_validation()
             if validates(state):
-                figures |= scorer.survey()
+                figures |= scorer.survey(cfg.SEARCH.RANDOM_PATHS)
             figures |= cost_target.figures(supernet)
             genotype = end_epoch(state, figures, history, clock, before, log)
             if is_main() and drawn.is_due():

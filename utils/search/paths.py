@@ -23,7 +23,6 @@ from utils.system.distributed import broadcast, gather_rows, share_statistics
 from utils.training.loop import Features, to_features
 
 CALIBRATION = 128  # utterances at least that a path's norms are calibrated on
-RANDOM_PATHS = 10  # that tell how good the supernet is as a whole
 
 
 class PathScorer:
@@ -67,11 +66,11 @@ class PathScorer:
         loss, correct = (0.0, 0.0) if everybody is None else everybody.double().mean(dim=0).tolist()
         return broadcast({"top1": 100 * correct, "loss": loss})
 
-    def survey(self) -> dict[str, float]:
-        """Of alpha's argmax, and of ten random paths, always the same, mean and deviation of both figures."""
+    def survey(self, random_paths: int) -> dict[str, float]:
+        """Of alpha's argmax, and of so many random paths, always the same, mean and deviation of both figures."""
         supernet, generator = self.supernet, np.random.default_rng(self._seed)
         figures = {f"argmax_{name}": value for name, value in self.score(supernet.argmax_path()).items()}
-        scores = [self.score(random_path(supernet, generator)) for _ in range(RANDOM_PATHS)]
+        scores = [self.score(random_path(supernet, generator)) for _ in range(random_paths)]
         for name in scores[0]:
             values = np.array([score[name] for score in scores])
             figures |= {f"paths_{name}": float(values.mean()), f"paths_{name}_std": float(values.std(ddof=1))}

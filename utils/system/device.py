@@ -1,6 +1,7 @@
 """The device that a script computes on, and how: seeds, cuDNN, precision."""
 
 import random
+import time
 
 import numpy as np
 import torch
@@ -49,6 +50,13 @@ def prepare(cfg: CfgNode) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     start(device)
     return device
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, read when the device has done all that it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -42,6 +42,7 @@ from utils.training.losses import build_criterion
 from utils.training.optim import build_weight_optimizer, cosine_lr, set_lr
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
+from utils.training.tuning import draw_noise
 
 Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
 
@@ -119,8 +120,10 @@ def train_network(
     optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, *groups)}
     state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
     if cfg.TRAIN.COMPILE:
-        compile_network(network)
-    log = open_run(state, config_file, load_path)
+        check_compiler(network)
+    log = open_run(state, config_file, load_path, partial(make_step, cfg))
+    if cfg.TRAIN.COMPILE and isinstance(network, Network):
+        network.compile_for_training()
     model = wrap(network, device, uses_all=not isinstance(network, Network) or network.uses_all)
     began = time.perf_counter()
     where = partial(state.where, log.run_dir, len(crops))
@@ -138,8 +141,15 @@ def train_network(
     return log.run_dir
 
 
-def compile_network(network: SpeakerNetwork) -> None:
-    """Switch TRAIN.COMPILE on.
+def make_step(cfg: CfgNode, network: SpeakerNetwork) -> Callable[[], object]:
+    """What takes a step of a network, on noise."""
+    optimizer, criterion = build_weight_optimizer(cfg, network.parameters()), build_criterion(cfg)
+    batch = draw_noise(cfg, next(network.parameters()).device)
+    return partial(train_step, network.train(), optimizer, batch, criterion, cfg.TRAIN.PRECISION)
+
+
+def check_compiler(network: SpeakerNetwork) -> None:
+    """Make sure that TRAIN.COMPILE can be done.
 
     Raises:
         UserError: the network is not a genotype's; there is no C++ compiler.
@@ -152,7 +162,6 @@ def compile_network(network: SpeakerNetwork) -> None:
             f"TRAIN.COMPILE needs a C++ compiler, and {compiler} is not installed: install it, name another one by the "
             "environment variable CXX, or set TRAIN.COMPILE False"
         )
-    network.compile_for_training()
 
 
 def set_epoch(state: TrainingState[SpeakerNetwork]) -> None:

@@ -42,6 +42,7 @@ from utils.system.locks import claim
 from utils.system.processes import is_main, processes
 from utils.training.meters import TrainingMeter
 from utils.training.run_log import LOG, RunLog
+from utils.training.tuning import USUAL_LAYOUT, MakeStep, choose_layout, lay_out, time_layouts, wants_tuning
 
 PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
 REMEDY = "lower TRAIN.LR and begin anew, or go on from the last checkpoint with --load_path"
@@ -96,6 +97,7 @@ class TrainingState(Generic[N]):
             values: its names of all utterances would be copied for every loader process.
         protocol_lines: what to say of it, and then what to warn of.
         trials: among the speakers held out; None where there are none.
+        layout: of the network's tensors: see `utils.training.tuning`.
         epoch: epochs done; batch: iterations done of the epoch under way; step: iterations done in all.
         best: figures of the best epoch, empty before the first.
         notes: plain values that the epoch under way has to remember.
@@ -126,6 +128,7 @@ class TrainingState(Generic[N]):
         self.trials = None if script == "search" else corpus.validation_trials()
         self._guard(read_pretraining(cfg.MODEL.PRETRAINED))
         self._code = code_fingerprints(f"{script}.py")  # now: files may be edited while the run goes on
+        self.layout = USUAL_LAYOUT
         self._meters: dict[str, TrainingMeter] = {}
         self._restored_meters: dict[str, Any] = {}
 
@@ -136,6 +139,11 @@ class TrainingState(Generic[N]):
         higher Top-1 of the val part, or the same at a lower loss.
         """
         return not self.best or _merit(figures) > _merit(self.best)
+
+    def take_layout(self, layout: str) -> None:
+        """Lay the network out, for this run and those that go on with it."""
+        self.layout = layout
+        lay_out(self.network, layout)
 
     def begin_epoch(self, *names: str) -> list[TrainingMeter]:
         """The epoch's meters, by name; within an epoch that is gone on with, they go on too."""
@@ -212,6 +220,7 @@ class TrainingState(Generic[N]):
             notes=self.notes,
             code=self._code,
             processes=processes(),
+            layout=self.layout,
             protocol=self.protocol,
         )
         checkpoint = replace(checkpoint, identity=identity_of(checkpoint))
@@ -243,6 +252,7 @@ class TrainingState(Generic[N]):
         if checkpoint.protocol:  # the file that the network was started from may be gone
             known = checkpoint.protocol["pretraining"], checkpoint.protocol["pretraining_known"]
             self._guard(Pretraining(*known))
+        self.take_layout(checkpoint.layout)
         self.network.load_state_dict(checkpoint.model)
         self.front_end.load_state_dict(checkpoint.front_end)
         for name, optimizer in self.optimizers.items():
@@ -289,8 +299,11 @@ class TrainingState(Generic[N]):
             raise UserError(f"{path} was trained with another index than {self.corpus.index.feature_dir} holds now")
 
 
-def open_run(state: TrainingState[Any], config_file: str, load_path: str | None) -> RunLog:
+def open_run(state: TrainingState[Any], config_file: str, load_path: str | None, make_step: MakeStep[Any]) -> RunLog:
     """The log of a new run folder, or of the one that `load_path` names, with the state restored from it.
+
+    Args:
+        make_step: by which a new run is tuned.
 
     Raises:
         UserError: see `TrainingState.restore`.
@@ -305,6 +318,10 @@ def open_run(state: TrainingState[Any], config_file: str, load_path: str | None)
     if is_main():
         write_protocol(state, run_dir)
     _introduce(state, log, doubts, is_new=not load_path)
+    if not load_path and wants_tuning(state.cfg, state.device):
+        layout, table = choose_layout(time_layouts(state.network, make_step, state.device))
+        state.take_layout(layout)
+        log.info(table)
     return log
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from models.genotypes import INPUTS, SEARCH_SPACES, Genotype, edge_row
 from models.network import Network
 from models.supernet import Supernet
-from utils.search.paths import RANDOM_PATHS, PathScorer, calibrated, random_path
+from utils.search.paths import PathScorer, calibrated, random_path
 
 CHANNELS, LAYERS, CLASSES = 4, 4, 5
 SPACE = SEARCH_SPACES["s2"]
@@ -148,10 +148,10 @@ def test_scores_are_of_the_whole_val_part(scorer: PathScorer) -> None:
 
 
 def test_survey_of_argmax_and_random_paths(scorer: PathScorer) -> None:
-    """Mean and deviation over ten paths, always the same ones."""
+    """Mean and deviation over the random paths, always the same ones."""
     supernet, generator = scorer.supernet, np.random.default_rng(scorer._seed)
-    losses = [scorer.score(random_path(supernet, generator))["loss"] for _ in range(RANDOM_PATHS)]
-    survey = scorer.survey()
+    losses = [scorer.score(random_path(supernet, generator))["loss"] for _ in range(4)]
+    survey = scorer.survey(4)
     assert survey["argmax_loss"] == scorer.score(supernet.genotype_path(supernet.genotype()))["loss"]
     assert survey["paths_loss"] == pytest.approx(np.mean(losses))
     assert survey["paths_loss_std"] == pytest.approx(np.std(losses, ddof=1))

@@ -53,8 +53,8 @@ def test_frozen_and_freed(kind: str) -> None:
     assert is_same(state(network, False), before[0])
     assert not is_same(state(network, True), before[1])
     step(network, kind, optimizer, frozen=False)
-    after = state(network, False)
-    assert sum(not torch.equal(value, before[0][name]) for name, value in after.items()) > 0.9 * len(after)
+    learnt = {name: value for name, value in state(network, False).items() if not name.endswith("num_batches_tracked")}
+    assert sum(not torch.equal(value, before[0][name]) for name, value in learnt.items()) > 0.9 * len(learnt)
 
 
 @pytest.mark.parametrize("kind", KINDS)
