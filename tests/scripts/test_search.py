@@ -82,7 +82,7 @@ def test_search_never_learns_from_a_crop_twice(toy: Path, tmp_path: Path) -> Non
 
     with (
         mock.patch.object(TrainingCrops, "__getitem__", record),
-        mock.patch.object(PathScorer, "survey", lambda _: {}),
+        mock.patch.object(PathScorer, "survey", lambda *_: {}),
         mock.patch("utils.search.monitor.PICTURES_LAST", 0),
         mock.patch.object(SearchHistory, "pictures", lambda *_: {"genotype": Figure((6, 4))}),
         mock.patch("utils.search.loop.write_search_report", report),
