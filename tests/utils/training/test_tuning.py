@@ -89,6 +89,8 @@ def test_run_keeps_its_layout(
 
     Measuring leaves no trace: where the usual layout is taken, the run is the one without.
     """
+    monkeypatch.setattr(tuning, "WARM_UP", 0)
+    monkeypatch.setattr(tuning, "STEPS", 1)
     figures = {}
     for chosen in (*tuning.LAYOUTS, "off"):
         seconds = {layout: float(layout != chosen) for layout in tuning.LAYOUTS}
