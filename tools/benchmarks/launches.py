@@ -24,11 +24,11 @@ from tools.benchmarks.options import CLASSES
 from tools.benchmarks.tables import Columns, format_table
 from utils.recognition.network import embed_windows
 from utils.search.cost import build_cost_target
-from utils.search.loop import search_iteration, start_gradients_at_zero
+from utils.search.loop import build_optimizers, search_iteration, start_gradients_at_zero
 from utils.training.loop import to_features, train_step
 from utils.training.losses import build_criterion
 from utils.training.meters import TrainingMeter
-from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
+from utils.training.optim import build_weight_optimizer
 
 META = torch.device("meta")
 UTTERANCES = 2
@@ -155,10 +155,7 @@ def count_search(cfg: CfgNode) -> StandIn:
         with META:
             supernet, front_end = build_supernet(cfg, CLASSES).train(), FrontEnd()
         supernet.drop_path_probability = cfg.TRAIN.DROPPATH_PROB
-        optimizers = {
-            "weights": build_weight_optimizer(cfg, supernet.weight_parameters()),
-            "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters()),
-        }
+        optimizers = build_optimizers(cfg, supernet)
         start_gradients_at_zero(supernet)
         for optimizer in optimizers.values():
             take_up(optimizer)

@@ -14,9 +14,8 @@ from tools.benchmarks.options import CLASSES, LARGEST, MODES
 from tools.benchmarks.processes import Case, Outcome, run_case, run_in_turn, summarise
 from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.corpora.sizes import PARTS
-from utils.search.loop import search_iteration, start_gradients_at_zero
+from utils.search.loop import build_optimizers, search_iteration, start_gradients_at_zero
 from utils.system.device import select_device
-from utils.training.optim import build_alpha_optimizer, build_weight_optimizer
 
 EPOCHS = 50  # of the paper's search
 SETTINGS = ("layers", "channels", "batch_size", "frames", "space", "precision")
@@ -61,8 +60,7 @@ def measure(case: Case) -> Outcome:
     if case["mode"] == "dense":
         supernet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     supernet.to(device).train()
-    weights = build_weight_optimizer(cfg, supernet.weight_parameters())
-    optimizers = {"weights": weights, "alpha": build_alpha_optimizer(cfg, supernet.arch_parameters())}
+    optimizers = build_optimizers(cfg, supernet)
     train, val = (draw_batch(case, CLASSES, device) for _ in range(2))
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     start_gradients_at_zero(supernet)

@@ -14,7 +14,7 @@ LARGE = build_settings({"layers": 8, "channels": 16, "frames": 300})
 COPIES = 4  # of a batch: waveforms, gains, labels, which are reversed
 
 
-# What a search of 8 cells launches in an iteration on the paths of this seed; 8,550 before pooling's running statistics
+# What a search of 8 cells launches in an iteration on the paths of this seed; 8,484 before pooling's running statistics
 # were renewed together, batches left uncounted, and inner products taken in one go. It may only fall.
 SEARCH = 5_970
 # What a training step of the paper's network launches.
