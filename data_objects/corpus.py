@@ -23,12 +23,11 @@ from data_objects.datasets import (
     collate_crops,
     collate_windows,
     group_by_windows,
-    leave_signals_to_main,
 )
 from data_objects.frontend import FrontEnd, span
 from data_objects.index import Rows, load_index, load_statistics
 from data_objects.lists import META, TRIALS, Speaker, TrialList, find_list, read_meta, read_trials
-from data_objects.loading import AHEAD, Handing, check_shared_memory
+from data_objects.loading import open_loader
 from data_objects.trials import build_validation_trials, choose_validation_speakers
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
@@ -219,19 +218,8 @@ class Corpus:
     def _evaluate(
         self, dataset: Dataset, batches: list[list[Any]], collate: Callable[[list[Any]], Any]
     ) -> DataLoader[Any]:
-        check_shared_memory(self._num_workers, self.window_batch_size * span(self.window_frames) * BYTES)
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            num_workers=self._num_workers,
-            collate_fn=Handing(collate),
-            prefetch_factor=AHEAD if self._num_workers else None,
-            worker_init_fn=leave_signals_to_main,
-            pin_memory=self._pin_memory,
-            # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
-            # torch's is the same however often the data is iterated over.
-            generator=torch.Generator(),
-        )
+        batch_bytes = self.window_batch_size * span(self.window_frames) * BYTES
+        return open_loader(dataset, batches, collate, self._num_workers, self._pin_memory, batch_bytes)
 
 
 def corpus_folders(cfg: CfgNode) -> tuple[Path, Path]:

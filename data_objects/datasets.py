@@ -8,10 +8,6 @@ Samples travel as they lie in the file, 16-bit, with their gain: half the bytes 
 turns them into those, on the device.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -19,13 +15,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from data_objects.audio import AudioError, read_samples
 from data_objects.augmentation import Augmentation, change_speed, frames_needed
 from data_objects.frontend import CONTEXT, HOP, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, Rows
-from data_objects.loading import AHEAD, Handing, check_shared_memory
+from data_objects.loading import open_loader
 from utils.system.errors import UserError
 from utils.system.processes import check_divisible, rank
 
@@ -156,26 +152,6 @@ def collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) ->
     return CropBatch(*(torch.from_numpy(np.array(part)) for part in zip(*items, strict=True)))
 
 
-def leave_signals_to_main(worker: int) -> None:
-    """Let a loader process end when the main process says so, which finishes its iteration first.
-
-    Ctrl-C, the SIGTERM of most schedulers and the SIGHUP of a terminal that is gone go to all processes of a job.
-    """
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):  # not on macOS or Windows
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        while parent and signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
-            pass
-        os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     """An epoch's batches of (epoch, row), in an order drawn anew for every epoch; an incomplete batch is left out.
 
@@ -221,17 +197,9 @@ class CropLoader:
         stream: tuple[int, ...] = (),
     ) -> None:
         self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream)
-        check_shared_memory(num_workers, self.batches.share * span(dataset.frames) * BYTES)
-        self._loader = DataLoader(
-            dataset,
-            batch_sampler=self.batches,
-            num_workers=num_workers,
-            collate_fn=Handing(collate_crops),
-            prefetch_factor=AHEAD if num_workers else None,
-            worker_init_fn=leave_signals_to_main,
-            pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
-            generator=torch.Generator(),  # see Corpus.windows
+        batch_bytes = self.batches.share * span(dataset.frames) * BYTES
+        self._loader = open_loader(
+            dataset, self.batches, collate_crops, num_workers, pin_memory, batch_bytes, persistent=True
         )
 
     def __len__(self) -> int:

@@ -1,12 +1,17 @@
 """How loader processes hand batches over, and whether the machine has room for it."""
 
+import multiprocessing
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from utils.system.errors import UserError
 from utils.system.processes import local_processes
@@ -54,3 +59,54 @@ def check_shared_memory(num_workers: int, batch_bytes: int) -> None:
             f"{num_workers * of_one / MEGABYTE:,.0f} MB of shared memory, and {shared_memory()}: "
             f"{more_shared_memory(free // of_one)}"
         )
+
+
+def open_loader(
+    dataset: Dataset,
+    batches: Iterable[list[Any]],
+    collate: Callable[[list[Any]], Any],
+    num_workers: int,
+    pin_memory: bool,
+    batch_bytes: int,
+    persistent: bool = False,
+) -> DataLoader[Any]:
+    """A loader of batches of a dataset's items.
+
+    Args:
+        batch_bytes: what a batch may take: see `check_shared_memory`.
+        persistent: its processes stay from one iteration to the next.
+    """
+    check_shared_memory(num_workers, batch_bytes)
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=Handing(collate),
+        prefetch_factor=AHEAD if num_workers else None,
+        worker_init_fn=leave_signals_to_main,
+        pin_memory=pin_memory,
+        persistent_workers=persistent and num_workers > 0,
+        # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
+        # torch's is the same however often the data is iterated over.
+        generator=torch.Generator(),
+    )
+
+
+def leave_signals_to_main(worker: int) -> None:
+    """Let a loader process end when the main process says so, which finishes its iteration first.
+
+    Ctrl-C, the SIGTERM of most schedulers and the SIGHUP of a terminal that is gone go to all processes of a job.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # not on macOS or Windows
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        while parent and signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
