@@ -139,6 +139,8 @@ _C.SEARCH.MAX_HOURS = 0.0
 # End the search when skip connections have taken over for so many epochs in a row (see utils/search/monitor.py), with
 # the genotype from before; 0: warn only
 _C.SEARCH.COLLAPSE_PATIENCE = 0
+# Draw pictures and report.html while the search goes on and at its end; False: that is left to tools/report_search.py
+_C.SEARCH.REPORT = True
 # A target for what the derived network costs, in 1e9 multiply-accumulates for one input, and the weight in alpha's loss
 # of the squared logarithm of (cost / target); 0: the search looks at accuracy alone, as the paper's
 _C.SEARCH.COST_TARGET = 0.0

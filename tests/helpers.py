@@ -36,6 +36,7 @@ TINY = {
     "DATASET.PARTIAL_N_FRAMES": 64,
     "SEARCH.STEM": "paper",
     "SEARCH.RANDOM_PATHS": 2,
+    "SEARCH.REPORT": False,  # drawing takes longer than searching
     "DEVICE": "cpu",
 }
 

@@ -16,9 +16,9 @@ from tests.runs import long_run, only_run
 
 @pytest.fixture(scope="session")
 def searched(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
-    """A search of two epochs: how it ended, and its run folder."""
+    """A search of two epochs, with its report: how it ended, and its run folder."""
     out = tmp_path_factory.mktemp("runs of search")
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, TRAIN__END_EPOCH=2)
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, TRAIN__END_EPOCH=2, SEARCH__REPORT=True)
     outcome = run_script("search.py", "--cfg", SEARCH, *settings, check=True)
     return outcome, only_run(out, "search")
 

@@ -53,8 +53,7 @@ def steps_done(out: Path) -> int:
 # ------------------------------------------------------------------------------------------------------------------
 # Killed
 # ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("script", RESUMABLE)
+@pytest.mark.parametrize(("script", "num_workers"), [("train", 0), ("train", 2), ("search", 2)])
 def test_killed_again_and_again(
     toy: Path, tmp_path: Path, uninterrupted: Callable[[str], Path], script: str, num_workers: int
 ) -> None:

@@ -15,7 +15,7 @@ from data_objects.corpus import Corpus
 from data_objects.datasets import TrainingCrops
 from models.genotypes import parse_genotype
 from tests.helpers import ROOT, SEARCH, Outcome, call_script, options
-from tests.runs import RUN_FILES, files, metrics
+from tests.runs import RUN_FILES, files, metrics, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.search.monitor import SearchHistory
 from utils.search.paths import PathScorer
@@ -74,7 +74,8 @@ def test_search_never_learns_from_a_crop_twice(toy: Path, tmp_path: Path) -> Non
         drawn.append(item)
         return draw(crops, item)
 
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, TRAIN__BATCH_SIZE=10)
+    epochs = {"TRAIN__END_EPOCH": 2, "TRAIN__BATCH_SIZE": 10}
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, SEARCH__REPORT=True, **epochs)
 
     def report(run_dir: Path, *arguments: object, **options: object) -> None:
         text = write_search_report(run_dir, *arguments, **options).read_text()
@@ -101,6 +102,7 @@ def test_command_after_a_search_fits_its_corpus(toy: Path, tmp_path: Path, sub_d
     outcome = call_script("search.py", "--cfg", tmp_path / "search.yaml", *settings)
     words = shlex.split(outcome.last_line)
     cfg = load_config(ROOT / words[words.index("--cfg") + 1], words[words.index("--text_arch") + 2 :])
+    assert not files(only_run(tmp_path / "runs", "search")) & (PICTURES | {"report.html"})  # as SEARCH.REPORT says
     assert words[3] == f"exps/scratch/{config}"
     assert sub_dir == cfg.DATASET.SUB_DIR
     assert Corpus(cfg).check_num_classes(cfg.MODEL.NUM_CLASSES) == {"merged": 6, "dev": 4}[sub_dir]

@@ -41,19 +41,21 @@ def tensors(tree: object, name: str = "") -> dict[str, torch.Tensor]:
 # ------------------------------------------------------------------------------------------------------------------
 # The same as one process
 # ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("script", "num_workers"), [("train", 2), ("search", 0)])
-def test_two_processes_learn_what_one_does(toy: Path, tmp_path: Path, script: str, num_workers: int) -> None:
+@pytest.mark.parametrize(("script", "num_workers", "batch_size"), [("train", 2, 4), ("search", 0, 8)])
+def test_two_processes_learn_what_one_does(
+    toy: Path, tmp_path: Path, script: str, num_workers: int, batch_size: int
+) -> None:
     """After two epochs: weights, alpha, optimizers and figures, to 1e-5 (in float64, where it is far less).
 
     One process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
     """
-    workers = ("DATASET.NUM_WORKERS", num_workers)
-    done = torchrun("tests/in_float64.py", 1, f"{script}.py", *new_run(script, toy, tmp_path / "two", *workers))
+    size, workers = ("TRAIN.BATCH_SIZE", batch_size), ("DATASET.NUM_WORKERS", num_workers)
+    done = torchrun("tests/in_float64.py", 1, f"{script}.py", *new_run(script, toy, tmp_path / "two", *size, *workers))
     assert done.returncode == 0, done.stderr
-    run_script("tests/in_float64.py", 2, f"{script}.py", *new_run(script, toy, tmp_path / "one"), check=True)
+    run_script("tests/in_float64.py", 2, f"{script}.py", *new_run(script, toy, tmp_path / "one", *size), check=True)
     two, one = only_run(tmp_path / "two", script), only_run(tmp_path / "one", script)
     checkpoints = [load_checkpoint(run_dir / "last.pt", (script,)) for run_dir in (two, one)]
-    assert checkpoints[0].step == checkpoints[1].step >= 12
+    assert checkpoints[0].step == checkpoints[1].step == 2 * 24 // batch_size
     learnt, expected = (tensors({"model": item.model, "optimizers": item.optimizers}) for item in checkpoints)
     assert learnt.keys() == expected.keys()
     differences = {name: float((learnt[name] - expected[name]).abs().max()) for name in learnt}

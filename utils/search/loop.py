@@ -100,7 +100,7 @@ def search(
     """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
 
     Every epoch leaves its figures, genotype.txt and a checkpoint in the run folder, and pictures and the report where
-    the last ones are older than a minute; the end leaves them in any case.
+    the last ones are older than a minute; the end leaves them in any case. (With SEARCH.REPORT False, neither does.)
 
     Args:
         crops: what the weights learn on, and what alpha does.
@@ -143,7 +143,7 @@ def search(
                 figures |= scorer.survey(cfg.SEARCH.RANDOM_PATHS)
             figures |= cost_target.figures(supernet)
             genotype = end_epoch(state, figures, history, clock, before, log)
-            if is_main() and drawn.is_due():
+            if cfg.SEARCH.REPORT and is_main() and drawn.is_due():
                 with drawn.drawing():
                     report(state, history, genotype, log, config_file)
             watch.after_epoch()
@@ -151,9 +151,10 @@ def search(
         genotype = choose_ranked(scorer, cfg.SEARCH.CANDIDATES, cfg.SEED, log.run_dir)
         history.keep(genotype)
     ended = history.is_over() or (clock.is_over() if state.epoch < epochs else "") or "all epochs are done"
-    if is_main():
+    if cfg.SEARCH.REPORT and is_main():
         report(state, history, genotype, log, config_file, ended)
-    log.info(f"{ended}; searched for {clock.hours:.3g} h; genotype, pictures and report: {log.run_dir}")
+    found = "genotype, pictures and report" if cfg.SEARCH.REPORT else "genotype"
+    log.info(f"{ended}; searched for {clock.hours:.3g} h; {found}: {log.run_dir}")
     return genotype
 
 

@@ -38,7 +38,7 @@ def reports() -> Iterator[mock.Mock]:
 )
 def test_modes_of_a_search(toy: Path, tmp_path: Path, settings: dict) -> None:
     """Each searches, moves alpha, and leaves a genotype and the figures that tell how it goes."""
-    chosen = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, **settings)
+    chosen = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, TRAIN__BATCH_SIZE=12, **settings)
     outcome = call_script("search.py", "--cfg", SEARCH, *chosen)
     assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "search")
@@ -68,7 +68,7 @@ def test_exact_and_dense_searches_agree(toy: Path, tmp_path: Path) -> None:
 
 def test_search_ends_within_an_epoch_when_its_hours_are_over(toy: Path, tmp_path: Path, reports: mock.Mock) -> None:
     """With the genotype of then and a checkpoint; it goes on from that very step once it may take longer."""
-    settings = options(DATASET__DATA_DIR=toy, TRAIN__END_EPOCH=2)
+    settings = options(DATASET__DATA_DIR=toy, TRAIN__END_EPOCH=2, SEARCH__REPORT=True)
     outcome = call_script("search.py", "--cfg", SEARCH, *settings, "OUT_DIR", tmp_path, "SEARCH.MAX_HOURS", 1e-9)
     assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "search")
