@@ -189,8 +189,12 @@ _C.TRAIN.PRECISION = "fp32"
 # Let CUDA's tensor cores round what they multiply in float32 to 10 bits of mantissa: faster (PyTorch's own default does
 # so in convolutions)
 _C.TRAIN.TF32 = False
-# Have torch.compile make kernels for training the network of a genotype; the first step then takes minutes
+# Have torch.compile make kernels for training the network of a genotype; the first step then takes minutes. auto: time
+# steps with and without before the first one, and take the faster
 _C.TRAIN.COMPILE = False
+# Launch the training steps of a genotype's network as CUDA graphs, recorded once and replayed by torch.compile, where
+# that is possible; auto: time steps with and without
+_C.TRAIN.CUDA_GRAPHS = False
 # Write a checkpoint every so many minutes within an epoch; 0: only at its end
 _C.TRAIN.CHECKPOINT_MINUTES = 10.0
 # Epochs run from BEGIN_EPOCH to END_EPOCH - 1
@@ -224,7 +228,7 @@ _C.EVAL.BOOTSTRAP = 1000
 # Keep embeddings beside the checkpoint and use them again while nothing has changed
 _C.EVAL.KEEP_EMBEDDINGS = True
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[Any, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
     "DEVICE_TUNING": ("auto", "on", "off"),
     "DATASET.SUB_DIR": ("merged", "dev"),
@@ -237,6 +241,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "SEARCH.GRADIENT": ("exact", "dense", "sampled"),
     "SEARCH.SAMPLING": ("gumbel", "softmax"),
     "SEARCH.DATA_SPLIT": ("val", "halves"),
+    "TRAIN.COMPILE": (True, False, "auto"),
+    "TRAIN.CUDA_GRAPHS": (True, False, "auto"),
     "TRAIN.LOSS": ("softmax", "aam"),
     "TRAIN.PRECISION": ("fp32", "bf16"),
 }
@@ -521,8 +527,14 @@ def _coerce(value: object, default: object, key: str, source: str) -> object:
         raise UserError(f"{source}: {key} must be the path of a weights file: none is downloaded")
     if kind is str and isinstance(value, str):
         return value
-    if kind is bool and text.lower() in ("true", "false"):
-        return text.lower() == "true"
+    truth = {"true": True, "false": False}.get(text.lower())
+    if kind is bool and truth is not None:
+        return truth
+    choices = CHOICES.get(key, ())
+    if truth is not None and "on" in choices:  # to YAML, on and off are truth values
+        return "on" if truth else "off"
+    if kind is bool and choices:
+        return text  # which is one of them, or refused with all of them named
     if kind in (int, float) and not isinstance(value, bool):
         try:
             return kind(text)
@@ -534,7 +546,7 @@ def _coerce(value: object, default: object, key: str, source: str) -> object:
 
 def _check_value(key: str, value: Any, source: str) -> None:
     if key in CHOICES and value not in CHOICES[key]:
-        raise UserError(f"{source}: {key} must be one of {', '.join(CHOICES[key])}, not {_quoted(value)}")
+        raise UserError(f"{source}: {key} must be one of {', '.join(map(str, CHOICES[key]))}, not {_quoted(value)}")
     if key in RANGES:
         least, greatest = RANGES[key]
         if not (-math.inf < value < math.inf and least <= value <= (value if greatest is None else greatest)):

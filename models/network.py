@@ -99,12 +99,20 @@ class Network(SpeakerNetwork):
         self.uses_all = all({0, 1} <= {source for _, source in genes} for genes in kinds)
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
-    def compile_for_training(self) -> None:
-        """Let torch.compile make kernels of a training step's forward and backward pass, at the first one.
+    def compile_for_training(self, *, kernels: bool = True, graphs: bool = False) -> None:
+        """Have torch.compile take over a training step's forward and backward pass, at the first one.
 
         Evaluation is left as it is: its batches come in many sizes, each of which would be compiled anew.
+
+        Args:
+            kernels: new ones are made; otherwise PyTorch's own are launched.
+            graphs: they are recorded as CUDA graphs and replayed, so that a GPU does not wait for Python. Where
+                torch.compile finds that they cannot be, on CPUs say, they are launched one by one.
         """
-        self._compiled = torch.compile(self.compute)
+        if kernels:
+            self._compiled = torch.compile(self.compute, mode="reduce-overhead" if graphs else None)
+        else:
+            self._compiled = torch.compile(self.compute, backend="cudagraphs") if graphs else None
 
     def draw_drop_path(self, batch_size: int) -> Tensor | None:
         """Drop-path's factors (cells, 8, B, 1, 1, 1) for every operation's output; None for 1."""

@@ -74,6 +74,20 @@ def test_pretrained_may_be_false(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "MODEL: {PRETRAINED: False}")).MODEL.PRETRAINED == ""
 
 
+def test_choices_that_are_truth_values_to_yaml(tmp_path: Path) -> None:
+    """on and off, in a file as on a command line; and auto, where True and False are the others."""
+    for word in ("on", "off", "auto"):
+        for cfg in (
+            load_config(write(tmp_path, f"DEVICE_TUNING: {word}")),
+            load_config(write(tmp_path, ""), ["DEVICE_TUNING", word]),
+        ):
+            assert word == cfg.DEVICE_TUNING
+    for word, value in (("True", True), ("false", False), ("auto", "auto")):
+        cfg = load_config(write(tmp_path, f"TRAIN: {{COMPILE: {word}}}"))
+        assert value == cfg.TRAIN.COMPILE
+        assert value == load_config(write(tmp_path, cfg.dump())).TRAIN.COMPILE
+
+
 @pytest.mark.parametrize("file", SHIPPED)
 def test_shipped_settings(file: str) -> None:
     """Every file under exps/ loads, and has the values it states."""
@@ -142,6 +156,7 @@ REFUSED = {
     "fraction for a whole number": ("SEED: 1.5", ["SEED", "a whole number", "1.5"]),
     "truth for a number": ("SEED: true", ["SEED", "a whole number", "True"]),
     "number for a truth": ("CUDNN: {ENABLED: 1}", ["CUDNN.ENABLED", "True or False", "1"]),
+    "neither truth nor auto": ("TRAIN: {COMPILE: 1}", ["TRAIN.COMPILE", "one of True, False, auto", "1"]),
     "list for text": ("OUT_DIR: [a]", ["OUT_DIR", "text"]),
     "not among the choices": ("DEVICE: gpu", ["DEVICE", "auto, cpu, cuda", "'gpu'"]),
     "too small": ("TRAIN: {BATCH_SIZE: 0}", ["TRAIN.BATCH_SIZE", "at least 1", "0"]),

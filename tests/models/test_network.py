@@ -41,7 +41,7 @@ def test_compiled_training_step_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     """Traced as torch.compile does, with drop-path's factors as an input; evaluation is not compiled."""
     architecture = {"kind": "network", "layers": 3, "channels": 4, "num_classes": 3, "genotype": str(PAPER_GENOTYPE)}
     traces, compile_for_real = [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda run: compile_for_real(run, backend="aot_eager", fullgraph=True))
+    monkeypatch.setattr(torch, "compile", lambda run, **_: compile_for_real(run, backend="aot_eager", fullgraph=True))
     features, gradients = torch.randn(2, 40, 257), []
     for is_compiled in (False, True):
         torch.manual_seed(0)

@@ -141,7 +141,7 @@ def test_memory_format_changes_nothing(precision: torch.dtype) -> None:
 def test_compiled_training_step_attends_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced in one piece, as torch.compile does; under autocast too."""
     compile_for_real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda run: compile_for_real(run, backend="aot_eager", fullgraph=True))
+    monkeypatch.setattr(torch, "compile", lambda run, **_: compile_for_real(run, backend="aot_eager", fullgraph=True))
     features, gradients = torch.randn(2, 40, 257), []
     for is_compiled in (False, True):
         torch.manual_seed(0)

@@ -14,7 +14,7 @@ from utils.system.errors import UserError
 MODES = ("dense", "dense_channels_last", "exact", "sampled")
 VARIANTS = ("channels_first", "fp32", "tf32", "bf16")
 DEFAULT_VARIANTS = {"cpu": ("channels_first", "fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16")}
-COMPILE = {"off": (False,), "on": (True,), "both": (False, True)}
+SWITCH = {"off": (False,), "on": (True,), "both": (False, True)}
 CLASSES = 1251  # of the paper's training on VoxCeleb1
 TENTHS = 10  # of a curve's steps, whose mean losses are compared
 LARGEST = "max"  # instead of a batch size
@@ -81,10 +81,11 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         tf32             float32 whose products tensor cores round to 10 bits of mantissa (TRAIN.TF32); CUDA only
         bf16             forward passes under bfloat16 autocast (TRAIN.PRECISION)
 
-    Each runs in a process of its own, in turn, --rounds times; with --compile also, or only, as TRAIN.COMPILE has it
-    done (channels_first never). Seconds are the median over all steps but each process's first three. What those three
-    take beyond that is told as compiling, of the first round, whose cache is empty. Memory is the most that the process
-    took in the other steps beyond what it had before the first (on CUDA: the allocator's peak, with the weights).
+    Each runs in a process of its own, in turn, --rounds times; with --compile and --graphs also, or only, as
+    TRAIN.COMPILE and TRAIN.CUDA_GRAPHS have it done (channels_first never). Seconds are the median over all steps but
+    each process's first three. What those three take beyond that is told as compiling, of the first round, whose cache
+    is empty. Memory is the most that the process took in the other steps beyond what it had before the first (on CUDA:
+    the allocator's peak, with the weights).
 
     FLOP/s count 2 operations a multiply-accumulate, once for the forward pass and twice for the backward pass. They are
     held against the fastest multiplication of large square matrices of the variant's kind of numbers, measured in the
@@ -107,7 +108,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drop_path", type=float, default=0.1, help="probability (default: 0.1)")
     defaults = "; ".join(f"{' '.join(names)} on {device}" for device, names in DEFAULT_VARIANTS.items())
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help=f"(default: {defaults})")
-    parser.add_argument("--compile", choices=tuple(COMPILE), default="off", help="torch.compile (default: off)")
+    parser.add_argument("--compile", choices=tuple(SWITCH), default="off", help="torch.compile (default: off)")
+    parser.add_argument("--graphs", choices=tuple(SWITCH), default="off", help="CUDA graphs (default: off)")
     parser.add_argument("--data_dir", help="a preprocessed corpus, whose crops are trained on instead of noise")
     add_count(parser, "--num_workers", 0, 2, "loader processes, for --data_dir (default: 2)")
     curve = "compare the losses of so many steps, which are measured instead of --iterations (needs --data_dir)"

@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice, repeat
+from itertools import islice, product, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from models import build_network
 from models.genotypes import PAPER_GENOTYPE, parse_genotype, read_genotype
 from models.network import Network
 from tools.benchmarks.measure import Peak, build_settings, describe_machine, draw_batch, multiply_rate
-from tools.benchmarks.options import CLASSES, COMPILE, DEFAULT_VARIANTS, TENTHS
+from tools.benchmarks.options import CLASSES, DEFAULT_VARIANTS, SWITCH, TENTHS
 from tools.benchmarks.processes import Case, Outcome, run_in_turn, summarise
 from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.corpora.sizes import PARTS
@@ -29,8 +29,9 @@ from utils.system.device import clock, prepare, select_device
 from utils.system.errors import UserError
 from utils.training.loop import to_features, train_step
 from utils.training.optim import build_weight_optimizer
+from utils.training.tuning import Way
 
-COMPILED, NUDGED = "_compiled", "_nudged"  # at the end of a row's name, in this order
+COMPILED, GRAPHS, NUDGED = "_compiled", "_graphs", "_nudged"  # at the end of a row's name, in this order
 LAST_BIT = 2**-23  # of a float32, relative to its value
 REFERENCES = ("channels_first", "fp32", f"fp32{COMPILED}")  # the first of these that was run has ratio 1
 WARM_UP = 3  # steps that are not measured
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure."""
     device = select_device(args.device)
     case = build_case(args, device)
-    rows = list_rows(args.variants or DEFAULT_VARIANTS[device.type], args.compile, device)
+    rows = list_rows(args.variants or DEFAULT_VARIANTS[device.type], args.compile, args.graphs, device)
     nudged = [f"{rows[0]}{NUDGED}"] if args.curve else []
     with tempfile.TemporaryDirectory() as cache:  # what was compiled on another day would be found in the usual one
         cases = {row: case | {"row": row, "cache": cache} for row in rows + nudged}
@@ -92,19 +93,26 @@ def build_case(args: argparse.Namespace, device: torch.device) -> Case:
     return case
 
 
-def list_rows(variants: Iterable[str], compiled: str, device: torch.device) -> list[str]:
-    """The rows of the table: the variants, and those that are compiled.
+def list_rows(variants: Iterable[str], compiled: str, graphs: str, device: torch.device) -> list[str]:
+    """The rows of the table: the variants, and those that are compiled, or replayed as CUDA graphs.
 
     Raises:
         UserError: a variant that the device cannot run.
     """
     rows = []
+    if device.type != "cuda" and any(SWITCH[graphs]):
+        raise UserError(f"--graphs {graphs} needs a CUDA device")
     for variant in dict.fromkeys(variants):
         if device.type != "cuda" and variant == "tf32":
             raise UserError("--variants tf32 needs a CUDA device: CPUs have no such arithmetic")
-        choices = (False,) if variant == "channels_first" else COMPILE[compiled]
-        rows += [f"{variant}{COMPILED * is_compiled}" for is_compiled in choices]
+        choices = [(False, False)] if variant == "channels_first" else product(SWITCH[compiled], SWITCH[graphs])
+        rows += [f"{variant}{COMPILED * is_compiled}{GRAPHS * has_graphs}" for is_compiled, has_graphs in choices]
     return rows
+
+
+def variant_of(row: str) -> str:
+    """Without what is at the end of a row's name."""
+    return row.removesuffix(NUDGED).removesuffix(GRAPHS).removesuffix(COMPILED)
 
 
 class Step(NamedTuple):
@@ -124,7 +132,7 @@ def measure(case: Case) -> Outcome:
         `warm_up_seconds`; `peak_mb`; `macs` of an input; the `rate` of multiplications.
     """
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = case["cache"]  # of this process and those that compile for it
-    variant = case["row"].removesuffix(NUDGED).removesuffix(COMPILED)
+    variant = variant_of(case["row"])
     cfg = build_settings(case | {"precision": "bf16" if variant == "bf16" else "fp32"})
     cfg.TRAIN.TF32 = variant == "tf32"
     device = prepare(cfg)
@@ -148,16 +156,14 @@ def build_row(cfg: CfgNode, case: Case, device: torch.device) -> tuple[Network, 
     """The network of a row, ready for training, and its multiply-accumulates for one input."""
     network = build_network(cfg, parse_genotype(case["genotype"]), case["classes"])
     macs = count_macs(network, case["frames"])
-    row = case["row"].removesuffix(NUDGED)
-    if row == "channels_first":
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    if row != case["row"]:
+    row = case["row"]
+    if row.endswith(NUDGED):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(1 + LAST_BIT)
     network.drop_path_probability = case["drop_path"]
-    if row.endswith(COMPILED):
-        network.compile_for_training()
+    layout = "channels_first" if variant_of(row) == "channels_first" else "channels_last"
+    Way(layout, compiled=COMPILED in row, graphs=GRAPHS in row).take(network)
     return network.to(device).train(), macs
 
 
@@ -208,7 +214,7 @@ def report_row(case: Case, row: str, rounds: list[Outcome]) -> dict[str, Any]:
     flops, rate = 3 * 2 * rounds[0]["macs"] * per_second, max(outcome["rate"] for outcome in rounds)
     figures |= {"utterances_per_second": per_second, "voxceleb1_hours": EPOCHS * PARTS[0] / per_second / 3600}
     figures |= {"flops_per_second": flops, "multiply_flops_per_second": rate, "share": flops / rate}
-    if row.endswith(COMPILED):
+    if COMPILED in row or GRAPHS in row:
         figures["compile_seconds"] = rounds[0]["warm_up_seconds"] - WARM_UP * figures["seconds"]
     if case["data_dir"]:
         sums = {part: sum(sum(outcome[part]) for outcome in rounds) for part in ("seconds", "waiting", "front_end")}

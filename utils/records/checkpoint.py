@@ -56,7 +56,7 @@ class Checkpoint:
         index: fingerprint of the index.
         meters, notes: of the epoch under way: see `TrainingState`.
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
-        layout: of the network's tensors: see `utils.training.tuning`.
+        layout, compiled, graphs: how the run's steps are taken: see `utils.training.tuning`.
         protocol: plain values: who was trained on, chosen on and to be tested on (`guard.Protocol.summary`), the
             validation_speakers, and the sha256 of their validation_trials; what is known of the pretraining.
         identity: see `identity_of`.
@@ -82,6 +82,8 @@ class Checkpoint:
     code: dict[str, str] = field(default_factory=dict)
     processes: int = 1
     layout: str = "channels_last"
+    compiled: bool = False
+    graphs: bool = False
     protocol: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -296,8 +298,10 @@ FREE_SETTINGS = (
     "SEARCH.CHOOSE",
     "SEARCH.CANDIDATES",
     "SEARCH.RANDOM_PATHS",
+    "SEARCH.REPORT",
     "EVAL",
     "TRAIN.CHECKPOINT_MINUTES",
+    "TRAIN.CUDA_GRAPHS",  # the same kernels, launched otherwise
     "TRAIN.END_EPOCH",
     "TRAIN.STOP_EPOCH",
 )

@@ -3,9 +3,7 @@
 Where several processes share the job (see utils/system/distributed.py), all of them call these functions.
 """
 
-import os
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -33,7 +31,6 @@ from utils.records.provenance import build_provenance, write_results
 from utils.system.commands import call_of
 from utils.system.device import autocast, prepare
 from utils.system.distributed import agree, wrap
-from utils.system.errors import UserError
 from utils.system.interruption import Watch
 from utils.system.logger import get_logger, progress_bar
 from utils.system.processes import processes, rank
@@ -119,11 +116,7 @@ def train_network(
     groups = [network.parameters()] if cfg.TRAIN.LR_PRETRAINED == 1 else split_parameters(network)
     optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, *groups)}
     state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
-    if cfg.TRAIN.COMPILE:
-        check_compiler(network)
     log = open_run(state, config_file, load_path, partial(make_step, cfg))
-    if cfg.TRAIN.COMPILE and isinstance(network, Network):
-        network.compile_for_training()
     model = wrap(network, device, uses_all=not isinstance(network, Network) or network.uses_all)
     began = time.perf_counter()
     where = partial(state.where, log.run_dir, len(crops))
@@ -146,22 +139,6 @@ def make_step(cfg: CfgNode, network: SpeakerNetwork) -> Callable[[], object]:
     optimizer, criterion = build_weight_optimizer(cfg, network.parameters()), build_criterion(cfg)
     batch = draw_noise(cfg, next(network.parameters()).device)
     return partial(train_step, network.train(), optimizer, batch, criterion, cfg.TRAIN.PRECISION)
-
-
-def check_compiler(network: SpeakerNetwork) -> None:
-    """Make sure that TRAIN.COMPILE can be done.
-
-    Raises:
-        UserError: the network is not a genotype's; there is no C++ compiler.
-    """
-    if not isinstance(network, Network):
-        raise UserError("TRAIN.COMPILE is for the network of a genotype, not for a baseline: set it to False")
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise UserError(
-            f"TRAIN.COMPILE needs a C++ compiler, and {compiler} is not installed: install it, name another one by the "
-            "environment variable CXX, or set TRAIN.COMPILE False"
-        )
 
 
 def set_epoch(state: TrainingState[SpeakerNetwork]) -> None:

@@ -42,7 +42,7 @@ from utils.system.locks import claim
 from utils.system.processes import is_main, processes
 from utils.training.meters import TrainingMeter
 from utils.training.run_log import LOG, RunLog
-from utils.training.tuning import USUAL_LAYOUT, MakeStep, choose_layout, lay_out, time_layouts, wants_tuning
+from utils.training.tuning import MakeStep, Way, choose_way, keep_way, list_ways, time_ways
 
 PROTOCOL, VALIDATION_TRIALS = "protocol.json", "validation_trials.txt"
 REMEDY = "lower TRAIN.LR and begin anew, or go on from the last checkpoint with --load_path"
@@ -97,7 +97,7 @@ class TrainingState(Generic[N]):
             values: its names of all utterances would be copied for every loader process.
         protocol_lines: what to say of it, and then what to warn of.
         trials: among the speakers held out; None where there are none.
-        layout: of the network's tensors: see `utils.training.tuning`.
+        ways: how steps may be taken, by the settings; way: how they are; way_doubts: what was asked for and cannot be.
         epoch: epochs done; batch: iterations done of the epoch under way; step: iterations done in all.
         best: figures of the best epoch, empty before the first.
         notes: plain values that the epoch under way has to remember.
@@ -128,7 +128,8 @@ class TrainingState(Generic[N]):
         self.trials = None if script == "search" else corpus.validation_trials()
         self._guard(read_pretraining(cfg.MODEL.PRETRAINED))
         self._code = code_fingerprints(f"{script}.py")  # now: files may be edited while the run goes on
-        self.layout = USUAL_LAYOUT
+        self.ways, self.way_doubts = list_ways(cfg, network, self.device)
+        self.way = Way()
         self._meters: dict[str, TrainingMeter] = {}
         self._restored_meters: dict[str, Any] = {}
 
@@ -140,10 +141,10 @@ class TrainingState(Generic[N]):
         """
         return not self.best or _merit(figures) > _merit(self.best)
 
-    def take_layout(self, layout: str) -> None:
-        """Lay the network out, for this run and those that go on with it."""
-        self.layout = layout
-        lay_out(self.network, layout)
+    def take_way(self, way: Way) -> None:
+        """Have steps taken so, in this run and those that go on with it."""
+        self.way = way
+        way.take(self.network)
 
     def begin_epoch(self, *names: str) -> list[TrainingMeter]:
         """The epoch's meters, by name; within an epoch that is gone on with, they go on too."""
@@ -220,7 +221,7 @@ class TrainingState(Generic[N]):
             notes=self.notes,
             code=self._code,
             processes=processes(),
-            layout=self.layout,
+            **self.way._asdict(),
             protocol=self.protocol,
         )
         checkpoint = replace(checkpoint, identity=identity_of(checkpoint))
@@ -252,7 +253,7 @@ class TrainingState(Generic[N]):
         if checkpoint.protocol:  # the file that the network was started from may be gone
             known = checkpoint.protocol["pretraining"], checkpoint.protocol["pretraining_known"]
             self._guard(Pretraining(*known))
-        self.take_layout(checkpoint.layout)
+        self.take_way(keep_way(Way(checkpoint.layout, checkpoint.compiled, checkpoint.graphs), self.ways))
         self.network.load_state_dict(checkpoint.model)
         self.front_end.load_state_dict(checkpoint.front_end)
         for name, optimizer in self.optimizers.items():
@@ -318,11 +319,21 @@ def open_run(state: TrainingState[Any], config_file: str, load_path: str | None,
     if is_main():
         write_protocol(state, run_dir)
     _introduce(state, log, doubts, is_new=not load_path)
-    if not load_path and wants_tuning(state.cfg, state.device):
-        layout, table = choose_layout(time_layouts(state.network, make_step, state.device))
-        state.take_layout(layout)
-        log.info(table)
+    if not load_path:
+        choose(state, make_step, log)
     return log
+
+
+def choose(state: TrainingState[N], make_step: MakeStep[N], log: RunLog) -> None:
+    """Decide how a new run takes its steps, by the clock where the settings leave several ways open."""
+    (way, *others) = state.ways
+    if others or way.graphs:  # which have to be tried
+        seconds, failures = time_ways(state.network, state.ways, make_step, state.device)
+        way, table = choose_way(seconds)
+        for failure in failures:
+            log.warning(failure)
+        log.info(table)
+    state.take_way(way)
 
 
 def _run_of(load_path: str) -> Path:
@@ -355,7 +366,7 @@ def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new
     log.info(f"{count}; run in {log.run_dir}{done}")
     about, *of_protocol = state.protocol_lines
     log.info(about)
-    for warning in [*doubts, *of_protocol]:
+    for warning in [*doubts, *of_protocol, *state.way_doubts]:
         log.warning(warning)
     if state.corpus.sub_dir == "dev" and not state.corpus.validation_speakers:
         log.warning(

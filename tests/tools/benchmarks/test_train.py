@@ -120,11 +120,11 @@ def test_curves_are_compared_by_tenths() -> None:
 
 
 def test_rows_are_as_they_are_called() -> None:
-    """channels_first is so in memory, and never compiled; compiled rows are, the others are not."""
-    assert train.list_rows(["channels_first", "fp32", "fp32"], "off", CPU) == ["channels_first", "fp32"]
-    rows = train.list_rows(["channels_first", "fp32"], "both", CPU)
-    assert rows == ["channels_first", "fp32", "fp32_compiled"]
-    assert train.list_rows(["channels_first", "bf16"], "on", CPU) == ["channels_first", "bf16_compiled"]
+    """channels_first is so in memory, and never compiled; compiled rows are, the others are not; so with graphs."""
+    assert train.list_rows(["channels_first", "fp32", "fp32"], "off", "off", CPU) == ["channels_first", "fp32"]
+    rows = train.list_rows(["channels_first", "fp32"], "both", "both", torch.device("cuda"))
+    assert rows == ["channels_first", "fp32", "fp32_graphs", "fp32_compiled", "fp32_compiled_graphs"]
+    assert train.list_rows(["channels_first", "bf16"], "on", "off", CPU) == ["channels_first", "bf16_compiled"]
     layouts, compiled = [], []
     for row in rows:
         with mock.patch.object(Network, "compile_for_training") as compile_for_training:
@@ -134,17 +134,18 @@ def test_rows_are_as_they_are_called() -> None:
         network(torch.randn(2, 64, 257))
         hook.remove()
         layouts.append(states[0].is_contiguous())
-        compiled.append(compile_for_training.called)
+        compiled.append(tuple(compile_for_training.call_args.kwargs.values()))
         assert (network.training, network.drop_path_probability) == (True, 0.1)
         assert macs > 0
-    assert layouts == [True, False, False]
-    assert compiled == [False, False, True]
+    assert layouts == [True, False, False, False, False]
+    assert compiled == [(False, False), (False, False), (False, True), (True, False), (True, True)]
 
 
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
         (("--variants", "fp32", "tf32"), "--variants tf32 needs a CUDA device"),
+        (("--graphs", "both"), "--graphs both needs a CUDA device"),
         (("--curve", 20), "--curve needs --data_dir"),
         (("--curve", 9), "--curve must be at least 10"),
         (("--layers", 2), "--layers must be at least 3"),

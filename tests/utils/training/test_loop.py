@@ -20,20 +20,12 @@ from tests.helpers import (
     write_corpus,
     write_small_corpus,
 )
-from tests.networks import build, derived, settings
+from tests.networks import build, settings
 from tests.runs import metrics, only_run
 from utils.records.checkpoint import load_checkpoint
-from utils.system.errors import UserError
-from utils.training.loop import check_compiler, train_network
+from utils.training.loop import train_network
 
 CPU = torch.device("cpu")
-
-
-def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is said before the first step, by its name."""
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match=r"TRAIN.COMPILE needs a C\+\+ compiler, and no-such-compiler is not installed"):
-        check_compiler(derived(layers=3, channels=4, num_classes=2))
 
 
 def test_drop_path_rises_over_the_epochs(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""DEVICE_TUNING: the layout is decided by time, by steps that leave no trace, and stays with a run."""
+"""How a run takes its steps: decided by time, by steps that leave no trace, and for good."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,15 +9,19 @@ import torch
 
 from models.base import SpeakerNetwork
 from tests.helpers import GENOTYPE, SCRATCH, SEARCH, call_script, options
-from tests.networks import configured, derived
+from tests.networks import build_small, configured, derived
 from tests.runs import metrics, only_run
 from utils.records.checkpoint import load_checkpoint
+from utils.system.errors import UserError
 from utils.training import tuning
 from utils.training.loop import make_step
-from utils.training.tuning import choose_layout, lay_out, time_layouts, wants_tuning
+from utils.training.tuning import Way, choose_way, keep_way, list_ways, time_ways, wants_tuning
 
-CPU = torch.device("cpu")
-SECONDS = {"channels_last": 2.0, "channels_first": 1.0}
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+LAST, FIRST = (Way(layout) for layout in tuning.LAYOUTS)
+GRAPHS, COMPILED = Way(graphs=True), Way(compiled=True)
+NO_GRAPHS = "TRAIN.CUDA_GRAPHS: no CPU has them; steps are launched one operation after the other"
+SMALL = {"TRAIN__BATCH_SIZE": 2, "DATASET__PARTIAL_N_FRAMES": 40, "MODEL__DROP_PATH_PROB": 0.5}
 
 
 def layout_of(network: SpeakerNetwork) -> str:
@@ -26,63 +30,170 @@ def layout_of(network: SpeakerNetwork) -> str:
     return "channels_last" if weight.is_contiguous(memory_format=torch.channels_last) else "channels_first"
 
 
-def test_layouts_are_timed_on_copies() -> None:
-    """Each in its layout, without its first steps; network, gradients and generators stay as they were."""
-    cfg = configured(TRAIN__BATCH_SIZE=2, DATASET__PARTIAL_N_FRAMES=40, MODEL__DROP_PATH_PROB=0.5)
-    network = derived(layers=3, channels=4, num_classes=2)
+def taken(network: SpeakerNetwork, made: list[Way]) -> Callable[[], object]:
+    """A step that does nothing, of which is noted how it would be taken."""
+    made.append(Way(layout_of(network), graphs=network._compiled is not None))
+    return lambda: None
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Which ways there are
+# ------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("setting", "device", "wants"),
+    [("auto", CPU, False), ("auto", CUDA, True), ("on", CPU, True), ("off", CUDA, False)],
+)
+def test_when_to_time_layouts(setting: str, device: torch.device, wants: bool) -> None:
+    """By itself on GPUs alone."""
+    cfg = configured(DEVICE_TUNING=setting)
+    assert wants_tuning(cfg, device) == wants
+    assert list_ways(cfg, build_small("resnet18"), device) == ([LAST, FIRST] if wants else [LAST], [])
+
+
+def test_ways_of_a_derived_network() -> None:
+    """What is left open multiplies; a CPU has no graphs, which is said."""
+    cfg = configured(DEVICE_TUNING="off", TRAIN__COMPILE=True, TRAIN__CUDA_GRAPHS=True)
+    network = build_small("network")
+    assert list_ways(cfg, network, CUDA) == ([Way(compiled=True, graphs=True)], [])
+    assert list_ways(cfg, network, CPU) == ([COMPILED], [NO_GRAPHS])
+    cfg = auto()
+    assert list_ways(cfg, network, CPU) == ([LAST, COMPILED], [NO_GRAPHS])
+    ways, doubts = list_ways(cfg, network, CUDA)
+    assert len(set(ways)) == len(ways) == 8
+    assert not doubts
+
+
+def auto() -> object:
+    """Settings that leave all open."""
+    cfg = configured()
+    cfg.TRAIN.COMPILE = cfg.TRAIN.CUDA_GRAPHS = "auto"
+    return cfg
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is said before the first step, by its name; left open, it is not done."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    lacking = r"TRAIN.COMPILE needs a C\+\+ compiler, and no-such-compiler is not installed"
+    network = build_small("network")
+    with pytest.raises(UserError, match=lacking):
+        list_ways(configured(TRAIN__COMPILE=True), network, CPU)
+    ways, (doubt, _) = list_ways(auto(), network, CPU)
+    assert ways == [LAST]
+    assert doubt.startswith("TRAIN.COMPILE needs a C++ compiler")
+
+
+@pytest.mark.parametrize("kind", ["resnet18", "supernet"])
+def test_only_derived_networks_are_compiled(kind: str) -> None:
+    """Asked for, it is refused; left open, not done; nor are there graphs for others."""
+    network = build_small(kind)
+    with pytest.raises(UserError, match=f"TRAIN.COMPILE is for the network of a genotype, not for a {kind}; or set"):
+        list_ways(configured(TRAIN__COMPILE=True), network, CPU)
+    ways, doubts = list_ways(auto(), network, CUDA)
+    assert ways == [LAST, FIRST]
+    assert len(doubts) == 2
+
+
+@pytest.mark.parametrize(
+    ("kept", "ways", "goes_on"),
+    [
+        (Way("channels_first", True, True), [LAST], FIRST),
+        (Way("channels_first", True, True), [LAST, COMPILED], Way("channels_first", True)),
+        (LAST, [COMPILED], COMPILED),
+        (LAST, [LAST, GRAPHS], LAST),
+    ],
+)
+def test_run_goes_on_as_it_began(kept: Way, ways: Sequence[Way], goes_on: Way) -> None:
+    """But for what the settings, or the machine, have changed."""
+    assert keep_way(kept, ways) == goes_on
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Timing
+# ------------------------------------------------------------------------------------------------------------------
+def test_ways_are_timed_on_copies() -> None:
+    """Each without its first steps; network, gradients and generators stay as they were."""
+    cfg, network = configured(**SMALL), derived(layers=3, channels=4, num_classes=2)
     network.drop_path_probability = 0.5  # drawn by the generator that the run draws by
     before, generator = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()
-    seen: list[str] = []
-    time = 0.0
+    made: list[Way] = []
+    time, per_step = 0.0, {LAST: 2.0, FIRST: 1.0}
 
     def make(twin: SpeakerNetwork) -> Callable[[], object]:
-        seen.append(layout_of(twin))
+        taken(twin, made)
         assert twin is not network
         return make_step(cfg, twin)
 
     def read_clock(device: torch.device) -> float:
         nonlocal time
-        time += SECONDS[seen[-1]]
+        time += per_step[made[-1]]
         return time
 
-    assert time_layouts(network, make, CPU, read_clock) == SECONDS
-    assert seen == list(SECONDS)
+    assert time_ways(network, [LAST, FIRST], make, CPU, read_clock) == (per_step, [])
+    assert made == [LAST, FIRST]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), generator)
-    assert choose_layout(SECONDS) == (
-        "channels_first",
-        "DEVICE_TUNING: channels_last 2 s a step, channels_first 1 s a step; channels_first is taken",
+    assert choose_way(per_step) == (
+        FIRST,
+        "DEVICE_TUNING: channels_last: 2 s a step; channels_first: 1 s a step; taken: channels_first",
     )
+    assert "channels_last, compiled, CUDA graphs: 2 s a step" in choose_way({Way(compiled=True, graphs=True): 2.0})[1]
 
 
-@pytest.mark.parametrize(
-    ("setting", "device", "wants"),
-    [("auto", "cpu", False), ("auto", "cuda", True), ("on", "cpu", True), ("off", "cuda", False)],
-)
-def test_when_to_tune(setting: str, device: str, wants: bool) -> None:
-    """By itself on GPUs alone."""
-    assert wants_tuning(configured(DEVICE_TUNING=setting), torch.device(device)) == wants
+def test_way_that_fails_is_passed_over() -> None:
+    """And told of; where graphs fail that were asked for, steps are taken without; an error if nothing is left."""
+    network, made = derived(layers=3, channels=4, num_classes=2), []
+
+    def make(failing: set[Way], twin: SpeakerNetwork) -> Callable[[], object]:
+        step = taken(twin, made)
+        if made[-1] in failing:
+            raise torch.OutOfMemoryError("no\nroom")
+        return step
+
+    for ways, failing, tried in (
+        ([LAST, GRAPHS], {GRAPHS}, [LAST, GRAPHS]),
+        ([GRAPHS], {GRAPHS}, [GRAPHS, LAST]),
+        ([GRAPHS], set(), [GRAPHS]),
+    ):
+        made.clear()
+        seconds, lines = time_ways(network, ways, partial(make, failing), CPU)
+        assert set(seconds) == set(tried) - failing
+        assert made == tried
+        assert lines == ["channels_last, CUDA graphs fails: no room"] * len(failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        time_ways(network, [LAST, FIRST], partial(make, {LAST, FIRST}), CPU)
 
 
-def test_layout_changes_nothing_but_rounding() -> None:
-    """An optimizer that holds the weights goes on with them."""
-    network = derived(layers=3, channels=4, num_classes=2).eval()
-    held, x = list(network.parameters()), torch.randn(2, 40, 257)
-    logits = {}
-    for layout in ("channels_first", "channels_last"):
-        lay_out(network, layout)
-        assert layout_of(network) == layout
-        logits[layout] = network(x)
-    torch.testing.assert_close(logits["channels_first"], logits["channels_last"], rtol=1e-4, atol=1e-5)
-    assert all(one is other for one, other in zip(held, network.parameters(), strict=True))
+@pytest.mark.parametrize("way", [FIRST, GRAPHS], ids=str)
+def test_way_changes_nothing_but_rounding(way: Way) -> None:
+    """Loss, gradients and norms' statistics; an optimizer that holds the weights goes on with them.
+
+    On a CPU, torch.compile traces what it would record as CUDA graphs, and then launches it one by one.
+    """
+    features, outcomes = torch.randn(2, 40, 257), []
+    for taken_way in (LAST, way):
+        torch.manual_seed(0)
+        network = derived(layers=3, channels=4, num_classes=2).train()
+        network.drop_path_probability = 0.5
+        held = list(network.parameters())
+        taken_way.take(network)
+        assert layout_of(network) == taken_way.layout
+        loss = network(features).square().sum()
+        loss.backward()
+        assert all(one is other for one, other in zip(held, network.parameters(), strict=True))
+        outcomes.append([loss, *(parameter.grad for parameter in held), *network.buffers()])
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+# ------------------------------------------------------------------------------------------------------------------
+# Runs
+# ------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("script", "given"),
     [("train", ("--cfg", SCRATCH, "--text_arch", GENOTYPE)), ("search", ("--cfg", SEARCH))],
 )
-def test_run_keeps_its_layout(
+def test_run_keeps_its_way(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, given: tuple[str, ...]
 ) -> None:
     """It is logged, and a run that goes on neither measures again nor changes.
@@ -92,21 +203,23 @@ def test_run_keeps_its_layout(
     monkeypatch.setattr(tuning, "WARM_UP", 0)
     monkeypatch.setattr(tuning, "STEPS", 1)
     figures = {}
-    for chosen in (*tuning.LAYOUTS, "off"):
-        seconds = {layout: float(layout != chosen) for layout in tuning.LAYOUTS}
-        monkeypatch.setattr("utils.training.state.time_layouts", partial(faked, time_layouts, seconds))
-        tuned = "off" if chosen == "off" else "on"
-        settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path / chosen, DEVICE_TUNING=tuned)
-        assert call_script(f"{script}.py", *given, *settings).status == 0
-        run_dir = only_run(tmp_path / chosen, script)
+    for chosen in (LAST, FIRST, None):
+        seconds = {way: float(way != chosen) for way in (LAST, FIRST)}
+        monkeypatch.setattr("utils.training.state.time_ways", partial(faked, seconds))
+        out = tmp_path / str(chosen)
+        way = {"DEVICE_TUNING": "on"} if chosen else {"DEVICE_TUNING": "off", "TRAIN__CUDA_GRAPHS": True}
+        outcome = call_script(f"{script}.py", *given, *options(DATASET__DATA_DIR=toy, OUT_DIR=out, **way))
+        assert outcome.status == 0, outcome.stderr
+        assert ("TRAIN.CUDA_GRAPHS: " in outcome.stderr) == (chosen is None)
+        run_dir = only_run(out, script)
         (figures[chosen],) = metrics(run_dir)
-        assert (f"{chosen} is taken" in (run_dir / "log.txt").read_text()) == (tuned == "on")
-        kept = load_checkpoint(run_dir / "last.pt", (script,)).layout
-        assert kept == ("channels_first" if chosen == "channels_first" else "channels_last")
-    assert figures["channels_last"]["train_loss"] == figures["off"]["train_loss"]
-    assert figures["channels_first"]["train_loss"] == pytest.approx(figures["off"]["train_loss"], rel=0.02)
-    run_dir = only_run(tmp_path / "channels_first", script)
-    monkeypatch.setattr("utils.training.state.time_layouts", None)
+        assert (f"taken: {chosen}\n" in (run_dir / "log.txt").read_text()) == bool(chosen)
+        kept = load_checkpoint(run_dir / "last.pt", (script,))
+        assert Way(kept.layout, kept.compiled, kept.graphs) == (chosen or LAST)
+    assert figures[LAST]["train_loss"] == figures[None]["train_loss"]
+    assert figures[FIRST]["train_loss"] == pytest.approx(figures[None]["train_loss"], rel=0.02)
+    run_dir = only_run(tmp_path / str(FIRST), script)
+    monkeypatch.setattr("utils.training.state.time_ways", None)
     again = "--cfg", run_dir / "config.yaml", "--load_path", run_dir, "TRAIN.END_EPOCH", 2
     outcome = call_script(f"{script}.py", *again)
     assert outcome.status == 0, outcome.stderr
@@ -114,7 +227,7 @@ def test_run_keeps_its_layout(
     assert (checkpoint.layout, checkpoint.epoch) == ("channels_first", 2)
 
 
-def faked(measure: Callable[..., dict[str, float]], seconds: dict[str, float], *arguments: object) -> dict[str, float]:
+def faked(seconds: dict[Way, float], *arguments: object) -> tuple[dict[Way, float], list[str]]:
     """Steps are taken, and their times made up."""
-    assert set(measure(*arguments)) == set(seconds)
-    return seconds
+    assert time_ways(*arguments)[0].keys() == seconds.keys()
+    return seconds, []
