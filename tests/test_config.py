@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import CHOICES, RANGES, all_keys, default_config, load_config
+from config import CHOICES, RANGES, all_keys, default_config, flatten, load_config
 from tests.helpers import ROOT
 from utils.system.errors import UserError
 
@@ -100,6 +100,13 @@ def test_there_are_shipped_settings() -> None:
     """Those that the commands of the authors' README name, among others."""
     named = {"exps/search.yaml", "exps/scratch/scratch.yaml", "exps/baseline/resnet18.yaml"}
     assert named <= set(SHIPPED)
+
+
+def test_large_search_is_the_papers_but_for_its_batches() -> None:
+    """And for what goes with them."""
+    paper, large = (flatten(load_config(ROOT / f"exps/{name}.yaml")) for name in ("search", "search_large"))
+    differing = {key for key in paper if paper[key] != large[key]}
+    assert differing == {"TRAIN.BATCH_SIZE", "TRAIN.ARCH_LR", "TRAIN.PRECISION", "DATASET.NUM_WORKERS"}
 
 
 def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
