@@ -8,7 +8,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
 from utils.system.errors import DivergedError
 from utils.system.files import write_atomically
@@ -41,7 +43,9 @@ class RunLog:
         lines = self._keep_epochs(epochs_done)
         for events in run_dir.glob("events.out.tfevents.*"):
             events.unlink()
-        self._tensorboard = SummaryWriter(str(run_dir))
+        # Not tensorboardX's SummaryWriter: the thread that it writes by ends where a disk is full, or the clock is set
+        # back by weeks, and then the run waits for it for ever.
+        self._events = EventsWriter(str(run_dir / "events"))
         for line in lines:
             self._add_scalars(line)
 
@@ -68,6 +72,7 @@ class RunLog:
 
         Raises:
             DivergedError: one is not finite, which JSON has no way to write.
+            OSError: they cannot be written.
         """
         for name, value in figures.items():
             if not math.isfinite(value):
@@ -82,14 +87,15 @@ class RunLog:
         self._add_scalars(line)
 
     def _add_scalars(self, line: dict[str, float]) -> None:
+        at, epoch = line.get("time", time.time()), int(line["epoch"])
         for name in line.keys() - {"epoch", "time"}:
-            self._tensorboard.add_scalar(name, line[name], line["epoch"], line.get("time"))
-        self._tensorboard.flush()
+            self._events.write_event(Event(wall_time=at, step=epoch, summary=scalar(name, line[name])))
+        self._events.flush()
 
     def close(self) -> None:
         """Finish the files."""
-        if is_main():
-            self._tensorboard.close()
-            self.logger.removeHandler(self._file)
-            self._file.close()
-        self._claim.close()
+        with self._claim:
+            if is_main():
+                self.logger.removeHandler(self._file)
+                self._file.close()
+                self._events.close()
