@@ -12,6 +12,7 @@ MEGABYTE = 1e6
 # Parts of messages.
 NO_SHARED_MEMORY = ("unable to allocate shared memory", "unable to mmap", "Bus error")
 KILLED = ("killed by signal", "exited unexpectedly")
+NO_ROOM = "No space left on device"
 TOO_MANY_FILES = ("Too many open files", "received 0 items of ancdata")
 
 
@@ -33,6 +34,12 @@ def explain_shortage(error: BaseException | None) -> str:
         )
     if any(part in text for part in TOO_MANY_FILES) or _has(error, errno.EMFILE):
         return "too many files are open: raise the limit (ulimit -n 65536), or lower DATASET.NUM_WORKERS"
+    if NO_ROOM in text and type(error).__module__.startswith("torch._inductor"):
+        return (
+            f"torch.compile has no room for its files, in {os.environ.get('TMPDIR', tempfile.gettempdir())} or "
+            "TORCHINDUCTOR_CACHE_DIR: make some, have TMPDIR and that variable name other folders, or set TRAIN.COMPILE "
+            "False"
+        )
     if is_full and is_of_loader and tempfile.gettempdir() in text:
         return (
             f"the loader processes' temporary files have no room in {tempfile.gettempdir()}: make some, have TMPDIR "

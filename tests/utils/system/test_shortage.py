@@ -6,6 +6,8 @@ import tempfile
 
 import pytest
 
+from torch._inductor.exc import CppCompileError
+
 from utils.system import shortage
 from utils.system.shortage import explain_shortage
 
@@ -31,6 +33,15 @@ def test_what_is_lacking(error: Exception, says: str) -> None:
     line = explain_shortage(error)
     assert says in line and "DATASET.NUM_WORKERS" in line
     assert "\n" not in line
+
+
+def test_compiling_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the C++ compiler says it; what else fails in compiling is no shortage."""
+    monkeypatch.setenv("TMPDIR", "/full")
+    line = explain_shortage(CppCompileError(["g++"], "error closing /full/ccwdkZeE.s: No space left on device"))
+    assert "/full" in line and "TRAIN.COMPILE False" in line
+    assert "\n" not in line
+    assert explain_shortage(CppCompileError(["g++"], "error: expected ';'")) == ""
 
 
 def test_full_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
