@@ -35,10 +35,10 @@ def explain_shortage(error: BaseException | None) -> str:
     if any(part in text for part in TOO_MANY_FILES) or _has(error, errno.EMFILE):
         return "too many files are open: raise the limit (ulimit -n 65536), or lower DATASET.NUM_WORKERS"
     if NO_ROOM in text and type(error).__module__.startswith("torch._inductor"):
+        folder = os.environ.get("TMPDIR", tempfile.gettempdir())
         return (
-            f"torch.compile has no room for its files, in {os.environ.get('TMPDIR', tempfile.gettempdir())} or "
-            "TORCHINDUCTOR_CACHE_DIR: make some, have TMPDIR and that variable name other folders, or set TRAIN.COMPILE "
-            "False"
+            f"torch.compile has no room for its files, in {folder} or TORCHINDUCTOR_CACHE_DIR: make some, have TMPDIR "
+            "and that variable name other folders, or set TRAIN.COMPILE False"
         )
     if is_full and is_of_loader and tempfile.gettempdir() in text:
         return (

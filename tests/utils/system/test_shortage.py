@@ -5,7 +5,6 @@ import shutil
 import tempfile
 
 import pytest
-
 from torch._inductor.exc import CppCompileError
 
 from utils.system import shortage
