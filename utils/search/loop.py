@@ -100,7 +100,7 @@ def search(
     """Search to TRAIN.END_EPOCH, or until SEARCH.MAX_HOURS or SEARCH.COLLAPSE_PATIENCE ends it.
 
     Every epoch leaves its figures, genotype.txt and a checkpoint in the run folder, and pictures and the report where
-    the last ones are older than a minute; the end leaves them in any case. (With SEARCH.REPORT False, neither does.)
+    the last ones are older than two minutes; the end leaves them in any case. (With SEARCH.REPORT False, neither does.)
 
     Args:
         crops: what the weights learn on, and what alpha does.
@@ -260,7 +260,7 @@ def search_epoch(
         state.count_step()
         if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
             log.info(f"{epoch}, step {state.batch}/{steps}: {format_figures(read_meters(state, meters))}")
-        if time_left := clock.tick():
+        if time_left := clock.tick(watch.waited):
             log.info(time_left)
         if watch.after_iteration(over=state.batch < steps and bool(clock.is_over())):
             return None

@@ -29,7 +29,7 @@ HISTORY = "architecture.jsonl"
 # little, so alpha comes to favour them, and networks of many of them are shallow and generalise badly. A cell of random
 # operations of s2 has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
 COLLAPSE = 2
-PICTURES_LAST, PICTURES_TAKE = 60.0, 2.0  # seconds before they are drawn anew, and that this may take: 3 % of the time
+PICTURES_LAST, PICTURES_TAKE = 120.0, 2.0  # seconds before they are drawn anew, and that this may take: 2 % of all
 
 
 def edge_entropies(alpha: Tensor) -> list[float]:
@@ -186,7 +186,7 @@ class SearchHistory:
 
 
 class PictureClock:
-    """When pictures are to be drawn anew: after a minute, or more where drawing takes long, as on a busy machine."""
+    """When pictures are to be drawn anew: after two minutes, or more where drawing takes long, as on a busy machine."""
 
     def __init__(self) -> None:
         self._drawn = time.monotonic()  # or begun
@@ -228,6 +228,7 @@ class SearchClock:
         self._began = self._last = time.perf_counter()
         self._steps = 0
         self._measured = 0.0  # seconds of the iterations between SETTLED and MEASURED
+        self._waited_before = 0.0
 
     @property
     def hours(self) -> float:
@@ -242,9 +243,15 @@ class SearchClock:
         """Leave out of the iterations' time what has passed since the last one."""
         self._last = time.perf_counter()
 
-    def tick(self) -> str:
-        """Count an iteration; after the first 50 of a process, returns how long the rest will take."""
+    def tick(self, waited: float = 0.0) -> str:
+        """Count an iteration; after the first 50 of a process, returns how long the rest will take.
+
+        Args:
+            waited: seconds that this process has waited for batches so far.
+        """
         now = time.perf_counter()
+        if self._steps < self.SETTLED:
+            self._waited_before = waited
         if self._steps >= self.SETTLED:
             self._measured += now - self._last
         self._last = now
@@ -256,7 +263,8 @@ class SearchClock:
         left = self._steps_left * seconds / 3600
         over = 0 < self._max_hours < self.hours + left
         limit = f"; SEARCH.MAX_HOURS ends it after {self._max_hours:g} h" if over else ""
+        waiting = (waited - self._waited_before) / self._measured
         return (
-            f"{seconds:.3g} s an iteration: {left:.3g} h are left of an estimated {self.hours + left:.3g} h in all, "
-            f"without what every epoch's end takes{limit}"
+            f"{seconds:.3g} s an iteration, {waiting:.2%} of it until its batches are there: {left:.3g} h are left of an "
+            f"estimated {self.hours + left:.3g} h in all, without what every epoch's end takes{limit}"
         )

@@ -38,6 +38,10 @@ class Watch:
         save: writes the checkpoint.
         minutes: between two checkpoints within an epoch; 0 for none there.
         where: how far the run is, and the command that goes on with it, as text.
+
+    Attributes:
+        waited: seconds that batches were waited for, and made features of; of a GPU, which is asked and not waited for,
+            the asking.
     """
 
     def __init__(self, save: Callable[[], None], minutes: float, where: Callable[[], str]) -> None:
@@ -46,6 +50,7 @@ class Watch:
         self._where = where
         self._signal = 0
         self._is_waiting = False
+        self.waited = 0.0
         self._saved = time.perf_counter()
         self._before: dict[int, Any] = {}
 
@@ -85,10 +90,11 @@ class Watch:
         """The batches, between which there is nothing that a checkpoint lacks: a signal may end the waiting for one."""
         iterator = iter(batches)
         while True:
-            self._is_waiting = True
+            self._is_waiting, began = True, time.perf_counter()
             self._wake()  # if the signal came before
             batch = next(iterator, None)
             self._is_waiting = False
+            self.waited += time.perf_counter() - began
             if batch is None:
                 return
             yield batch

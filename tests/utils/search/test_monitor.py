@@ -94,23 +94,25 @@ def test_history_goes_on_from_the_epochs_done(tmp_path: Path) -> None:
 
 def test_clock_estimates_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """After 50 iterations it tells what the rest takes by the speed since the 10th; hours from before count."""
-    now = 1000.0
+    now, waited = 1000.0, 0.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     clock = SearchClock(steps=50 + 1800, hours=1.0, max_hours=1.05)
     messages = []
     for step in range(60):
         now += 30.0 if step < 10 else 2.0  # the first iterations are slow
-        messages.append(clock.tick())
+        waited += 3.0 if step < 10 else 0.01
+        messages.append(clock.tick(waited))
         if step == 8:
             assert "1.05" in clock.is_over()
     (message,) = filter(None, messages)
     assert messages.index(message) == 49
-    assert message.startswith("2 s an iteration: 1 h are left of an estimated 2.11 h in all")
+    assert message.startswith("2 s an iteration, 0.50% of it until its batches are there: ")
+    assert "1 h are left of an estimated 2.11 h in all" in message
     assert SearchClock(10, 5.0, 0.0).is_over() == ""
 
 
 def test_pictures_take_a_small_share_of_the_time() -> None:
-    """Drawn anew after a minute, or where drawing takes long after so long that it is 1 second in 30."""
+    """Drawn anew after two minutes, or where drawing takes long after so long that it is 1 second in 60."""
     now = [100.0]
     with mock.patch.object(time, "monotonic", lambda: now[0]):
         clock = PictureClock()
