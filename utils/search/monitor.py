@@ -265,6 +265,6 @@ class SearchClock:
         limit = f"; SEARCH.MAX_HOURS ends it after {self._max_hours:g} h" if over else ""
         waiting = (waited - self._waited_before) / self._measured
         return (
-            f"{seconds:.3g} s an iteration, {waiting:.2%} of it until its batches are there: {left:.3g} h are left of an "
-            f"estimated {self.hours + left:.3g} h in all, without what every epoch's end takes{limit}"
+            f"{seconds:.3g} s an iteration, {waiting:.2%} of it until its batches are there: {left:.3g} h are left of "
+            f"an estimated {self.hours + left:.3g} h in all, without what every epoch's end takes{limit}"
         )
