@@ -133,7 +133,10 @@ class _PlainNumbers(ast.NodeTransformer):
 
 def _literal(field: str, node: ast.expr) -> object:
     """The value of a literal, or of range(a, b) or range(a, b, 1) with whole numbers."""
-    node = _PlainNumbers().visit(node)
+    try:
+        node = _PlainNumbers().visit(node)
+    except RecursionError as error:
+        raise UserError(f"not a genotype: {field} is an expression nested too deeply") from error
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         bounds = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
         whole = [bound for bound in bounds if isinstance(bound, int) and not isinstance(bound, bool)]
