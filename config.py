@@ -189,8 +189,8 @@ _C.TRAIN.PRECISION = "fp32"
 # Let CUDA's tensor cores round what they multiply in float32 to 10 bits of mantissa: faster (PyTorch's own default does
 # so in convolutions)
 _C.TRAIN.TF32 = False
-# Have torch.compile make kernels for training the network of a genotype; the first step then takes minutes. auto: time
-# steps with and without before the first one, and take the faster
+# Have torch.compile make kernels for training the network of a genotype; the first step then takes minutes, and so does
+# the first one with drop-path. auto: time steps with and without before the first one, and take the faster
 _C.TRAIN.COMPILE = False
 # Launch the training steps of a genotype's network as CUDA graphs, recorded once and replayed by torch.compile, where
 # that is possible; auto: time steps with and without
@@ -499,10 +499,10 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
     if value is None:
         raise UserError(f"{source}: {key} has no value")
     *sections, leaf = key.split(".")
-    node = cfg
+    node, defaults = cfg, _C  # of which the types are
     for section in sections:
-        node = node[section]
-    value = _coerce(value, node[leaf], key, source)
+        node, defaults = node[section], defaults[section]
+    value = _coerce(value, defaults[leaf], key, source)
     if key in PATHS:
         value = str(expand_user(str(value), f"{source}: {key}")) if value else value
     _check_value(key, value, source)

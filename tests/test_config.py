@@ -86,6 +86,7 @@ def test_choices_that_are_truth_values_to_yaml(tmp_path: Path) -> None:
         cfg = load_config(write(tmp_path, f"TRAIN: {{COMPILE: {word}}}"))
         assert value == cfg.TRAIN.COMPILE
         assert value == load_config(write(tmp_path, cfg.dump())).TRAIN.COMPILE
+        assert value == load_config(write(tmp_path, "TRAIN: {COMPILE: auto}"), ["TRAIN.COMPILE", word]).TRAIN.COMPILE
 
 
 @pytest.mark.parametrize("file", SHIPPED)

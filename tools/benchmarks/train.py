@@ -97,11 +97,11 @@ def list_rows(variants: Iterable[str], compiled: str, graphs: str, device: torch
     """The rows of the table: the variants, and those that are compiled, or replayed as CUDA graphs.
 
     Raises:
-        UserError: a variant that the device cannot run.
+        UserError: a variant, or CUDA graphs, that the device cannot run.
     """
-    rows = []
     if device.type != "cuda" and any(SWITCH[graphs]):
         raise UserError(f"--graphs {graphs} needs a CUDA device")
+    rows = []
     for variant in dict.fromkeys(variants):
         if device.type != "cuda" and variant == "tf32":
             raise UserError("--variants tf32 needs a CUDA device: CPUs have no such arithmetic")

@@ -279,8 +279,8 @@ def check_identity(checkpoint: Checkpoint, path: Path) -> None:
 
 
 # Beginnings of the settings that may differ when a run goes on: none changes what a step computes (but for rounding:
-# the device and cuDNN; VAL_FREQ and STOP_EPOCH decide which epochs can be the best) except END_EPOCH, for those who
-# train on.
+# the device, cuDNN and COMPILE; VAL_FREQ and STOP_EPOCH decide which epochs can be the best) except END_EPOCH, for
+# those who train on.
 FREE_SETTINGS = (
     "PRINT_FREQ",
     "VAL_FREQ",
@@ -301,7 +301,8 @@ FREE_SETTINGS = (
     "SEARCH.REPORT",
     "EVAL",
     "TRAIN.CHECKPOINT_MINUTES",
-    "TRAIN.CUDA_GRAPHS",  # the same kernels, launched otherwise
+    "TRAIN.COMPILE",
+    "TRAIN.CUDA_GRAPHS",
     "TRAIN.END_EPOCH",
     "TRAIN.STOP_EPOCH",
 )

@@ -90,6 +90,7 @@ def make_step(cfg: CfgNode, supernet: Supernet) -> Callable[[], object]:
     """What takes an iteration of a search, on noise."""
     optimizers, batch = build_optimizers(cfg, supernet.train()), draw_noise(cfg, supernet.alpha_normal.device)
     start_gradients_at_zero(supernet)
+    supernet.drop_path_probability = cfg.TRAIN.DROPPATH_PROB
     criterion = nn.CrossEntropyLoss(label_smoothing=cfg.TRAIN.LABEL_SMOOTHING)
     return partial(search_iteration, supernet, optimizers, criterion, batch, batch, cfg.TRAIN.PRECISION)
 

@@ -100,6 +100,21 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError of what is done here name the file, as those of writing to an open one do not.
+
+    Raises:
+        OSError: the same, with the name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def expand_user(path: str | Path, what: str) -> Path:
     """A path that a user gave, with the home folder in place of a ~ at its beginning.
 

@@ -94,9 +94,9 @@ class Watch:
             self._wake()  # if the signal came before
             batch = next(iterator, None)
             self._is_waiting = False
-            self.waited += time.perf_counter() - began
             if batch is None:
                 return
+            self.waited += time.perf_counter() - began
             yield batch
 
     def after_iteration(self, over: bool = False) -> bool:

@@ -136,6 +136,8 @@ def train_network(
 
 def make_step(cfg: CfgNode, network: SpeakerNetwork) -> Callable[[], object]:
     """What takes a step of a network, on noise."""
+    if isinstance(network, Network):
+        network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB
     optimizer, criterion = build_weight_optimizer(cfg, network.parameters()), build_criterion(cfg)
     batch = draw_noise(cfg, next(network.parameters()).device)
     return partial(train_step, network.train(), optimizer, batch, criterion, cfg.TRAIN.PRECISION)

@@ -13,11 +13,11 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from utils.system.errors import DivergedError
-from utils.system.files import write_atomically
+from utils.system.files import naming, write_atomically
 from utils.system.logger import Formatter, get_logger
 from utils.system.processes import is_main
 
-LOG = "log.txt"
+LOG, EVENTS = "log.txt", "events.out.tfevents.*"
 
 
 class RunLog:
@@ -41,7 +41,7 @@ class RunLog:
         self.logger.addHandler(self._file)
         self._metrics = run_dir / "metrics.jsonl"
         lines = self._keep_epochs(epochs_done)
-        for events in run_dir.glob("events.out.tfevents.*"):
+        for events in run_dir.glob(EVENTS):
             events.unlink()
         # Not tensorboardX's SummaryWriter: the thread that it writes by ends where a disk is full, or the clock is set
         # back by weeks, and then the run waits for it for ever.
@@ -80,7 +80,7 @@ class RunLog:
         if not is_main():
             return
         line = {"epoch": epoch, "time": round(time.time(), 3), **figures}
-        with open(self._metrics, "a", encoding="utf-8") as file:
+        with naming(self._metrics), open(self._metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())  # as the checkpoint that follows is: neither may be ahead of the other for long
@@ -88,9 +88,10 @@ class RunLog:
 
     def _add_scalars(self, line: dict[str, float]) -> None:
         at, epoch = line.get("time", time.time()), int(line["epoch"])
-        for name in line.keys() - {"epoch", "time"}:
-            self._events.write_event(Event(wall_time=at, step=epoch, summary=scalar(name, line[name])))
-        self._events.flush()
+        with naming(self.run_dir / EVENTS):
+            for name in line.keys() - {"epoch", "time"}:
+                self._events.write_event(Event(wall_time=at, step=epoch, summary=scalar(name, line[name])))
+            self._events.flush()
 
     def close(self) -> None:
         """Finish the files."""
@@ -98,4 +99,5 @@ class RunLog:
             if is_main():
                 self.logger.removeHandler(self._file)
                 self._file.close()
-                self._events.close()
+                with naming(self.run_dir / EVENTS):
+                    self._events.close()

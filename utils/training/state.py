@@ -279,6 +279,12 @@ class TrainingState(Generic[N]):
                 f"TRAIN.END_EPOCH is {self.cfg.TRAIN.END_EPOCH} (was {epochs}): from now on the learning rate and "
                 "drop-path are those of so many epochs"
             )
+        if self.way.compiled != checkpoint.compiled:
+            doubts.append(
+                f"from now on steps are {'' if self.way.compiled else 'not '}compiled: they are rounded otherwise"
+            )
+        if all(way.graphs for way in self.ways) and not self.way.graphs:
+            doubts.append("TRAIN.CUDA_GRAPHS True: the run was begun without them, and goes on so")
         if checkpoint.processes != processes():
             doubts.append(
                 f"{path} was written by {checkpoint.processes} processes and goes on with {processes()}: norms see "
@@ -328,10 +334,7 @@ def choose(state: TrainingState[N], make_step: MakeStep[N], log: RunLog) -> None
     """Decide how a new run takes its steps, by the clock where the settings leave several ways open."""
     (way, *others) = state.ways
     if others or way.graphs:  # which have to be tried
-        seconds, failures = time_ways(state.network, state.ways, make_step, state.device)
-        way, table = choose_way(seconds)
-        for failure in failures:
-            log.warning(failure)
+        way, table = choose_way(time_ways(state.network, state.ways, make_step, state.device))
         log.info(table)
     state.take_way(way)
 

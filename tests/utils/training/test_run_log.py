@@ -3,6 +3,7 @@
 import resource
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,19 @@ def test_clock_that_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_events_that_cannot_be_written(tmp_path: Path) -> None:
     """A limit that the events alone run into, as on a disk with room for a line: an error, and no waiting."""
-    log = RunLog(tmp_path)
+    claim, claimed = ExitStack(), []
+    claim.callback(lambda: claimed.append("given back"))
+    log = RunLog(tmp_path, claim=claim)
     log.metrics(1, FIGURES)
     (events,) = tmp_path.glob("events.out.*")
     metrics, limits = tmp_path / "metrics.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
     assert events.stat().st_size > 2 * metrics.stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (events.stat().st_size + 10, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=r"File too large: .*events\.out"):
             log.metrics(2, FIGURES)
+        with pytest.raises(OSError, match=r"File too large: .*events\.out"):
+            log.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    log.close()
+    assert claimed == ["given back"]
