@@ -29,7 +29,7 @@ HISTORY = "architecture.jsonl"
 # little, so alpha comes to favour them, and networks of many of them are shallow and generalise badly. A cell of random
 # operations of s2 has as many in one case of three: what counts is that it stays so (SEARCH.COLLAPSE_PATIENCE).
 COLLAPSE = 2
-PICTURES_LAST, PICTURES_TAKE = 120.0, 2.0  # seconds before they are drawn anew, and that this may take: 2 % of all
+PICTURES_LAST, PICTURES_TAKE = 120.0, 1.2  # seconds before they are drawn anew, and that this may take: 1 % of all
 
 
 def edge_entropies(alpha: Tensor) -> list[float]:

@@ -112,7 +112,7 @@ def test_clock_estimates_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pictures_take_a_small_share_of_the_time() -> None:
-    """Drawn anew after two minutes, or where drawing takes long after so long that it is 1 second in 60."""
+    """Drawn anew after two minutes, or where drawing takes long after so long that it is 1 second in 100."""
     now = [100.0]
     with mock.patch.object(time, "monotonic", lambda: now[0]):
         clock = PictureClock()
