@@ -16,12 +16,14 @@ from models.cost import DerivedCost
 from models.genotypes import SEARCH_SPACES, Genotype, parse_genotype
 from models.network import Network
 from models.resnet import resnet18, resnet34
+from models.statistics import Statistics
 from models.supernet import Supernet
 from models.vggm import SHORTEST, VGGM
 from utils.system.errors import UserError
 from utils.system.processes import check_divisible
 
 BASELINES: dict[str, Callable[..., SpeakerNetwork]] = {"resnet18": resnet18, "resnet34": resnet34, "vggm": VGGM}
+STATISTICS = "statistics"  # a baseline that is fitted, not trained
 SUPERNET = "supernet"
 DERIVED = "network"
 # What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
@@ -31,7 +33,7 @@ USUAL = {"pooling": "average", "loss": "softmax", "stem": "paper"}
 
 def network_kind(cfg: CfgNode) -> str:
     """What MODEL.NAME means: a baseline by its name, `supernet`, or `network` (a genotype's) for any other name."""
-    return cfg.MODEL.NAME if cfg.MODEL.NAME in (*BASELINES, SUPERNET) else DERIVED
+    return cfg.MODEL.NAME if cfg.MODEL.NAME in (*BASELINES, STATISTICS, SUPERNET) else DERIVED
 
 
 def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
         UserError: they ask for a pooling or a loss that this kind of network does not have.
     """
     architecture: dict[str, Any] = {"kind": kind}
-    if kind not in BASELINES:
+    if kind in (SUPERNET, DERIVED):
         architecture |= {"layers": cfg.MODEL.LAYERS, "channels": cfg.MODEL.INIT_CHANNELS}
     if kind == SUPERNET:
         architecture["space"] = cfg.SEARCH.SPACE
@@ -56,15 +58,15 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
     """What is not as USUAL."""
     options: dict[str, Any] = {}
     if cfg.MODEL.POOLING == "attentive":
-        if kind in (SUPERNET, "vggm"):
+        if kind in (SUPERNET, STATISTICS, "vggm"):
             raise UserError(
                 f"MODEL.POOLING attentive is for the network of a genotype and for ResNets, not for {kind}: leave it "
                 "at average"
             )
         options["pooling"] = "attentive"
     if cfg.TRAIN.LOSS == "aam":
-        if kind == SUPERNET:
-            raise UserError("TRAIN.LOSS aam is for train.py and train_baseline.py: leave it at softmax for a search")
+        if kind in (SUPERNET, STATISTICS):
+            raise UserError(f"TRAIN.LOSS aam is for networks that are trained: leave it at softmax for a {kind}")
         options |= {"loss": "aam", "scale": cfg.TRAIN.SCALE}
     return options
 
@@ -73,10 +75,14 @@ def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:
     """The baseline that MODEL.NAME names.
 
     Raises:
-        UserError: no baseline has this name; crops or batches too small for VGG-M, or a pooling that it does not have.
+        UserError: no baseline has this name; crops or batches too small for VGG-M, or a pooling that it does not have;
+            settings of training for statistics, which are fitted.
     """
-    if cfg.MODEL.NAME not in BASELINES:
-        raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {', '.join(BASELINES)}")
+    if cfg.MODEL.NAME not in (*BASELINES, STATISTICS):
+        valid = ", ".join((*BASELINES, STATISTICS))
+        raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {valid}")
+    if cfg.MODEL.NAME == STATISTICS:
+        _check_untrained(cfg, "statistics are fitted to the utterances as they are")
     if cfg.MODEL.NAME == "vggm" and cfg.DATASET.PARTIAL_N_FRAMES < SHORTEST:
         raise UserError(f"DATASET.PARTIAL_N_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
     if cfg.MODEL.NAME == "vggm" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
@@ -104,19 +110,20 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
     Raises:
         UserError: MODEL.NAME is a baseline's; settings for training a network that the supernet does not take.
     """
-    if cfg.MODEL.NAME in BASELINES:
+    if cfg.MODEL.NAME in (*BASELINES, STATISTICS):
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
-    if cfg.MODEL.PRETRAINED:
-        raise UserError("MODEL.PRETRAINED is for train.py and train_baseline.py: a search begins anew; leave it empty")
-    if used := [key for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]:
-        raise UserError(
-            f"AUGMENT.{used[0]} is for train.py and train_baseline.py: a search takes its crops as they are; leave it "
-            "empty"
-        )
+    _check_untrained(cfg, "a search begins anew and takes its crops as they are")
     supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
     assert isinstance(supernet, Supernet)
     supernet.gradient, supernet.sampling, supernet.paths = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING, cfg.SEARCH.PATHS
     return supernet
+
+
+def _check_untrained(cfg: CfgNode, reason: str) -> None:
+    keys = ["MODEL.PRETRAINED"] if cfg.MODEL.PRETRAINED else []
+    keys += [f"AUGMENT.{key}" for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]
+    if keys:
+        raise UserError(f"{keys[0]} is for train.py and train_baseline.py's networks: {reason}; leave it empty")
 
 
 def build_cost(cfg: CfgNode, num_classes: int, bins: int) -> DerivedCost:
@@ -143,6 +150,10 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
             as USUAL, pooling, loss with scale, and a supernet's stem.
     """
     kind, num_classes = architecture["kind"], architecture["num_classes"]
+    if kind == STATISTICS:
+        fitted = Statistics(num_classes)
+        fitted.architecture = architecture
+        return fitted
     options: dict[str, Any] = {"cosine_scale": architecture.get("scale")}
     if kind != "vggm":
         options["pooling"] = architecture.get("pooling", USUAL["pooling"])

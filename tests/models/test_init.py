@@ -36,6 +36,7 @@ def test_parameters_of_the_derived_network(layers: int, channels: int, num_class
         ("scratch/scratch_veri.yaml", 17_592_443, 3.608e9),
         ("baseline/resnet18.yaml", 11_812_003, 2.714e9),
         ("baseline/resnet34.yaml", 21_920_163, 5.597e9),
+        ("baseline/statistics.yaml", 206_264, None),
         ("search.yaml", 2_248_915, None),
     ],
 )
@@ -51,7 +52,7 @@ def test_size_of_the_shipped_configs(config: str, parameters: int, macs: float |
 # ------------------------------------------------------------------------------------------------------------------
 # Building
 # ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", ["network", "supernet", *BASELINES])
+@pytest.mark.parametrize("kind", ["network", "supernet", "statistics", *BASELINES])
 def test_contract_of_a_network(kind: str) -> None:
     """Every network maps features (B, T, F) to embeddings (B, D) and logits (B, K), through a linear classifier."""
     network = build_small(kind).eval()

@@ -14,13 +14,14 @@ import yaml
 
 from config import flatten
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, random_genotype
-from tests.helpers import ROOT, Outcome, environment, options, run_script
+from models.statistics import MOMENTS
+from tests.helpers import ROOT, TINY, Outcome, environment, options, run_script
 from tests.tools.comparisons import REAL_POPEN, Scripts, assert_refused, call_tool, records
 from tools.comparison.systems import warn_of_mixture
 
 SCRIPT, RECIPE = "tools/compare_systems.py", "exps/mini/compare.yaml"
 SETTINGS = {"TRAIN__PRECISION": "fp32", "TRAIN__LR": 0.01, "VAL_FREQ": 5, "EVAL__BOOTSTRAP": 20}
-SYSTEMS = ["resnet18", "network"]
+SYSTEMS = ["statistics", "network"]
 OF_A_SYSTEM = [
     "training merged",
     "identification merged",
@@ -102,7 +103,7 @@ def test_figures_are_those_of_the_evaluations(compared: tuple[Outcome, Path]) ->
         for sub_dir in ("merged", "dev"):
             assert result[f"parameters_{sub_dir}"] == results(out, system, "training", sub_dir)["parameters"]
             assert 0 < result[f"minutes_{sub_dir}"] < 2
-    assert printed["results"]["resnet18"]["parameters_merged"] > 11_000_000
+    assert printed["results"]["statistics"]["parameters_merged"] == MOMENTS + 5 * MOMENTS + 5 * 6  # of 6 speakers
     assert (seen["speaker_disjoint"], apart["speaker_disjoint"]) == (False, True)
     assert printed["speaker_disjoint"] == {"merged": False, "dev": True}
     assert printed["trial_speakers_trained_on"] == {"merged": 2, "dev": 0}
@@ -113,7 +114,7 @@ def test_tables(compared: tuple[Outcome, Path]) -> None:
     """Console, Markdown and HTML show the same cells; the column of speakers trained on is marked."""
     outcome, out = compared
     page, markdown = (out / "comparison.html").read_text(), (out / "comparison.md").read_text()
-    for system, method in (("resnet18", "ResNet-18"), ("network", "AutoSpeech (3 cells, 4 channels)")):
+    for system, method in (("statistics", "cepstral statistics, LDA"), ("network", "AutoSpeech (3 cells, 4 channels)")):
         result = json.loads(outcome.last_line)["results"][system]
         low, high = result["top1_interval"]
         top1 = f"{result['top1']:.2f} [{low:.2f}, {high:.2f}]"
@@ -132,11 +133,13 @@ def test_tables(compared: tuple[Outcome, Path]) -> None:
 
 
 def test_recipe_is_the_same(compared: tuple[Outcome, Path]) -> None:
-    """The settings that the runs kept differ in the network, SUB_DIR, and where they are alone."""
+    """The settings that the runs kept differ in the network, SUB_DIR, and the windows of statistics."""
     kept = [flatten(yaml.safe_load(path.read_text())) for path in compared[1].glob("runs/*/*/config.yaml")]
     assert len(kept) == 4
     differing = {key for other in kept for key in other if other[key] != kept[0][key]}
-    assert differing == {"MODEL.NAME", "DATASET.SUB_DIR"}
+    assert differing == {"MODEL.NAME", "DATASET.SUB_DIR", "DATASET.PARTIAL_N_FRAMES"}
+    frames = {(settings["MODEL.NAME"], settings["DATASET.PARTIAL_N_FRAMES"]) for settings in kept}
+    assert {name: count for name, count in frames} == {"statistics": 1000, "network": TINY["DATASET.PARTIAL_N_FRAMES"]}
 
 
 @pytest.mark.parametrize(
@@ -284,7 +287,7 @@ def test_recipe_that_does_not_suit_all(toy: Path, tmp_path: Path, arguments: tup
     [
         (
             ("--systems", "resnet18", "resnet50"),
-            "--systems: there is no 'resnet50'; valid are vggm, resnet18",
+            "--systems: there is no 'resnet50'; valid are statistics, vggm, resnet18",
         ),
         (("--seeds", "one"), "--seeds"),
         (("--seeds", 2**32), "--seeds"),

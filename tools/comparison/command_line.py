@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from config import RANGES
 from utils.system.cli import config_parser, path, take_options
 
-METHODS = {"vggm": "VGG-M", "resnet18": "ResNet-18", "resnet34": "ResNet-34", "network": "AutoSpeech"}  # by MODEL.NAME
+METHODS = {  # by MODEL.NAME
+    "statistics": "cepstral statistics, LDA",
+    "vggm": "VGG-M",
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "network": "AutoSpeech",
+}
 
 
 def comparison_parser(description: str, tool: str, seeds: Sequence[int], of_seeds: str) -> argparse.ArgumentParser:

@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 import yaml
 from yacs.config import CfgNode
 
-from config import differing_settings, flatten
+from config import default_config, differing_settings, flatten
+from models import STATISTICS
+from models.statistics import WINDOW
 from tools.comparison.command_line import METHODS
 from utils.records.checkpoint import FREE_SETTINGS, LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
@@ -220,10 +222,17 @@ class Comparison(Trainings, ABC):
 
 
 def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
-    """The recipe for one training: all but these three is the same for all that are compared."""
+    """The recipe for one training: all but these three is the same for all that are compared.
+
+    Statistics, which are not trained, are fitted to whole utterances as they are: nothing of a recipe touches them.
+    """
     own = cfg.clone()
     own.defrost()
     own.MODEL.NAME, own.DATASET.SUB_DIR, own.SEED = network, sub_dir, seed
+    if network == STATISTICS:
+        usual = default_config()
+        own.DATASET.PARTIAL_N_FRAMES, own.EVAL.WINDOW_FRAMES = WINDOW, 0
+        own.AUGMENT, own.MODEL.POOLING, own.TRAIN.LOSS = usual.AUGMENT, usual.MODEL.POOLING, usual.TRAIN.LOSS
     return own
 
 

@@ -19,6 +19,7 @@ from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS
 from models import DERIVED, build_baseline, build_network
 from models.genotypes import Genotype, read_genotype
+from models.statistics import WINDOW
 from tools.comparison.command_line import METHODS
 from tools.comparison.engine import FREE, TRAINING, Comparison, Job, Record, settings_of
 from tools.comparison.report import figure, make_table, plain, summarise, write_comparison
@@ -294,8 +295,9 @@ def describe_origin(work: Systems, jobs: Sequence[Job]) -> Section:
         runs.append((str(job), record["run_dir"], trained, f"{record['sha256'][:16]}…"))
     return Section(
         "Where the figures come from",
-        "MODEL.LAYERS, MODEL.INIT_CHANNELS and MODEL.DROP_PATH_PROB are of the genotype's network alone. Each run "
-        "folder holds its settings, its log and, in the JSON files, the provenance of its results.",
+        "MODEL.LAYERS, MODEL.INIT_CHANNELS and MODEL.DROP_PATH_PROB are of the genotype's network alone; cepstral "
+        f"statistics are fitted, in windows of {WINDOW:,} frames, and know nothing of the recipe but the corpus. Each "
+        "run folder holds its settings, its log and, in the JSON files, the provenance of its results.",
         [
             Table(
                 "The recipe, the same for all; of index and trials the sha256", ("key", "value"), list(recipe.items())

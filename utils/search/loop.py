@@ -35,7 +35,7 @@ from utils.system.interruption import Watch
 from utils.system.logger import progress_bar
 from utils.system.processes import is_main, processes, rank
 from utils.system.text import printable
-from utils.training.loop import Features, take_gradients, to_features, validates
+from utils.training.loop import Features, take_gradients, to_features
 from utils.training.meters import TrainingMeter
 from utils.training.optim import (
     build_alpha_optimizer,
@@ -48,6 +48,7 @@ from utils.training.optim import (
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
 from utils.training.tuning import draw_noise
+from utils.training.validation import validates
 
 Outcome = tuple[Tensor, Tensor, Tensor]  # loss, logits (B, K), labels (B,)
 

@@ -23,7 +23,8 @@ from models import build_baseline, build_network, count_parameters
 from models.base import SpeakerNetwork
 from models.genotypes import parse_genotype, read_genotype
 from models.network import Network
-from utils.recognition.network import identify, load_trained, verify
+from models.statistics import Statistics
+from utils.recognition.network import identify, load_trained
 from utils.records.checkpoint import BEST, LAST, load_last
 from utils.records.guard import check_training
 from utils.records.pretraining import load_pretrained
@@ -35,11 +36,13 @@ from utils.system.interruption import Watch
 from utils.system.logger import get_logger, progress_bar
 from utils.system.processes import processes, rank
 from utils.training.finetuning import freeze, split_parameters
+from utils.training.fitting import fit_statistics
 from utils.training.losses import build_criterion
 from utils.training.optim import build_weight_optimizer, cosine_lr, set_lr
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
 from utils.training.tuning import draw_noise
+from utils.training.validation import validate
 
 Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
 
@@ -191,27 +194,6 @@ def train_epoch(
     return {f"train_{name}": value for name, value in figures.items()} | {"utterances_per_second": speed}
 
 
-def validates(state: TrainingState[Any]) -> bool:
-    """Whether VAL_FREQ has the epoch under way validated."""
-    done = state.epoch + 1
-    return done % state.cfg.VAL_FREQ == 0 or done >= last_epoch(state.cfg)
-
-
-def validate(state: TrainingState[Any]) -> dict[str, float]:
-    """The figures after the epoch under way: on the val part and, where there are such, on the trials of the speakers
-    held out; none where VAL_FREQ says so."""
-    if not validates(state):
-        return {}
-    corpus = state.corpus
-    network = state.network, state.front_end
-    figures: dict[str, float] = {}
-    if state.trials is None or corpus.has_rows("val"):  # a corpus of one session a speaker has none in `dev`
-        figures = identify(*network, corpus, corpus.rows("val"), corpus.speakers, state.device)
-    if state.trials is not None:
-        figures |= verify(*network, corpus, state.trials, state.device)
-    return figures
-
-
 def end_epoch(
     state: TrainingState[SpeakerNetwork], trained: dict[str, float], val: dict[str, float], log: RunLog
 ) -> None:
@@ -265,9 +247,14 @@ def _run(
     network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
     if cfg.MODEL.PRETRAINED and not load_path:
         get_logger().info(load_pretrained(network, cfg.MODEL.PRETRAINED, corpus.speakers))
-    run_dir = train_network(
-        cfg, network, corpus, script=script, config_file=config_file, load_path=load_path, device=device
-    )
+    of_run: Any = {"script": script, "config_file": config_file, "load_path": load_path, "device": device}
+    if isinstance(network, Statistics):
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.TRAIN.BEGIN_EPOCH, cfg.TRAIN.END_EPOCH, cfg.TRAIN.STOP_EPOCH = 0, 1, 0
+        run_dir = fit_statistics(cfg, network, corpus, **of_run)
+    else:
+        run_dir = train_network(cfg, network, corpus, **of_run)
     agree()  # best.pt is written
     report_best(cfg, run_dir, corpus, count_parameters(network), script, device)
     if last_epoch(cfg) < cfg.TRAIN.END_EPOCH:

@@ -62,7 +62,8 @@ def list_ways(cfg: CfgNode, network: SpeakerNetwork, device: torch.device) -> tu
     Raises:
         UserError: TRAIN.COMPILE True for a baseline, or without a C++ compiler.
     """
-    layouts = list(LAYOUTS) if wants_tuning(cfg, device) else [Way().layout]
+    takes_steps = any(parameter.requires_grad for parameter in network.parameters())
+    layouts = list(LAYOUTS) if takes_steps and wants_tuning(cfg, device) else [Way().layout]
     compiled, graphs, doubts = _options(cfg.TRAIN.COMPILE), _options(cfg.TRAIN.CUDA_GRAPHS), []
     kind, compiler = network.architecture["kind"], os.environ.get("CXX", "g++")
     if any(compiled) and not isinstance(network, Network):

@@ -28,6 +28,7 @@ NETWORKS = {
     "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0}),
     "resnet18": ("resnet18", {}),
     "vggm": ("vggm", {}),
+    "statistics": ("statistics", {}),
 }
 
 
