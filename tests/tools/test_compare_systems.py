@@ -138,8 +138,8 @@ def test_recipe_is_the_same(compared: tuple[Outcome, Path]) -> None:
     assert len(kept) == 4
     differing = {key for other in kept for key in other if other[key] != kept[0][key]}
     assert differing == {"MODEL.NAME", "DATASET.SUB_DIR", "DATASET.PARTIAL_N_FRAMES"}
-    frames = {(settings["MODEL.NAME"], settings["DATASET.PARTIAL_N_FRAMES"]) for settings in kept}
-    assert {name: count for name, count in frames} == {"statistics": 1000, "network": TINY["DATASET.PARTIAL_N_FRAMES"]}
+    frames = {settings["MODEL.NAME"]: settings["DATASET.PARTIAL_N_FRAMES"] for settings in kept}
+    assert frames == {"statistics": 1000, "network": TINY["DATASET.PARTIAL_N_FRAMES"]}
 
 
 @pytest.mark.parametrize(
