@@ -3,6 +3,7 @@
     python tools/compare_systems.py --cfg exps/mini/compare.yaml DATASET.DATA_DIR /path/to/corpus
     python tools/compare_systems.py --cfg ... --systems resnet18 network --genotype GENOTYPE --seeds 3 4 5 --out FOLDER
 
+Beside them stand cepstral statistics, which are no network, and know nothing of a recipe: what a network must beat.
 Every system is trained twice with the same settings, by the project's own scripts: on all speakers (SUB_DIR merged) for
 identification, and without the test speakers (SUB_DIR dev) for verification. The merged network is verified as well: of
 speakers that it was trained on, as the first published EERs were, which is no verification result. MODEL.NAME,
