@@ -133,19 +133,59 @@ def fit_calibration(scores: np.ndarray, labels: np.ndarray, target_prior: float 
     Raises:
         ValueError: trials of one kind alone; scores that are infinite, all alike, or lower for the same speaker.
     """
+    (scale,), offset = _regress(np.asarray(scores)[:, None], labels, target_prior)
+    if scale <= 0:
+        raise ValueError("scores are not higher for the same speaker than for different ones")
+    return Calibration(scale, offset, target_prior)
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What makes natural log-likelihood ratios of several systems' scores: their weighted sum and an offset.
+
+    Attributes:
+        weights: of each system's scores; negative where a system is better heard against another.
+        target_prior: how much same-speaker trials weighed in the fit.
+    """
+
+    weights: tuple[float, ...]
+    offset: float
+    target_prior: float
+
+    def llrs(self, scores: np.ndarray) -> np.ndarray:
+        """Log-likelihood ratios (N,) float64 of the scores (N, S) of S systems."""
+        return np.asarray(scores, dtype=np.float64) @ np.array(self.weights) + self.offset
+
+
+def fit_fusion(scores: np.ndarray, labels: np.ndarray, target_prior: float = 0.5) -> Fusion:
+    """Fit a fusion as `fit_calibration` fits a calibration: Brümmer et al., IEEE TASLP 15 (7), 2007.
+
+    Args:
+        scores: (N, S), of trials that are not those to be evaluated.
+        labels: (N,), 1 for the same speaker, 0 for different ones.
+        target_prior: where decisions are to be best.
+
+    Raises:
+        ValueError: trials of one kind alone; scores of a system that are infinite or all alike.
+    """
+    return Fusion(*_regress(scores, labels, target_prior), target_prior)
+
+
+def _regress(scores: np.ndarray, labels: np.ndarray, target_prior: float) -> tuple[tuple[float, ...], float]:
+    """Weights (S,) and offset of a logistic regression on scores (N, S)."""
     scores, is_target = np.asarray(scores, dtype=np.float64), np.asarray(labels) == 1
-    _check_scores(scores, is_target)
-    mean, deviation = scores.mean(), scores.std()
+    for column in scores.T:
+        _check_scores(column, is_target)
+    means, deviations = scores.mean(axis=0), scores.std(axis=0)
     share = is_target.mean()
     weights = np.where(is_target, target_prior / share, (1 - target_prior) / (1 - share))  # 1 on average
     regression = LogisticRegression(C=LIKELY_SCALE**2, solver="newton-cholesky", tol=1e-9, max_iter=1000).fit(
-        (scores[:, None] - mean) / deviation, is_target, sample_weight=weights
+        (scores - means) / deviations, is_target, sample_weight=weights
     )
-    scale = float(regression.coef_[0, 0] / deviation)
-    if scale <= 0:
-        raise ValueError("scores are not higher for the same speaker than for different ones")
+    scales = regression.coef_[0] / deviations
     # The regression gives the logarithm of the odds after the score; those before it are taken off.
-    return Calibration(scale, float(regression.intercept_[0] - scale * mean - logit(target_prior)), target_prior)
+    offset = regression.intercept_[0] - scales @ means - logit(target_prior)
+    return tuple(scales.tolist()), float(offset)
 
 
 def _check_scores(scores: np.ndarray, is_target: np.ndarray) -> None:

@@ -28,6 +28,7 @@ from utils.records.guard import VERIFICATION
 from utils.reports.html import Section, Table
 from utils.reports.provenance import Evaluation, Pictures, breakdown_section, format_figure
 from utils.system.files import expand_user, hash_file, write_atomically
+from utils.system.text import align
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
 SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
@@ -145,9 +146,7 @@ def format_table(results: Mapping[str, Any]) -> str:
     titles = [metric.title for metric in METRICS.values() if metric.title and metric.on_console]
     table = tabulate(results).drop(columns="system").rename(columns={"key": "system"})
     table = table[["list", "system", "trials", *titles, APART]]
-    rows = [list(table), *table.to_numpy().tolist()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return align([list(table), *table.to_numpy().tolist()])
 
 
 def make_sections(

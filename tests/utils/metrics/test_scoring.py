@@ -18,6 +18,7 @@ from utils.metrics.scoring import (
     cohort_statistics,
     cosine_scores,
     fit_calibration,
+    fit_fusion,
     row_norms,
 )
 
@@ -246,3 +247,35 @@ def test_calibration_of_float32_scores() -> None:
     """LLRs are float64 all the same."""
     scores, labels = normal_scores(50, 50, 2.0)
     assert fit_calibration(scores.astype(np.float32), labels).llrs(scores.astype(np.float32)).dtype == np.float64
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Fusion
+# ------------------------------------------------------------------------------------------------------------------
+def test_fusion_of_one_is_calibration() -> None:
+    """To the last digit."""
+    scores, labels = normal_scores(50, 500, 2.0)
+    calibration, fusion = fit_calibration(scores, labels, 0.05), fit_fusion(scores[:, None], labels, 0.05)
+    assert (fusion.weights, fusion.offset) == ((calibration.scale,), calibration.offset)
+    np.testing.assert_array_equal(fusion.llrs(scores[:, None]), calibration.llrs(scores))
+
+
+def test_fusion_recovers_the_likelihood_ratio() -> None:
+    """Of independent systems it is the sum of their own; one that knows nothing weighs nothing."""
+    systems = [normal_scores(100_000, 100_000, separation, seed) for seed, separation in enumerate((3.0, 1.5, 0.0))]
+    labels = systems[0][1]
+    fusion = fit_fusion(np.stack([scores for scores, _ in systems], axis=1), labels)
+    assert fusion.weights == pytest.approx((30, 15, 0), abs=0.6)
+    assert fusion.offset == pytest.approx(-13.5, abs=0.4)
+    fresh = [normal_scores(50_000, 50_000, separation, 9 + seed) for seed, separation in enumerate((3.0, 1.5, 0.0))]
+    llrs = fusion.llrs(np.stack([scores for scores, _ in fresh], axis=1))
+    assert cllr(llrs, fresh[0][1]) == pytest.approx(min_cllr(llrs, fresh[0][1]), abs=0.005)
+    assert cllr(llrs, fresh[0][1]) < min_cllr(*fresh[0]) - 0.02
+
+
+def test_scores_that_cannot_be_fused() -> None:
+    """Those of one system are enough."""
+    scores, labels = normal_scores(5, 5, 2.0)
+    for second, message in ((np.ones(10), "all scores are the same"), (np.full(10, np.nan), "finite numbers")):
+        with pytest.raises(ValueError, match=message):
+            fit_fusion(np.stack([scores, second], axis=1), labels)

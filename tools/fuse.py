@@ -1,0 +1,70 @@
+"""Fuse trained networks: one score of several, by logistic regression on the trials of the speakers held out.
+
+    python tools/fuse.py runs/train/scratch_veri-... runs/train_baseline/statistics_veri-... --out FOLDER
+    python tools/fuse.py ours=RUN floor=RUN --trials veri_test2.txt --out FOLDER DATASET.DATA_DIR /path/to/VoxCeleb1
+
+A run's network scores by cosine, with the settings that it was trained with. All must have been trained with the same
+speakers held out: nobody's scores on them may be of speakers that it knows. Prints each network's figures and those of
+all together; FOLDER gets fusion.json (weights, offset, figures with 95 % intervals) and scores.txt (log-likelihood
+ratio, label, enrolment, test). The last line printed is {"eer" in per cent, "min_dcf" at a target prior of 0.01,
+"trials", "fusion"}.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.system.cli import path, take_options
+from utils.system.errors import UserError
+from utils.system.files import expand_user
+from utils.system.script import run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="run folders of two networks or more")
+    parser.add_argument("--out", required=True, type=path, metavar="FOLDER", help="for the results")
+    parser.add_argument(
+        "--trials", nargs="+", default=[], metavar="LIST", help="lists of trials (default: veri_test.txt of DATA_DIR)"
+    )
+    args = parser.parse_intermixed_args()
+    args.opts = []
+    args.trials = [expand_user(file, "--trials") for file in take_options(args.trials, args)]
+    args.runs = name_runs(take_options(args.runs, args))
+    return args
+
+
+def name_runs(words: list[str]) -> dict[str, Path]:
+    """Run folders by name: as given, or the folder's own."""
+    runs: dict[str, Path] = {}
+    for word in words:
+        name, is_named, folder = word.partition("=")
+        run = expand_user(folder if is_named else word, "RUN")
+        name = name if is_named else run.name
+        if name in runs:
+            raise UserError(f"two runs are called {name}: name them, as in NAME=RUN")
+        runs[name] = run
+    if len(runs) < 2:
+        raise UserError("two runs or more are needed for a fusion")
+    return runs
+
+
+def main() -> None:
+    args = parse_args()
+    from utils.evaluation.fusion import fuse, open_sources
+    from utils.records.provenance import prepare_folder
+    from utils.reports.fusion import tabulate_fusion, write_fusion
+    from utils.system.logger import get_logger
+
+    prepare_folder(args.out)
+    results, scores = fuse(open_sources(args.runs, args.opts), args.trials)
+    write_fusion(args.out, results, scores)
+    get_logger().info(f"\n{tabulate_fusion(results)}\nwritten to {args.out}")
+    print(json.dumps({key: results[key] for key in ("eer", "min_dcf", "trials", "fusion")}))
+
+
+if __name__ == "__main__":
+    run_script(main)
