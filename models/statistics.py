@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import create_dct, melscale_fbanks
 
-from data_objects.audio import SAMPLE_RATE
-from data_objects.frontend import BINS, FrontEnd
 from models.base import SpeakerNetwork
 from models.heads import CosineClassifier
 
+SAMPLE_RATE, BINS = 16_000, 257  # of the front end
 CEPSTRA, BANDS = 29, 40
 LOWEST = 20.0  # Hz, of the bands
 LOUD = 70  # per cent of the frames, the loudest ones, count
@@ -43,10 +42,10 @@ class Moments(SpeakerNetwork):
         self.register_buffer("bands", bands, persistent=False)  # (257, 40)
         self.register_buffer("cosines", create_dct(CEPSTRA, BANDS, "ortho"), persistent=False)  # (40, 29)
 
-    def undo(self, front_end: FrontEnd) -> None:
-        """Take features to be those of this front end."""
-        self.spectral_mean.copy_(front_end.mean)
-        self.spectral_deviation.copy_(front_end.deviation)
+    def undo(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take features to be normalised by these (257,), as the front end does it."""
+        self.spectral_mean.copy_(mean)
+        self.spectral_deviation.copy_(deviation)
 
     def embed(self, features: Tensor) -> Tensor:
         """The moments (B, 464) of features (B, T, 257)."""

@@ -11,7 +11,6 @@ ratio, label, enrolment, test). The last line printed is {"eer" in per cent, "mi
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -54,16 +53,9 @@ def name_runs(words: list[str]) -> dict[str, Path]:
 
 def main() -> None:
     args = parse_args()
-    from utils.evaluation.fusion import fuse, open_sources
-    from utils.records.provenance import prepare_folder
-    from utils.reports.fusion import tabulate_fusion, write_fusion
-    from utils.system.logger import get_logger
+    from utils.reports.fusion import report_fusion
 
-    prepare_folder(args.out)
-    results, scores = fuse(open_sources(args.runs, args.opts), args.trials)
-    write_fusion(args.out, results, scores)
-    get_logger().info(f"\n{tabulate_fusion(results)}\nwritten to {args.out}")
-    print(json.dumps({key: results[key] for key in ("eer", "min_dcf", "trials", "fusion")}))
+    report_fusion(args.runs, args.opts, args.trials, args.out)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import pytest
 import scipy.fft
 import torch
 
-from data_objects.frontend import BINS, FrontEnd
-from models.statistics import BANDS, CEPSTRA, MOMENTS, Moments, Statistics
+from data_objects import frontend
+from data_objects.frontend import FrontEnd
+from models import statistics
+from models.statistics import BANDS, BINS, CEPSTRA, MOMENTS, Moments, Statistics
 
 
 def draw(frames: int, seed: int = 0) -> np.ndarray:
@@ -20,6 +22,11 @@ def draw(frames: int, seed: int = 0) -> np.ndarray:
 def moments_of(magnitudes: np.ndarray) -> np.ndarray:
     """As the module computes them."""
     return Moments().embed(torch.from_numpy(magnitudes)[None])[0].numpy()
+
+
+def test_features_are_the_front_ends() -> None:
+    """The numbers of bins and samples a second are those of the front end."""
+    assert (statistics.BINS, statistics.SAMPLE_RATE) == (frontend.BINS, frontend.SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("frames", [50, 101])
@@ -47,7 +54,7 @@ def test_front_end_is_undone() -> None:
     generator, magnitudes = np.random.default_rng(1), draw(60)
     front_end = FrontEnd(generator.normal(size=BINS), generator.uniform(0.5, 2, BINS))
     moments = Moments()
-    moments.undo(front_end)
+    moments.undo(front_end.mean, front_end.deviation)
     features = (torch.from_numpy(magnitudes) - front_end.mean) / front_end.deviation
     (found,) = moments.embed(features.flip(0)[None]).numpy()
     np.testing.assert_allclose(found, moments_of(magnitudes), rtol=1e-3, atol=1e-3)

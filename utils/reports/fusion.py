@@ -7,13 +7,36 @@ from typing import Any
 
 import numpy as np
 
+from utils.evaluation.fusion import fuse, open_sources
 from utils.evaluation.lists import ListOfTrials
 from utils.evaluation.verification import METRICS
+from utils.records.provenance import prepare_folder
 from utils.reports.provenance import format_figure
 from utils.system.files import write_atomically
+from utils.system.logger import get_logger
 from utils.system.text import align
 
 DIGITS = {"eer": 2}  # of the others 3
+SUMMARY = ("eer", "min_dcf", "trials", "fusion")
+
+
+def report_fusion(runs: Mapping[str, Path], options: Sequence[str], files: Sequence[Path], folder: Path) -> None:
+    """What tools/fuse.py does: fuse trained networks, and write and print what comes of it.
+
+    Args:
+        runs: run folders, by names for them.
+        options: KEY VALUE pairs over the settings of every run.
+        files: lists of trials; none: the corpus's veri_test.txt.
+
+    Raises:
+        UserError: networks or a list that will not do (see `open_sources` and `fuse`); a folder that cannot be made.
+    """
+    sources = open_sources(runs, options)
+    prepare_folder(folder)
+    results, scores = fuse(sources, files)
+    write_fusion(folder, results, scores)
+    get_logger().info(f"\n{tabulate_fusion(results)}\nwritten to {folder}")
+    print(json.dumps({key: results[key] for key in SUMMARY}))
 
 
 def tabulate_fusion(results: Mapping[str, Any]) -> str:

@@ -45,14 +45,14 @@ def fit_statistics(
         UserError: data missing or too few; a protocol that does not hold.
     """
     front_end = corpus.build_front_end().to(device)
-    network.to(device).undo(front_end)
+    network.to(device).undo(front_end.mean, front_end.deviation)
     state = TrainingState(cfg, script, network, front_end, {}, corpus)
     log = open_run(state, config_file, load_path, _no_steps)
     with closing(log):
         if state.epoch < last_epoch(cfg):
             began, rows = time.perf_counter(), corpus.rows("train")
             moments = Moments().to(device)
-            moments.undo(front_end)
+            moments.undo(front_end.mean, front_end.deviation)
             of_rows = embed_utterances(moments, front_end, corpus, rows, device)
             if of_rows is not None:
                 fit(network, of_rows.numpy(), corpus.index.labels(corpus.speakers)[np.asarray(rows)])
