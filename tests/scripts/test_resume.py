@@ -35,7 +35,7 @@ from utils.system.errors import UserError
 from utils.system.interruption import Watch
 from utils.training.state import TrainingState
 
-KILLS = 3
+KILLS = 2
 EVERY_STEP = ("TRAIN.CHECKPOINT_MINUTES", 1e-6)
 
 

@@ -41,15 +41,16 @@ def tensors(tree: object, name: str = "") -> dict[str, torch.Tensor]:
 # ------------------------------------------------------------------------------------------------------------------
 # The same as one process
 # ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("script", "num_workers", "batch_size"), [("train", 2, 4), ("search", 0, 8)])
+@pytest.mark.parametrize(("script", "num_workers", "batch_size", "frames"), [("train", 2, 4, 64), ("search", 0, 8, 32)])
 def test_two_processes_learn_what_one_does(
-    toy: Path, tmp_path: Path, script: str, num_workers: int, batch_size: int
+    toy: Path, tmp_path: Path, script: str, num_workers: int, batch_size: int, frames: int
 ) -> None:
     """After two epochs: weights, alpha, optimizers and figures, to 1e-5 (in float64, where it is far less).
 
     One process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
     """
-    size, workers = ("TRAIN.BATCH_SIZE", batch_size), ("DATASET.NUM_WORKERS", num_workers)
+    size = ("TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames)
+    workers = ("DATASET.NUM_WORKERS", num_workers)
     done = torchrun("tests/in_float64.py", 1, f"{script}.py", *new_run(script, toy, tmp_path / "two", *size, *workers))
     assert done.returncode == 0, done.stderr
     run_script("tests/in_float64.py", 2, f"{script}.py", *new_run(script, toy, tmp_path / "one", *size), check=True)

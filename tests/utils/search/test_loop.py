@@ -38,7 +38,8 @@ def reports() -> Iterator[mock.Mock]:
 )
 def test_modes_of_a_search(toy: Path, tmp_path: Path, settings: dict) -> None:
     """Each searches, moves alpha, and leaves a genotype and the figures that tell how it goes."""
-    chosen = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=2, TRAIN__BATCH_SIZE=12, **settings)
+    small = {"TRAIN__END_EPOCH": 2, "TRAIN__BATCH_SIZE": 12, "DATASET__PARTIAL_N_FRAMES": 32}
+    chosen = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **small, **settings)
     outcome = call_script("search.py", "--cfg", SEARCH, *chosen)
     assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "search")
@@ -58,6 +59,7 @@ def test_exact_and_dense_searches_agree(toy: Path, tmp_path: Path) -> None:
     for gradient in ("exact", "dense", "sampled"):
         settings = {"SEARCH__GRADIENT": gradient, "OUT_DIR": tmp_path / gradient}
         settings |= {"SEARCH__DATA_SPLIT": "halves", "TRAIN__BATCH_SIZE": 12, "TRAIN__ARCH_LR": 0.01}
+        settings |= {"DATASET__PARTIAL_N_FRAMES": 32}
         call_script("search.py", "--cfg", SEARCH, *options(DATASET__DATA_DIR=toy, **settings))
         (record,) = architecture(only_run(tmp_path / gradient, "search"))
         alphas[gradient] = np.array([record["normal"]["alpha"], record["reduce"]["alpha"]])

@@ -258,7 +258,7 @@ def test_run_keeps_its_way(
         way = {"DEVICE_TUNING": "on"} if chosen else {"DEVICE_TUNING": "off", "TRAIN__CUDA_GRAPHS": True}
         outcome = call_script(f"{script}.py", *given, *options(DATASET__DATA_DIR=toy, OUT_DIR=out, **way))
         assert outcome.status == 0, outcome.stderr
-        assert ("TRAIN.CUDA_GRAPHS: " in outcome.stderr) == (chosen is None)
+        assert ("TRAIN.CUDA_GRAPHS True: " in outcome.stderr) == (chosen is None)
         run_dir = only_run(out, script)
         (figures[chosen],) = metrics(run_dir)
         assert (f"taken: {chosen}\n" in (run_dir / "log.txt").read_text()) == bool(chosen)
