@@ -16,10 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.system.cli import path, take_options
+from utils.system.cli import path, split_name, take_options
 from utils.system.errors import UserError
 from utils.system.files import expand_user
 from utils.system.script import run_script
+
+FUSED = "fused"  # as `utils.evaluation.fusion` calls it
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,11 +42,13 @@ def name_runs(words: list[str]) -> dict[str, Path]:
     """Run folders by name: as given, or the folder's own."""
     runs: dict[str, Path] = {}
     for word in words:
-        name, is_named, folder = word.partition("=")
-        run = expand_user(folder if is_named else word, "RUN")
-        name = name if is_named else run.name
+        name, folder = split_name(word)
+        run = expand_user(folder, "RUN")
+        name = name or run.name
         if name in runs:
             raise UserError(f"two runs are called {name}: name them, as in NAME=RUN")
+        if name == FUSED:
+            raise UserError(f"{FUSED} is what all together are called: give {run} another name, as in NAME=RUN")
         runs[name] = run
     if len(runs) < 2:
         raise UserError("two runs or more are needed for a fusion")

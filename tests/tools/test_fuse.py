@@ -82,6 +82,7 @@ def test_what_cannot_be_fused(corpus: Path, runs: list[Path], tmp_path: Path) ->
     cases: list[tuple[tuple[object, ...], str]] = [
         ((runs[0],), "two runs or more are needed for a fusion"),
         ((runs[0], runs[0]), f"two runs are called {runs[0].name}"),
+        ((f"fused={runs[0]}", runs[1]), f"fused is what all together are called: give {runs[0]} another name"),
         ((f"a={runs[0]}", f"b={tmp_path / 'none'}"), "none is no run folder of train.py or train_baseline.py"),
         ((f"a={runs[0]}", f"b={others}"), "b and a held out other speakers"),
         ((f"a={nobody}", f"b={runs[0]}"), "a: no speakers were held out from its training"),

@@ -141,7 +141,7 @@ class Trainings:
             RunStoppedError: a signal came.
         """
         own.OUT_DIR = str(self.folder / RUNS)
-        recipe = prepare_folder(self.folder / RECIPES) / f"{job.stem}.yaml"
+        recipe = prepare_folder(self.folder / RECIPES, "--out") / f"{job.stem}.yaml"
         write_atomically(recipe, own.dump())
         words = [script, "--cfg", str(recipe), *options]
         get_logger().info(f"$ python {shlex.join(words)}")

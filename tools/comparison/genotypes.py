@@ -1,8 +1,6 @@
 """Genotypes under one recipe: what a search found, the paper's and random ones, with the networks of the last epoch."""
 
 import json
-import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from utils.records.checkpoint import load_last
 from utils.records.guard import check_training
 from utils.reports.html import Section, Table
 from utils.reports.provenance import Pictures
+from utils.system.cli import split_name
 from utils.system.device import prepare
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
@@ -126,12 +125,6 @@ def choose_genotypes(given: Sequence[str], count: int, draw_seed: int, space: st
     generator = np.random.default_rng(draw_seed)
     drawn = [random_genotype(SEARCH_SPACES[space], generator) for _ in range(count)]
     return found | {"paper": PAPER_GENOTYPE} | {f"random-{number}": one for number, one in enumerate(drawn, 1)}
-
-
-def split_name(text: str) -> tuple[str, str]:
-    """The name and the genotype of NAME=GENOTYPE; the name is empty where there is none."""
-    named = re.fullmatch(r"(\w[\w-]*)=(.*)", text, re.DOTALL)
-    return (named[1], named[2]) if named and not os.path.exists(text) else ("", text)
 
 
 def choose_test(corpus: Corpus) -> tuple[str, dict[str, int], list[str]]:

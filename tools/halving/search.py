@@ -142,7 +142,7 @@ class Halving(Trainings):
         """The run folder of a candidate that is trained up to an epoch."""
         own = settings_of(self.cfg, self.cfg.MODEL.NAME, self.cfg.DATASET.SUB_DIR, self.cfg.SEED)
         own.TRAIN.STOP_EPOCH = epoch
-        genotype = prepare_folder(self.folder / RECIPES) / f"{self.job(number).stem}.txt"
+        genotype = prepare_folder(self.folder / RECIPES, "--out") / f"{self.job(number).stem}.txt"
         write_atomically(genotype, f"{self.study.genotype(number)}\n")
         with self._alone_in_the_run(number):
             began = time.perf_counter()

@@ -21,6 +21,7 @@ from utils.system.device import prepare
 from utils.system.errors import UserError
 from utils.system.files import hash_file
 from utils.system.logger import get_logger
+from utils.system.processes import processes
 
 FUSED = "fused"
 ALREADY = Calibration(1.0, 0.0, EVEN)  # of log-likelihood ratios
@@ -42,7 +43,7 @@ class Source(NamedTuple):
         """
         used = sorted(set().union(*(own.utterances for own in trials)))
         embeddings = embed_kept(self.cfg, self.trained, self.corpus, used)
-        assert embeddings is not None, "fusion is a job for one process"
+        assert embeddings is not None  # there is one process
         return score_lists(embeddings, trials, ["cosine"])["cosine"]
 
 
@@ -53,8 +54,10 @@ def open_sources(runs: Mapping[str, Path], options: Sequence[str]) -> list[Sourc
         options: KEY VALUE pairs over the settings of every run.
 
     Raises:
-        UserError: a folder without a trained network; networks that were trained on other indexes.
+        UserError: a folder without a trained network; networks that were trained on other indexes; several processes.
     """
+    if processes() > 1:
+        raise UserError("a fusion is a job for one process: run tools/fuse.py without torchrun")
     sources = []
     for name, run in runs.items():
         if not (run / "config.yaml").is_file():

@@ -171,8 +171,11 @@ def remove_earlier(results: Path, files: Sequence[Path]) -> list[str]:
     return new
 
 
-def prepare_folder(folder: Path) -> Path:
+def prepare_folder(folder: Path, option: str = "--out_dir") -> Path:
     """The folder for results, made if it is not there.
+
+    Args:
+        option: what names it, for messages.
 
     Raises:
         UserError: it cannot be made or written to.
@@ -180,7 +183,7 @@ def prepare_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {folder} ({error.strerror}): give another folder with --out_dir") from error
+        raise UserError(f"cannot make {folder} ({error.strerror}): give another folder with {option}") from error
     if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write to {folder}: give another folder with --out_dir")
+        raise UserError(f"cannot write to {folder}: give another folder with {option}")
     return folder

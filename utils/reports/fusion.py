@@ -11,12 +11,11 @@ from utils.evaluation.fusion import fuse, open_sources
 from utils.evaluation.lists import ListOfTrials
 from utils.evaluation.verification import METRICS
 from utils.records.provenance import prepare_folder
-from utils.reports.provenance import format_figure
+from utils.reports.verification import format_metric, format_scores
 from utils.system.files import write_atomically
 from utils.system.logger import get_logger
 from utils.system.text import align
 
-DIGITS = {"eer": 2}  # of the others 3
 SUMMARY = ("eer", "min_dcf", "trials", "fusion")
 
 
@@ -32,7 +31,7 @@ def report_fusion(runs: Mapping[str, Path], options: Sequence[str], files: Seque
         UserError: networks or a list that will not do (see `open_sources` and `fuse`); a folder that cannot be made.
     """
     sources = open_sources(runs, options)
-    prepare_folder(folder)
+    prepare_folder(folder, "--out")
     results, scores = fuse(sources, files)
     write_fusion(folder, results, scores)
     get_logger().info(f"\n{tabulate_fusion(results)}\nwritten to {folder}")
@@ -46,7 +45,7 @@ def tabulate_fusion(results: Mapping[str, Any]) -> str:
     rows = [["list", "system", *(metric.title for metric in shown.values()), "weight"]]
     for name, systems in results["lists"].items():
         for system, figures in systems.items():
-            cells = [format_figure(figures, metric, DIGITS.get(metric, 3)) for metric in shown]
+            cells = [format_metric(figures, key) for key in shown]
             rows.append([name, system, *cells, f"{weights[system]:.3g}" if system in weights else ""])
     return align(rows)
 
@@ -59,8 +58,6 @@ def write_fusion(
     write_atomically(files[0], json.dumps(results, indent=2) + "\n")
     for entry, llrs in scores:
         name = f"scores-{entry.name}.txt" if len(scores) > 1 else "scores.txt"
-        pairs = zip(llrs.tolist(), entry.trials, strict=True)
-        text = "".join(f"{llr:.8f} {' '.join(map(str, trial))}\n" for llr, trial in pairs)
         files.append(folder / name)
-        write_atomically(files[-1], text)
+        write_atomically(files[-1], format_scores(llrs, entry.trials))
     return files

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from yacs.config import CfgNode
 
-from data_objects.lists import TRIALS
+from data_objects.lists import TRIALS, TrialList
 from utils.evaluation.lists import open_lists
 from utils.evaluation.systems import EVEN
 from utils.evaluation.verification import (
@@ -101,9 +102,7 @@ def make_files(evaluation: Evaluation, verification: Verification) -> Iterator[t
         of_list = f"-{entry.name}" if len(verification.lists) > 1 else ""
         for system in verification.systems:
             of_system = "" if system == verification.systems[0] else f"--{system}"
-            pairs = zip(verification.scores[system][place].tolist(), entry.trials, strict=True)
-            lines = (f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in pairs)
-            yield f"scores{of_list}{of_system}.txt", "".join(lines)
+            yield f"scores{of_list}{of_system}.txt", format_scores(verification.scores[system][place], entry.trials)
     if skipped := "".join(entry.skipped.text() for entry in verification.lists):
         yield "skipped_trials.txt", skipped
     systems = {
@@ -120,6 +119,17 @@ def make_files(evaluation: Evaluation, verification: Verification) -> Iterator[t
         yield "calibration.json", json.dumps({"systems": systems} | of, indent=2) + "\n"
 
 
+def format_scores(scores: np.ndarray, trials: TrialList) -> str:
+    """A line a trial: its score (of N,), its label, both utterances."""
+    pairs = zip(scores.tolist(), trials, strict=True)
+    return "".join(f"{score:.8f} {' '.join(map(str, trial))}\n" for score, trial in pairs)
+
+
+def format_metric(figures: Mapping[str, Any], key: str) -> str:
+    """One of METRICS with its interval: a rate in per cent with two digits, any other with three."""
+    return format_figure(figures, key, 2 if METRICS[key].scale == 100 else 3)
+
+
 def tabulate(results: Mapping[str, Any]) -> pd.DataFrame:
     """The figures of every list and system, a row each, as texts; an interval behind what it is of."""
     rows = []
@@ -133,10 +143,7 @@ def tabulate(results: Mapping[str, Any]) -> pd.DataFrame:
             "speakers": f"{entry['speakers']:,}",
         }
         for system, figures in entry["systems"].items():
-            shown = {
-                metric.title: format_figure(figures, key, 2 if metric.scale == 100 else 3)
-                for key, metric in METRICS.items()
-            }
+            shown = {metric.title: format_metric(figures, key) for key, metric in METRICS.items()}
             rows.append(of_list | {"key": system, "system": SYSTEMS[system]} | shown)
     return pd.DataFrame(rows, dtype=object)
 

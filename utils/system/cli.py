@@ -1,6 +1,7 @@
 """The command line that the scripts with a config share, to be read with `parse_intermixed_args`; kinds of options."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,12 @@ def at_least(option: str, least: int) -> Callable[[str], int]:
         return int(text)
 
     return integer
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """The name and the rest of NAME=REST; the name is empty where there is none, or the whole is a path that exists."""
+    named = re.fullmatch(r"(\w[\w-]*)=(.*)", text, re.DOTALL)
+    return (named[1], named[2]) if named and not os.path.exists(text) else ("", text)
 
 
 def path(text: str) -> Path:

@@ -1,10 +1,11 @@
 """The command line that the scripts share."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
-from utils.system.cli import config_parser, evaluation_parser, take_options, training_parser
+from utils.system.cli import config_parser, evaluation_parser, split_name, take_options, training_parser
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,12 @@ def test_option_that_takes_several_words(words: list[str], taken: list[str], opt
     args = argparse.Namespace(opts=["SEED", "3"])
     assert take_options(words, args) == taken
     assert args.opts == opts
+
+
+def test_names_before_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what looks like one: not of a text that begins otherwise, nor of a path that exists."""
+    (tmp_path / "a=b").mkdir()
+    assert split_name("found-2=runs/a=b") == ("found-2", "runs/a=b")
+    assert split_name("runs/a=b") == ("", "runs/a=b")
+    monkeypatch.chdir(tmp_path)
+    assert split_name("a=b") == ("", "a=b")
