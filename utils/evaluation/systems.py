@@ -134,8 +134,8 @@ def _check_speakers(what: str, least: int, chosen: Sequence[str], index: Index, 
     for entry in lists:
         if len(others := present - set(entry.trials.speakers)) < least:
             raise UserError(
-                f"EVAL.BACKENDS: {what} who were trained on and are in no trial; for {entry.file} the index of "
-                f"{index.data_dir} has those of {len(others)}: set EVAL.BACKENDS cosine"
+                f"{what} who were trained on and are in no trial; for {entry.file} the index of "
+                f"{index.data_dir} has those of {len(others)}: score by cosine"
             )
 
 
@@ -227,7 +227,7 @@ def _fit(embeddings: Embeddings, background: Background, left_out: frozenset[str
         discriminants = fit_discriminants(embeddings.vectors[places], labels, background.dimensions)
         return discriminants, fit_plda(discriminants.project(embeddings.vectors, places), labels)
     except ValueError as error:
-        raise UserError(f"no lda and plda by the utterances trained on: {error}; set EVAL.BACKENDS cosine") from error
+        raise UserError(f"no lda and plda by the utterances trained on: {error}; score by cosine") from error
 
 
 def _statistics(vectors: np.ndarray, used: np.ndarray, cohort: np.ndarray, top_n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -102,7 +102,7 @@ def test_cohort_of_speakers_trained_on(index: Index) -> None:
         for speakers in (["id10001", "id10002"], ["id10001", "id10003"])
     ]
     assert choose_cohort(trained, index, most=3, lists=lists[:1]) == chosen
-    with pytest.raises(UserError, match=r"for trials\.txt the index of .* has those of 1: set EVAL\.BACKENDS cosine"):
+    with pytest.raises(UserError, match=r"for trials\.txt the index of .* has those of 1: score by cosine"):
         choose_cohort(trained, index, most=3, lists=lists)
 
 
@@ -114,7 +114,7 @@ def test_what_lda_and_plda_are_fitted_to(index: Index) -> None:
     with mock.patch("utils.evaluation.systems.draw_utterances", return_value=["a/b/1.wav", "c/b/1.wav", "c/b/2.wav"]):
         assert choose_to_fit(trained, index, most=2, lists=[]) == ["c/b/1.wav", "c/b/2.wav"]
     lists = [SimpleNamespace(file="trials.txt", trials=SimpleNamespace(speakers=speakers[2:]))]
-    with pytest.raises(UserError, match=r"three speakers or more .* has those of 2: set EVAL\.BACKENDS cosine"):
+    with pytest.raises(UserError, match=r"three speakers or more .* has those of 2: score by cosine"):
         choose_to_fit(trained, index, most=4, lists=lists)
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_fitted_is_said_in_a_line() -> None:
     alike = draw_embeddings()
     for first in range(len(NAMES), len(NAMES + COHORT), 4):
         alike.vectors[first : first + 4] = alike.vectors[first]
-    with pytest.raises(UserError, match=r"no lda and plda .*: the utterances of each .* alike; set EVAL.BACKENDS cosi"):
+    with pytest.raises(UserError, match=r"no lda and plda .*: the utterances of each .* alike; score by cosine"):
         score_lists(alike, [all_trials()], ["plda"], Background((), 0, COHORT, 2))
 
 
