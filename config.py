@@ -215,12 +215,17 @@ _C.EVAL.FOLD_NORMS = True
 # Length of an evaluation window in frames, where it shall be another than training's crops; 0: PARTIAL_N_FRAMES
 _C.EVAL.WINDOW_FRAMES = 0
 # How trials are scored: cosine; centred (cosine, the training speakers' mean subtracted); snorm (cosine, adaptive
-# s-norm by a cohort of training speakers); several with commas, the first of which the results are headed by
+# s-norm by a cohort of training speakers); lda (cosine in the dimensions in which training speakers differ); plda
+# (likelihood ratios there); several with commas, the first of which the results are headed by
 _C.EVAL.BACKENDS = "cosine"
 # Cohort speakers nearest to an utterance that its s-norm counts
 _C.EVAL.COHORT_TOP_N = 300
 # Utterances at most of each training speaker that the cohort and the mean for centring are made of
 _C.EVAL.COHORT_UTTERANCES = 10
+# lda, plda: dimensions at most; one less than there are speakers to fit to, where that is fewer
+_C.EVAL.LDA_DIM = 100
+# lda, plda: utterances at most of each training speaker that they are fitted to
+_C.EVAL.LDA_UTTERANCES = 50
 # Calibrate scores on the validation trials of held-out speakers, where the network has such
 _C.EVAL.CALIBRATION = True
 # Draws of speakers for the 95 % intervals; 0: no intervals
@@ -247,7 +252,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "TRAIN.PRECISION": ("fp32", "bf16"),
 }
 
-BACKENDS = ("cosine", "centred", "snorm")
+BACKENDS = ("cosine", "centred", "snorm", "lda", "plda")
 
 # key -> (least, greatest) value, both allowed; None: no limit
 RANGES: dict[str, tuple[float, float | None]] = {
@@ -302,6 +307,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "EVAL.WINDOW_FRAMES": (0, None),
     "EVAL.COHORT_TOP_N": (2, None),
     "EVAL.COHORT_UTTERANCES": (1, None),
+    "EVAL.LDA_DIM": (2, None),
+    "EVAL.LDA_UTTERANCES": (2, None),
     "EVAL.BOOTSTRAP": (0, None),
 }
 

@@ -2,7 +2,7 @@
 
     python evaluate_verification.py --cfg exps/scratch/scratch_veri.yaml --load_path runs/train/...
     python evaluate_verification.py --cfg ... --load_path ... --trials veri_test2.txt list_test_hard.txt
-    python evaluate_verification.py --cfg ... --load_path ... EVAL.BACKENDS cosine,centred,snorm
+    python evaluate_verification.py --cfg ... --load_path ... EVAL.BACKENDS cosine,snorm,plda
     torchrun --standalone --nproc_per_node 8 evaluate_verification.py --cfg ... --load_path ...    # on 8 GPUs
 
 The genotype and the front end come from the checkpoint. Every utterance is embedded once (the mean over its 3-second

@@ -14,7 +14,7 @@ from models.operations import OPERATIONS, PARAMETER_FREE, build_operation
 from models.pooling import POOLINGS
 from models.supernet import GRADIENTS
 from tests.helpers import call_script
-from utils.evaluation.systems import score_lists
+from utils.evaluation.systems import Background, score_lists
 from utils.evaluation.verification import METRICS
 from utils.recognition.embeddings import Embeddings
 from utils.reports.verification import NOTES, SYSTEMS, format_table
@@ -45,11 +45,14 @@ def test_operations_without_weights_are_listed(name: str) -> None:
 
 def test_every_back_end_scores_and_has_a_title() -> None:
     """What EVAL.BACKENDS takes is computed, and has a name in the report."""
-    names = [f"id1000{speaker}/a/0000{number}.wav" for speaker in range(6) for number in range(2)]
-    trials = TrialList.of((int(speaker_of(a) == speaker_of(b)), a, b) for a, b in combinations(names[:6], 2))
+    names = [f"id1000{speaker}/a/0000{number}.wav" for speaker in range(6) for number in range(3)]
+    trials = TrialList.of((int(speaker_of(a) == speaker_of(b)), a, b) for a, b in combinations(names[:9], 2))
     vectors = np.random.default_rng(0).standard_normal((len(names), 8)).astype(np.float32)
     scores = score_lists(
-        Embeddings(np.array([name.encode() for name in names]), vectors), [trials], BACKENDS, names[6:], 2
+        Embeddings(np.array([name.encode() for name in names]), vectors),
+        [trials],
+        BACKENDS,
+        Background(names[9:], 2, names[9:], 100),
     )
     assert tuple(scores) == BACKENDS
     assert all(np.isfinite(of_lists[0]).all() for of_lists in scores.values())

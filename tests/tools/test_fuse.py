@@ -1,15 +1,20 @@
-"""tools/fuse.py: two networks' scores as one, by what the held-out speakers' trials say."""
+"""tools/fuse.py: scores of several systems as one, by what the held-out speakers' trials say."""
 
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
+from data_objects.lists import TrialList
 from tests.helpers import call_script, options, preprocess, run_script
 from tests.runs import only_run
+from utils.evaluation.fusion import Scored, measure_quality
 from utils.metrics.rates import equal_error_rate
+from utils.system.errors import UserError
 
 TOOL, FRAMES = "tools/fuse.py", (40, 300)
 
@@ -75,11 +80,73 @@ def test_fused_scores_and_figures(runs: list[Path], tmp_path: Path) -> None:
     ]
 
 
+def lengths_and_seconds(run: Path, corpus: Path, trials: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms (2, N) of the lengths of both embeddings that a run kept, and of the utterances' durations."""
+    (file,) = run.glob("embeddings-*.npz")
+    with np.load(file) as kept:
+        names, lengths = kept["utterances"].astype(str), np.linalg.norm(kept["embeddings"], axis=1)
+    length = dict(zip(names, lengths, strict=True))
+    pairs = [trial[1:] for trial in trials]
+    seconds = [[soundfile.info(corpus / "wav" / name).duration for name in pair] for pair in pairs]
+    return np.log([[length[name] for name in pair] for pair in pairs]).T, np.log(seconds).T
+
+
+def test_back_ends_and_quality(corpus: Path, runs: list[Path], tmp_path: Path) -> None:
+    """A run's plda as its own evaluation finds it, beside its cosine; durations and lengths of embeddings, weighted."""
+    run = Path(shutil.copytree(runs[1], tmp_path / "run"))
+    evaluation = "--cfg", run / "config.yaml", "--load_path", run, "EVAL.BOOTSTRAP", 0, "EVAL.LDA_DIM", 3
+    evaluated = call_script("evaluate_verification.py", *evaluation, "EVAL.BACKENDS", "plda,lda,cosine")
+    assert evaluated.status == 0, evaluated.stderr
+    figures = json.loads((run / "results-verification.json").read_text())["lists"]["veri_test"]["systems"]
+    assert list(figures) == ["plda", "lda", "cosine"]
+    plda, trials = read_scores(run / "scores.txt")
+    cosine, _ = read_scores(run / "scores--cosine.txt")
+    words = run, f"{run}:plda", "--quality", "norm,duration", "--out", tmp_path / "fused"
+    outcome = call_script(TOOL, *words, "EVAL.BOOTSTRAP", 0, "EVAL.LDA_DIM", 3)
+    assert outcome.status == 0, outcome.stderr
+    llrs, same_trials = read_scores(tmp_path / "fused" / "scores.txt")
+    assert same_trials == trials
+    fusion = json.loads(outcome.last_line)["fusion"]
+    assert {name: system["system"] for name, system in fusion["systems"].items()} == {
+        "run": "cosine",
+        "run:plda": "plda",
+    }
+    lengths, seconds = lengths_and_seconds(run, corpus, trials)
+    expected = fusion["offset"] + fusion["systems"]["run"]["weight"] * cosine
+    expected += fusion["systems"]["run:plda"]["weight"] * plda
+    for name, both in (("log duration", seconds), ("log norm run", lengths)):
+        expected += fusion["quality"].pop(f"{name}, smaller") * both.min(axis=0)
+        expected += fusion["quality"].pop(f"{name}, greater") * both.max(axis=0)
+        assert f"\n{name}, smaller" in outcome.stderr
+    assert fusion["quality"] == {}
+    np.testing.assert_allclose(llrs, expected, atol=1e-4)
+    alone = call_script(
+        TOOL, run, "--quality", "duration", "--out", tmp_path / "alone", "EVAL.BOOTSTRAP", 0, "EVAL.LDA_DIM", 3
+    )
+    assert list(json.loads(alone.last_line)["fusion"]["quality"]) == ["log duration, smaller", "log duration, greater"]
+    assert "EVAL.LDA_DIM does nothing here" in alone.stderr
+
+
+def test_quality_that_never_changes() -> None:
+    """Is refused by name: from trials that have the same of it nothing can be learnt."""
+    trials = TrialList.of([(1, "a/b/1.wav", "a/b/2.wav"), (0, "a/b/1.wav", "c/b/1.wav")])
+    source = SimpleNamespace(name="ours", trained=SimpleNamespace(path=Path("best.pt")))
+    scored = [(source, Scored([], [np.array([[1.0, 2.0], [1.5, 2.0]])]))]
+    with pytest.raises(UserError, match="--quality: log norm ours, greater, is the same in all validation trials"):
+        measure_quality(["norm"], scored, [trials])
+
+
 def test_what_cannot_be_fused(corpus: Path, runs: list[Path], tmp_path: Path) -> None:
     """Told in one line, before anything is written."""
     others = fit(corpus, tmp_path / "others", DATASET__VAL_SEED=5, DATASET__PARTIAL_N_FRAMES=300)
     nobody = fit(corpus, tmp_path / "nobody", DATASET__VAL_SPEAKERS=0, DATASET__PARTIAL_N_FRAMES=300)
     cases: list[tuple[tuple[object, ...], str]] = [
+        ((runs[0],), "or one with --quality"),
+        ((runs[0], "--quality", "loudness"), "--quality must be some of duration, norm, each once, not 'loudness'"),
+        (
+            (f"{runs[0]}:pla", runs[1]),
+            "SYSTEM in RUN:SYSTEM must be one of cosine, centred, snorm, lda, plda, not 'pla'",
+        ),
         ((runs[0],), "two runs or more are needed for a fusion"),
         ((runs[0], runs[0]), f"two runs are called {runs[0].name}"),
         ((f"fused={runs[0]}", runs[1]), f"fused is what all together are called: give {runs[0]} another name"),

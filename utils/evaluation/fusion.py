@@ -1,4 +1,4 @@
-"""Fusion: one score of several trained networks' scores, fitted on the trials of the speakers held out."""
+"""Fusion: one score of several systems' scores and of what recordings are like, fitted on held-out speakers' trials."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +8,13 @@ import numpy as np
 from yacs.config import CfgNode
 
 from config import load_config
+from data_objects.audio import SAMPLE_RATE
 from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS, TrialList
 from utils.evaluation.lists import ListOfTrials, open_lists
-from utils.evaluation.systems import EVEN, calibrate, score_lists, validation_trials
+from utils.evaluation.systems import EVEN, calibrate, choose_background, score_lists, validation_trials, warn_of_unused
 from utils.evaluation.verification import measure, protocols_of, warn_of_overlap
-from utils.metrics.scoring import Calibration, Fusion, fit_fusion
+from utils.metrics.scoring import Calibration, Fusion, fit_fusion, log_sides, row_norms
 from utils.recognition.embeddings import embed_kept
 from utils.recognition.network import TrainedNetwork, load_trained
 from utils.records.guard import check_index
@@ -25,32 +26,57 @@ from utils.system.processes import processes
 
 FUSED = "fused"
 ALREADY = Calibration(1.0, 0.0, EVEN)  # of log-likelihood ratios
+DURATION, NORM = "duration", "norm"  # what may tell how far a score is to be trusted
+SIDES = ("smaller", "greater")  # of the two utterances' measures
+
+
+class Scored(NamedTuple):
+    """What a network says of several lists' trials.
+
+    Attributes:
+        scores: (N,) of every list.
+        norms: (N, 2) of every list: the logarithms of both embeddings' lengths.
+    """
+
+    scores: list[np.ndarray]
+    norms: list[np.ndarray]
 
 
 class Source(NamedTuple):
-    """A trained network, and the corpus as its settings have it."""
+    """A trained network, the corpus as its settings have it, and a way of scoring."""
 
     name: str
     cfg: CfgNode
     trained: TrainedNetwork
     corpus: Corpus
+    system: str
 
-    def score(self, trials: Sequence[TrialList]) -> list[np.ndarray]:
-        """Cosines (N,) of several lists' trials.
+    def score(self, lists: Sequence[ListOfTrials], validation: TrialList) -> Scored:
+        """What is said of the lists' trials and, last, of the validation trials.
 
         Raises:
-            UserError: embeddings that are not finite.
+            UserError: embeddings that are not finite; too few speakers trained on for the way of scoring.
         """
-        used = sorted(set().union(*(own.utterances for own in trials)))
+        every = [*(entry.trials for entry in lists), validation]
+        background = choose_background(self.cfg, self.trained.checkpoint, self.corpus.index, [self.system], lists)
+        used = sorted(set(background.utterances).union(*(own.utterances for own in every)))
         embeddings = embed_kept(self.cfg, self.trained, self.corpus, used)
         assert embeddings is not None  # there is one process
-        return score_lists(embeddings, trials, ["cosine"])["cosine"]
+        lengths = row_norms(embeddings.vectors)  # before centring, which changes them; kept as the network gives them
+        norms = [_both(lengths[embeddings.places(own.utterances)], own) for own in every]
+        return Scored(score_lists(embeddings, every, [self.system], background)[self.system], norms)
 
 
-def open_sources(runs: Mapping[str, Path], options: Sequence[str]) -> list[Source]:
+def _both(values: np.ndarray, trials: TrialList) -> np.ndarray:
+    """Logarithms (N, 2) of a measure (M,) of a list's utterances, the smaller and the greater of each trial."""
+    return log_sides(values, trials.enrolment, trials.test)
+
+
+def open_sources(runs: Mapping[str, tuple[Path, str]], options: Sequence[str]) -> list[Source]:
     """The networks of run folders, by names for them, with the settings that they were trained with.
 
     Args:
+        runs: folders, and the ways of scoring.
         options: KEY VALUE pairs over the settings of every run.
 
     Raises:
@@ -59,13 +85,14 @@ def open_sources(runs: Mapping[str, Path], options: Sequence[str]) -> list[Sourc
     if processes() > 1:
         raise UserError("a fusion is a job for one process: run tools/fuse.py without torchrun")
     sources = []
-    for name, run in runs.items():
+    for name, (run, system) in runs.items():
         if not (run / "config.yaml").is_file():
             raise UserError(f"{run} is no run folder of train.py or train_baseline.py: it has no config.yaml")
         cfg = load_config(run / "config.yaml", options)
         trained, corpus = load_trained(cfg, str(run), prepare(cfg)), Corpus(cfg)
         check_index(trained.checkpoint, corpus.index, trained.path, False)
-        sources.append(Source(name, cfg, trained, corpus))
+        sources.append(Source(name, cfg, trained, corpus, system))
+    warn_of_unused(sources[0].cfg, {source.system for source in sources})
     return sources
 
 
@@ -92,14 +119,62 @@ def common_trials(sources: Sequence[Source]) -> TrialList:
     return found[0]
 
 
+def read_qualities(text: str) -> list[str]:
+    """The measures of quality that a text names, with commas between them.
+
+    Raises:
+        UserError: one that there is not, none, or one twice.
+    """
+    names = text.replace(",", " ").split()
+    if not names or len(set(names)) < len(names) or set(names) - {DURATION, NORM}:
+        raise UserError(f"--quality must be some of {DURATION}, {NORM}, each once, not {text!r}")
+    return names
+
+
+Columns = dict[str, list[np.ndarray]]  # by name, the values (N,) of every list, and last of the validation trials
+
+
+def measure_quality(
+    qualities: Sequence[str], scored: Sequence[tuple[Source, Scored]], every: Sequence[TrialList]
+) -> Columns:
+    """What else than scores goes into a fusion: two columns a measure, the smaller and the greater of the logarithms.
+
+    `duration`: seconds of the utterances as they are indexed. `norm`: lengths of the embeddings, each network's, before
+    anything is done to them.
+
+    Raises:
+        UserError: a measure that is the same in all validation trials.
+    """
+    measures: Columns = {}
+    if DURATION in qualities:
+        index = scored[0][0].corpus.index
+        seconds = [index.samples[index.rows_of(own.utterances)] / SAMPLE_RATE for own in every]
+        measures[f"log {DURATION}"] = [_both(values, own) for values, own in zip(seconds, every, strict=True)]
+    if NORM in qualities:
+        of_networks = {source.trained.path: (source.name, said.norms) for source, said in reversed(scored)}
+        measures |= {f"log {NORM} {name}": norms for name, norms in reversed(of_networks.values())}
+    columns = {
+        f"{name}, {side}": [both[:, place] for both in of_lists]
+        for name, of_lists in measures.items()
+        for place, side in enumerate(SIDES)
+    }
+    for name, (*_, last) in columns.items():
+        if last.min() == last.max():
+            raise UserError(f"--quality: {name}, is the same in all validation trials, which say nothing of it")
+    return columns
+
+
 Fused = list[tuple[ListOfTrials, np.ndarray]]  # of every list, the log-likelihood ratios (N,)
 
 
-def fuse(sources: Sequence[Source], files: Sequence[Path]) -> tuple[dict[str, Any], Fused]:
-    """Fit a fusion on the validation trials, and measure it, and each network alone, on lists of trials.
+def fuse(
+    sources: Sequence[Source], files: Sequence[Path], qualities: Sequence[str] = ()
+) -> tuple[dict[str, Any], Fused]:
+    """Fit a fusion on the validation trials, and measure it, and each system alone, on lists of trials.
 
     Args:
         files: the lists; none: the corpus's veri_test.txt.
+        qualities: measures that go into the fusion beside the scores: see `measure_quality`.
 
     Returns:
         The figures, plain values, and what was fused.
@@ -109,14 +184,17 @@ def fuse(sources: Sequence[Source], files: Sequence[Path]) -> tuple[dict[str, An
     """
     validation, first = common_trials(sources), sources[0]
     lists = open_lists(list(files) or [first.corpus.list_path(TRIALS)], first.corpus.index, allow_missing=False)
-    every = [*(entry.trials for entry in lists), validation]
-    scores: dict[str, list[np.ndarray]] = {}
+    scored: list[tuple[Source, Scored]] = []
     for source in sources:
         checkpoint = source.trained.checkpoint
         get_logger().info(f"{source.name}: {source.trained.path}")
         warn_of_overlap(checkpoint, lists, protocols_of(checkpoint, source.corpus.index, lists))
-        scores[source.name] = source.score(every)
-    together = [np.stack(of_list, axis=1) for of_list in zip(*scores.values(), strict=True)]  # (N, S) each
+        scored.append((source, source.score(lists, validation)))
+    scores = {source.name: said.scores for source, said in scored}
+    every = [*(entry.trials for entry in lists), validation]
+    quality = measure_quality(qualities, scored, every)
+    inputs = [*scores.values(), *quality.values()]
+    together = [np.stack(of_list, axis=1) for of_list in zip(*inputs, strict=True)]  # (N, S) each
     try:
         fusion = fit_fusion(together[-1], validation.labels, EVEN)
     except ValueError as error:
@@ -131,22 +209,27 @@ def fuse(sources: Sequence[Source], files: Sequence[Path]) -> tuple[dict[str, An
         } | {FUSED: measure(fused[place], entry.trials, ALREADY, replicates=replicates)}
     head = figures[lists[0].name][FUSED]
     results = {"eer": head["eer"], "min_dcf": head["min_dcf_0.01"], "trials": len(lists[0].trials)}
-    results |= {"fusion": _describe(fusion, sources, validation), "lists": figures}
+    results |= {"fusion": _describe(fusion, sources, list(quality), validation), "lists": figures}
     return results, list(zip(lists, fused[:-1], strict=True))
 
 
-def _describe(fusion: Fusion, sources: Sequence[Source], validation: TrialList) -> dict[str, Any]:
+def _describe(
+    fusion: Fusion, sources: Sequence[Source], quality: Sequence[str], validation: TrialList
+) -> dict[str, Any]:
+    weights = iter(fusion.weights)
     systems = {
         source.name: {
-            "weight": weight,
+            "weight": next(weights),
+            "system": source.system,
             "checkpoint": str(source.trained.path),
             "sha256": hash_file(source.trained.path),
             "window_frames": source.corpus.window_frames,
         }
-        for source, weight in zip(sources, fusion.weights, strict=True)
+        for source in sources
     }
     return {
         "systems": systems,
+        **({"quality": dict(zip(quality, weights, strict=True))} if quality else {}),
         "offset": fusion.offset,
         "target_prior": fusion.target_prior,
         "validation_trials": len(validation),

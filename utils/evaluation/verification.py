@@ -1,6 +1,6 @@
 """Evaluating a network by verification: figures of its scores, and breakdowns.
 
-What a figure is of: the scores of a *system*, a way of scoring (cosine, centred, snorm), on a *list* of trials.
+What a figure is of: the scores of a *system*, a way of scoring (cosine, centred, snorm, ...), on a *list* of trials.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,14 @@ from data_objects.index import Index
 from data_objects.lists import META, Speaker, TrialList
 from utils.evaluation.groups import break_down, group_trials, scaled
 from utils.evaluation.lists import ListOfTrials
-from utils.evaluation.systems import Scores, calibrate, choose_cohort, score_lists, validation_trials
+from utils.evaluation.systems import (
+    Scores,
+    calibrate,
+    choose_background,
+    score_lists,
+    validation_trials,
+    warn_of_unused,
+)
 from utils.metrics.bootstrap import verification_intervals
 from utils.metrics.rates import act_dcf, cllr, equal_error_rate, error_threshold, min_cllr, min_dcf
 from utils.metrics.scoring import Calibration
@@ -215,7 +222,7 @@ def evaluate_lists(
     """Embed, score, calibrate and measure: the evaluation and its results; None on other processes than the main one.
 
     Raises:
-        UserError: no cohort for a system that needs one; embeddings that are not finite.
+        UserError: too few speakers trained on for a system that needs them; embeddings that are not finite.
     """
     checkpoint = trained.checkpoint
     protocols = protocols_of(checkpoint, corpus.index, lists)
@@ -225,15 +232,15 @@ def evaluate_lists(
         get_logger().warning(f"{corpus.list_path(META)} is missing: nothing is known of gender and nationality")
     systems = backends(cfg)
     trials = validation_trials(checkpoint, corpus.index) if cfg.EVAL.CALIBRATION else None
-    of_cohort: list[str] = []
-    if set(systems) != {"cosine"}:
-        of_cohort = choose_cohort(checkpoint, corpus.index, cfg.EVAL.COHORT_UTTERANCES, lists)
-    used = [entry.trials.utterances for entry in lists] + [of_cohort, [] if trials is None else trials.utterances]
+    warn_of_unused(cfg, systems)
+    background = choose_background(cfg, checkpoint, corpus.index, systems, lists)
+    used = [entry.trials.utterances for entry in lists]
+    used += [background.utterances, [] if trials is None else trials.utterances]
     embeddings = embed_kept(cfg, trained, corpus, sorted(set().union(*used)))
     if embeddings is None:
         return None
     every = [entry.trials for entry in lists] + ([] if trials is None else [trials])
-    scores = score_lists(embeddings, every, systems, of_cohort, cfg.EVAL.COHORT_TOP_N)
+    scores = score_lists(embeddings, every, systems, background)
     del embeddings  # what follows needs the room: 1.2 GB for the utterances of Vox1-E
     calibrations: dict[str, Calibration | None] = dict.fromkeys(systems)
     if trials is not None:

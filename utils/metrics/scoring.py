@@ -139,9 +139,21 @@ def fit_calibration(scores: np.ndarray, labels: np.ndarray, target_prior: float 
     return Calibration(scale, offset, target_prior)
 
 
+def log_sides(values: np.ndarray, enrolment: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Logarithms (N, 2) of a measure (M,) of the utterances enrolment (N,) and test (N,): the smaller, the greater.
+
+    They are the same for both orders of the two, as a fused score must be.
+    """
+    logarithms = np.log(values)
+    return np.sort(np.stack([logarithms[enrolment], logarithms[test]], axis=1), axis=1)
+
+
 @dataclass(frozen=True)
 class Fusion:
     """What makes natural log-likelihood ratios of several systems' scores: their weighted sum and an offset.
+
+    Measures of quality may stand among the scores: Mandasari et al., IEEE TASLP 21 (11), 2013; Thienpondt et al.,
+    "The IDLab VoxSRC-20 submission", ICASSP 2021. They move the threshold from trial to trial.
 
     Attributes:
         weights: of each system's scores; negative where a system is better heard against another.

@@ -32,12 +32,18 @@ from utils.system.files import expand_user, hash_file, write_atomically
 from utils.system.text import align
 
 SUMMARY = ("eer", "min_dcf", "trials", "skipped_trials", "utterances", "speaker_overlap", "speaker_disjoint")
-SYSTEMS = {"cosine": "cosine", "centred": "cosine, centred", "snorm": "cosine, adaptive s-norm"}
+SYSTEMS = {
+    "cosine": "cosine",
+    "centred": "cosine, centred",
+    "snorm": "cosine, adaptive s-norm",
+    "lda": "cosine after LDA",
+    "plda": "PLDA",
+}
 APART = "speakers apart from training's"
 NOTES = {  # of the tables of figures
     DISCRIMINATION: "In brackets: 95 % intervals by bootstrap over speakers; none where a list has fewer than five. "
     "The EER is interpolated linearly on the ROC.",
-    CALIBRATION: "A dash: the scores are not calibrated, and a cosine is no likelihood ratio.",
+    CALIBRATION: "A dash: the scores are not calibrated: there are no likelihood ratios to trust.",
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from utils.metrics.rates import act_dcf, cllr, min_cllr
+from utils.metrics.rates import act_dcf, cllr, equal_error_rate, min_cllr
 from utils.metrics.scoring import (
     LEAST_DEVIATION,
     Calibration,
@@ -19,6 +19,7 @@ from utils.metrics.scoring import (
     cosine_scores,
     fit_calibration,
     fit_fusion,
+    log_sides,
     row_norms,
 )
 
@@ -271,6 +272,35 @@ def test_fusion_recovers_the_likelihood_ratio() -> None:
     llrs = fusion.llrs(np.stack([scores for scores, _ in fresh], axis=1))
     assert cllr(llrs, fresh[0][1]) == pytest.approx(min_cllr(llrs, fresh[0][1]), abs=0.005)
     assert cllr(llrs, fresh[0][1]) < min_cllr(*fresh[0]) - 0.02
+
+
+def test_sides_of_a_trial() -> None:
+    """The smaller and the greater logarithm, in whatever order the utterances stand."""
+    values, one, other = np.exp([0.0, 1.0, 2.0]), np.array([0, 2, 1]), np.array([1, 1, 1])
+    np.testing.assert_allclose(log_sides(values, one, other), [[0, 1], [1, 2], [1, 1]], atol=1e-12)
+    np.testing.assert_array_equal(log_sides(values, other, one), log_sides(values, one, other))
+
+
+def unequal_trials(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores (N,), logarithms of durations (N, 2) and labels: the shorter the utterances, the lower a speaker's own."""
+    generator = np.random.default_rng(seed)
+    seconds, pairs = generator.uniform(1, 20, 500), generator.integers(500, size=(2, 20_000))
+    durations, labels = log_sides(seconds, *pairs), generator.integers(2, size=20_000)
+    return generator.normal(labels * 1.5 * durations.sum(axis=1), 1.5), durations, labels
+
+
+def test_quality_helps_where_scores_depend_on_it() -> None:
+    """On trials that it was not fitted to; where they do not, it weighs nothing."""
+    scores, durations, labels = unequal_trials(0)
+    plain, aware = fit_fusion(scores[:, None], labels), fit_fusion(np.column_stack([scores, durations]), labels)
+    assert aware.weights[0] > 0 > max(aware.weights[1:])  # more is asked of long utterances
+    scores, durations, labels = unequal_trials(1)
+    before, after = plain.llrs(scores[:, None]), aware.llrs(np.column_stack([scores, durations]))
+    assert equal_error_rate(after, labels) < 0.9 * equal_error_rate(before, labels)
+    assert cllr(after, labels) < 0.9 * cllr(before, labels)
+    labels = np.random.default_rng(2).integers(2, size=len(labels))
+    alike = fit_fusion(np.column_stack([np.random.default_rng(3).normal(2 * labels, 1), durations]), labels)
+    assert alike.weights == pytest.approx((2, 0, 0), abs=0.15)
 
 
 def test_scores_that_cannot_be_fused() -> None:
