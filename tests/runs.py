@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
+from data_objects.datasets import CropBatch
 from tests.helpers import GENOTYPE, ROOT, SCRATCH, SEARCH, environment, options
 
 RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
@@ -134,6 +135,11 @@ def assert_same_checkpoint(actual: Path, expected: Path) -> None:
     for content in (one, other):
         del content["config"]  # OUT_DIR differs
     assert_same(one, other)
+
+
+def assert_same_batch(one: CropBatch, other: CropBatch) -> None:
+    """Every part, or that neither has it."""
+    assert_same(one._asdict(), other._asdict())
 
 
 def assert_same(one: object, other: object) -> None:

@@ -44,7 +44,7 @@ from tests.helpers import (
     write_audio,
     write_corpus,
 )
-from tests.runs import only_run
+from tests.runs import assert_same_batch, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
 from utils.training.losses import AdditiveAngularMargin
@@ -359,7 +359,7 @@ def test_workers_and_beginnings_change_nothing(index: Index, sounds: Path) -> No
     ]
     assert [len(part) for part in batches] == [4, 4, 2]
     for one, other in [*zip(*batches[:2], strict=True), *zip(batches[0][2:], batches[2], strict=True)]:
-        assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+        assert_same_batch(one, other)
 
 
 def test_which_crops_are_augmented(toy: Path, sounds: Path) -> None:

@@ -25,6 +25,7 @@ from data_objects.datasets import (
 from data_objects.frontend import HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, load_index
 from tests.helpers import SPEAKERS, index_of, noise, write_audio, write_corpus, write_lists
+from tests.runs import assert_same_batch
 
 FRAMES = 50
 LENGTHS = (400, 7_839, 7_840, 7_999, 8_000, 23_456)  # 50 frames begin with 7,840 samples
@@ -169,8 +170,7 @@ def loader(data_dir: Path, part: str = "train", num_workers: int = 0) -> CropLoa
 def assert_same_batches(batches: Iterable[CropBatch], others: Iterable[CropBatch]) -> None:
     """Equal in every sample, label and reversal."""
     for batch, other in zip(batches, others, strict=True):
-        for part, other_part in zip(batch, other, strict=True):
-            assert torch.equal(part, other_part)
+        assert_same_batch(batch, other)
 
 
 def test_epoch(toy: Path) -> None:
