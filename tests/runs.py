@@ -22,6 +22,10 @@ LONG: dict[str, dict[str, Any]] = {
     "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": 3, "MODEL__DROP_PATH_PROB": 0.5, **RATES},
     "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES},
 }
+# All of the augmentation that needs no recordings, but for speeds.
+SIMULATED: dict[str, Any] = {"AUGMENT__BABBLE": 0.5, "AUGMENT__EQ_DB": 6, "AUGMENT__GAIN_DB": 3}
+SIMULATED |= {"AUGMENT__BAND_PROBABILITY": 0.3, "AUGMENT__TIME_MASKS": 1, "AUGMENT__FREQUENCY_MASKS": 2}
+SIMULATED |= {"DATASET__PARTIAL_N_FRAMES_MIN": 40}
 RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt", "protocol.json"}  # of every script
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
