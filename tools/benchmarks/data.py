@@ -16,7 +16,7 @@ from data_objects.corpus import Corpus
 from data_objects.datasets import to_device
 from models.genotypes import PAPER_GENOTYPE
 from tools.benchmarks.measure import CPU, build_settings, describe_machine
-from tools.benchmarks.tables import format_heading, format_table
+from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.benchmarks.train import WARM_UP, build_row, training_steps
 from utils.system.device import clock, prepare
 from utils.system.errors import UserError
@@ -162,8 +162,10 @@ def measure_training(cfg: CfgNode, options: dict[str, Any], device: torch.device
 def print_augmentation(rows: dict[str, dict[str, float]]) -> None:
     """What augmentation costs, and its ratio to what a crop costs without."""
     plain = rows["none"]
-    table = {name: row | {f"{kind}_ratio": row[kind] / plain[kind] for kind in plain} for name, row in rows.items()}
-    columns = {
+    table: dict[str, dict[str, Any]] = {
+        name: row | {f"{kind}_ratio": row[kind] / plain[kind] for kind in plain} for name, row in rows.items()
+    }
+    columns: Columns = {
         "loader": ("µs/crop", "{:.0f}".format),
         "loader_ratio": ("ratio", "{:.2f}".format),
         "with_front_end": ("with front end", "{:.0f}".format),
