@@ -78,6 +78,9 @@ _C.DATASET.SUB_DIR = "merged"
 _C.DATASET.NUM_WORKERS = 0
 # Length of a training crop and of an evaluation window, in frames of 10 ms; windows overlap by half
 _C.DATASET.PARTIAL_N_FRAMES = 300
+# train.py and train_baseline.py: each batch draws the length of its crops evenly from this to PARTIAL_N_FRAMES; 0: all
+# are of PARTIAL_N_FRAMES. Steps are then not compiled, and cuDNN tries no kernels (BENCHMARK), for every length anew
+_C.DATASET.PARTIAL_N_FRAMES_MIN = 0
 # dev: speakers that are held out, so that the best epoch is chosen by the equal error rate of their trials; -1: 40, or
 # a quarter of the speakers where that is fewer; 0: none: it is chosen by Top-1 on held-out videos of those trained on
 _C.DATASET.VAL_SPEAKERS = -1
@@ -87,7 +90,7 @@ _C.DATASET.VAL_TRIALS = 10000
 _C.DATASET.VAL_SEED = 0
 
 # ------------------------------------------------------------------------------------------------------------------
-# Augmentation of the training crops of train.py and train_baseline.py; none where the first three are empty
+# Augmentation of the training crops of train.py and train_baseline.py; none by default
 # ------------------------------------------------------------------------------------------------------------------
 _C.AUGMENT = CfgNode()
 # A folder of noise, music or babble to add, any depth, as MUSAN comes
@@ -97,11 +100,30 @@ _C.AUGMENT.NOISE_DIR = ""
 _C.AUGMENT.RIR_DIR = ""
 # Factors to speed speech up by, of which one is drawn, as in "0.9 1.1"; the speaker stays the same class
 _C.AUGMENT.SPEED = ""
-# With which probability a crop gets another speed, reverberation, noise: each is drawn by itself
+# Every factor makes other speakers, classes of their own in training: "0.9 1.1" three times as many. A crop's speed is
+# then drawn evenly among 1 and the factors, whatever PROBABILITY says
+_C.AUGMENT.SPEED_CLASSES = False
+# With which probability a crop gets another speed, reverberation, noise, equalisation, another level: each is drawn by
+# itself
 _C.AUGMENT.PROBABILITY = 0.6
 # Speech above added noise, dB: evenly drawn between the two
 _C.AUGMENT.SNR_MIN = 0.0
 _C.AUGMENT.SNR_MAX = 15.0
+# With which probability 3 to 7 other training speakers talk in the background, 13 to 20 dB below; 0: never
+_C.AUGMENT.BABBLE = 0.0
+# Raise and lower frequencies by up to so many dB, by a random curve (see data_objects/spectral.py); 0: no equalisation
+_C.AUGMENT.EQ_DB = 0.0
+# Another level, by up to so many dB; 0: none
+_C.AUGMENT.GAIN_DB = 0.0
+# With which probability a crop is limited to a band: a telephone's, 300 to 3400 Hz, or one that ends between 3.4 and 7
+# kHz; 0: never
+_C.AUGMENT.BAND_PROBABILITY = 0.0
+# SpecAugment: in every crop, so many masks of 0 (the features' mean) over time and over frequency, and their greatest
+# width, in frames and in the features' bins
+_C.AUGMENT.TIME_MASKS = 0
+_C.AUGMENT.TIME_MASK_FRAMES = 10
+_C.AUGMENT.FREQUENCY_MASKS = 0
+_C.AUGMENT.FREQUENCY_MASK_BINS = 25
 
 # ------------------------------------------------------------------------------------------------------------------
 # Search
@@ -265,12 +287,21 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "MODEL.DROP_PATH_PROB": (0, 0.99),
     "DATASET.NUM_WORKERS": (0, None),
     "DATASET.PARTIAL_N_FRAMES": (32, None),
+    "DATASET.PARTIAL_N_FRAMES_MIN": (0, None),
     "DATASET.VAL_SPEAKERS": (-1, None),
     "DATASET.VAL_TRIALS": (20, None),
     "DATASET.VAL_SEED": (0, 2**32 - 1),
     "AUGMENT.PROBABILITY": (0, 1),
     "AUGMENT.SNR_MIN": (-30, 100),
     "AUGMENT.SNR_MAX": (-30, 100),
+    "AUGMENT.BABBLE": (0, 1),
+    "AUGMENT.EQ_DB": (0, 40),
+    "AUGMENT.GAIN_DB": (0, 40),
+    "AUGMENT.BAND_PROBABILITY": (0, 1),
+    "AUGMENT.TIME_MASKS": (0, 100),
+    "AUGMENT.TIME_MASK_FRAMES": (1, None),
+    "AUGMENT.FREQUENCY_MASKS": (0, 100),
+    "AUGMENT.FREQUENCY_MASK_BINS": (1, None),
     "SEARCH.WARMUP_EPOCHS": (0, None),
     "SEARCH.CANDIDATES": (2, None),
     "SEARCH.TEMPERATURE": (0.01, None),
@@ -355,20 +386,13 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
     if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
         key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
         raise UserError(f"{key} is for a network that starts from another one's weights: set MODEL.PRETRAINED, too")
-    if cfg.AUGMENT.SNR_MIN > cfg.AUGMENT.SNR_MAX:
-        raise UserError(
-            f"AUGMENT.SNR_MIN {cfg.AUGMENT.SNR_MIN} must not be more than AUGMENT.SNR_MAX {cfg.AUGMENT.SNR_MAX}"
-        )
+    _check_lengths(cfg)
+    _check_augmentation(cfg)
     if cfg.SEARCH.SAMPLING == "softmax" and cfg.SEARCH.GRADIENT == "sampled":
         raise UserError("SEARCH.GRADIENT sampled needs SEARCH.SAMPLING gumbel: softmax samples no operation")
     _check_cost(cfg)
     if cfg.DATASET.VAL_SPEAKERS == 1:
         raise UserError("DATASET.VAL_SPEAKERS must not be 1: trials of different speakers need two")
-    if 0 < cfg.EVAL.WINDOW_FRAMES < RANGES["DATASET.PARTIAL_N_FRAMES"][0]:
-        raise UserError(
-            f"EVAL.WINDOW_FRAMES must be 0 or at least {RANGES['DATASET.PARTIAL_N_FRAMES'][0]}, not "
-            f"{cfg.EVAL.WINDOW_FRAMES}"
-        )
     backends(cfg)
     cfg.freeze()
     return cfg
@@ -383,6 +407,37 @@ def _check_epochs(cfg: CfgNode) -> None:
         raise UserError(
             f"TRAIN.STOP_EPOCH must be 0, or more than TRAIN.BEGIN_EPOCH {cfg.TRAIN.BEGIN_EPOCH} and at most "
             f"TRAIN.END_EPOCH {cfg.TRAIN.END_EPOCH}, not {cfg.TRAIN.STOP_EPOCH}"
+        )
+
+
+def _check_lengths(cfg: CfgNode) -> None:
+    least, longest = RANGES["DATASET.PARTIAL_N_FRAMES"][0], cfg.DATASET.PARTIAL_N_FRAMES
+    if 0 < cfg.EVAL.WINDOW_FRAMES < least:
+        raise UserError(f"EVAL.WINDOW_FRAMES must be 0 or at least {least}, not {cfg.EVAL.WINDOW_FRAMES}")
+    shortest = cfg.DATASET.PARTIAL_N_FRAMES_MIN
+    if shortest and not least <= shortest < longest:
+        raise UserError(
+            f"DATASET.PARTIAL_N_FRAMES_MIN must be 0, or at least {least} and less than DATASET.PARTIAL_N_FRAMES "
+            f"{longest}, not {shortest}"
+        )
+    for key in ("COMPILE", "CUDA_GRAPHS"):
+        if shortest and cfg.TRAIN[key] is True:
+            raise UserError(
+                f"TRAIN.{key} True is for crops of one length: set it to False, or DATASET.PARTIAL_N_FRAMES_MIN to 0"
+            )
+
+
+def _check_augmentation(cfg: CfgNode) -> None:
+    settings = cfg.AUGMENT
+    if settings.SNR_MIN > settings.SNR_MAX:
+        raise UserError(f"AUGMENT.SNR_MIN {settings.SNR_MIN} must not be more than AUGMENT.SNR_MAX {settings.SNR_MAX}")
+    if settings.SPEED_CLASSES and not settings.SPEED:
+        raise UserError("AUGMENT.SPEED_CLASSES True needs factors that make them: set AUGMENT.SPEED to '0.9 1.1', say")
+    shortest = cfg.DATASET.PARTIAL_N_FRAMES_MIN or cfg.DATASET.PARTIAL_N_FRAMES
+    if settings.TIME_MASKS and shortest <= settings.TIME_MASK_FRAMES:
+        raise UserError(
+            f"AUGMENT.TIME_MASK_FRAMES {settings.TIME_MASK_FRAMES} must be less than a crop's {shortest} frames, of "
+            "which nothing may be left otherwise"
         )
 
 

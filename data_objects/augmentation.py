@@ -1,4 +1,6 @@
-"""Augmentation of training crops: another speed, reverberation, added noise, in this order.
+"""Augmentation of training crops: another speed, reverberation, babble, added noise, in this order.
+
+What is done to their spectra, afterwards and on the device, is in `data_objects.spectral`.
 
 As in the recipes that follow Snyder et al., X-vectors, ICASSP 2018, section 3.3 (noise and reverberation), and Ko et
 al., Audio augmentation for speech recognition, Interspeech 2015 (speed). The recordings are the user's: MUSAN (OpenSLR
@@ -12,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -24,12 +26,16 @@ from data_objects.decoding import checked_file, opened
 from data_objects.frontend import CONTEXT, HOP, span
 from data_objects.layouts import WavLayout
 from data_objects.sources import Found, walk
+from data_objects.spectral import Channel, Masks
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 
 PEAK = 32_767  # of a crop that is brought back to 16 bits
 SLOWEST, FASTEST = 0.5, 2.0
 MARGIN = 20  # samples at either end of a resampled crop that the filter's ends may reach
+# Of babble, as in Kaldi's recipe for VoxCeleb: speakers, and decibels of speech above it
+FEWEST_TALKERS, MOST_TALKERS = 3, 7
+BABBLE_DECIBELS = 13.0, 20.0
 
 
 class Augmentation:
@@ -38,10 +44,12 @@ class Augmentation:
     Args:
         noises: files of noise to add; none: no noise is added.
         responses: files of room impulse responses; none: nothing is reverberated.
-        speeds: factors; none: the speed stays. The speaker stays the same class, too: some recipes make another one of
-            every speed.
+        speeds: factors; none: the speed stays.
         probability: of each of the three, drawn by itself.
         decibels: the least and the greatest ratio of speech to noise, evenly drawn in between.
+        has_speed_classes: every factor makes other speakers; crops then draw theirs evenly among 1 and the factors.
+        babble: probability that others of the training speakers talk in the background.
+        channel, time_masks, frequency_masks: see `data_objects.spectral`; None: there is none.
     """
 
     def __init__(
@@ -51,27 +59,47 @@ class Augmentation:
         speeds: Sequence[Fraction] = (),
         probability: float = 1.0,
         decibels: tuple[float, float] = (0.0, 15.0),
+        *,
+        has_speed_classes: bool = False,
+        babble: float = 0.0,
+        channel: Channel | None = None,
+        time_masks: Masks | None = None,
+        frequency_masks: Masks | None = None,
     ) -> None:
         self.noises = noises
         self.responses = responses
         self.speeds = speeds
         self.probability = probability
         self.decibels = decibels
+        self.has_speed_classes = has_speed_classes
+        self.babble = babble
+        self.spectral = channel, time_masks, frequency_masks
 
     def draw_speed(self, generator: np.random.Generator) -> Fraction:
         """The factor of a crop's speed; 1 leaves it."""
+        if self.has_speed_classes:
+            return (Fraction(1), *self.speeds)[int(generator.integers(1 + len(self.speeds)))]
         if not self._is_drawn(self.speeds, generator):
             return Fraction(1)
         return self.speeds[int(generator.integers(len(self.speeds)))]
 
+    def place_of(self, speed: Fraction) -> int:
+        """Which of the speeds that are classes of their own this is; 0, that of the speakers themselves."""
+        return self.speeds.index(speed) + 1 if self.has_speed_classes and speed != 1 else 0
+
     def apply(
-        self, samples: np.ndarray, gain: np.float32, generator: np.random.Generator
+        self,
+        samples: np.ndarray,
+        gain: np.float32,
+        generator: np.random.Generator,
+        babble: tuple[np.ndarray, float] | None = None,
     ) -> tuple[np.ndarray, np.float32]:
         """Reverberate a crop and add noise, each where it is drawn.
 
         Args:
             samples: (N,), 16-bit values as in a file; fractions of them after another speed.
             gain: the level gain of the utterance.
+            babble: what is talked in the background (N,), and the decibels of the crop above it; None: nothing.
 
         Returns:
             Samples (N,) int16 and their gain, which makes up for what brought them to the range of 16 bits.
@@ -82,6 +110,8 @@ class Augmentation:
         changed = samples
         if self._is_drawn(self.responses, generator):
             changed = reverberate(changed, read_response(_choose(self.responses, generator)))
+        if babble is not None:
+            changed = add_noise(changed, *babble)
         if self._is_drawn(self.noises, generator):
             noise = read_noise(_choose(self.noises, generator), len(changed), generator)
             changed = add_noise(changed, noise, generator.uniform(*self.decibels))
@@ -89,6 +119,31 @@ class Augmentation:
 
     def _is_drawn(self, choices: Sequence[object], generator: np.random.Generator) -> bool:
         return len(choices) > 0 and generator.random() < self.probability
+
+
+class Talkers:
+    """Who talks in the background: utterances of a part of the corpus by others than a crop's speaker.
+
+    Args:
+        rows: of the index, of that part.
+        labels: the classes of all rows of the index.
+
+    Raises:
+        UserError: the part has one speaker alone.
+    """
+
+    def __init__(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        self._rows = rows[np.argsort(labels[rows], kind="stable")]
+        self._labels = labels[self._rows]
+        if self._labels[0] == self._labels[-1]:
+            raise UserError("AUGMENT.BABBLE needs two speakers to train on or more, and there is one: set it to 0")
+
+    def draw(self, label: int, generator: np.random.Generator) -> np.ndarray:
+        """3 to 7 rows, all of them of other speakers than this one, each drawn evenly among those that are."""
+        first, last = np.searchsorted(self._labels, (label, label + 1))
+        count = generator.integers(FEWEST_TALKERS, MOST_TALKERS + 1)
+        places = generator.integers(len(self._rows) - (last - first), size=count)
+        return self._rows[np.where(places < first, places, places + last - first)]
 
 
 def _choose(paths: Sequence[Path], generator: np.random.Generator) -> Path:
@@ -259,21 +314,50 @@ def _unusable(path: Path, reason: object) -> UserError:
 
 
 def build_augmentation(cfg: CfgNode) -> Augmentation | None:
-    """What the section AUGMENT asks for; None where NOISE_DIR, RIR_DIR and SPEED are empty.
+    """What the section AUGMENT asks for; None where it asks for nothing.
 
     Raises:
-        UserError: a folder is missing or holds no audio; SPEED is not factors.
+        UserError: a folder is missing or holds no audio; SPEED is not factors, or not such as make classes.
     """
     settings = cfg.AUGMENT
-    if not (settings.NOISE_DIR or settings.RIR_DIR or settings.SPEED):
+    spectral = _build_spectral(settings)
+    if not (settings.NOISE_DIR or settings.RIR_DIR or settings.SPEED or settings.BABBLE or spectral):
         return None
     speeds = parse_speeds(settings.SPEED)
+    if settings.SPEED_CLASSES and len({Fraction(1), *speeds}) <= len(speeds):
+        raise UserError(
+            f"AUGMENT.SPEED {settings.SPEED!r} must be factors that differ from each other and from 1, of which every "
+            "one makes other speakers (AUGMENT.SPEED_CLASSES)"
+        )
     noises = find_recordings("NOISE_DIR", settings.NOISE_DIR) if settings.NOISE_DIR else []
     responses = find_responses(settings.RIR_DIR) if settings.RIR_DIR else []
     get_logger().info(
         f"augmentation: {len(noises):,} noises, {len(responses):,} room impulse responses, {len(speeds)} speeds"
+        f"{' that make other speakers' * settings.SPEED_CLASSES}{', babble' * bool(settings.BABBLE)}"
+        f"{''.join(f', {name}' for name in spectral).replace('_', ' ')}"
     )
-    return Augmentation(noises, responses, speeds, settings.PROBABILITY, (settings.SNR_MIN, settings.SNR_MAX))
+    return Augmentation(
+        noises,
+        responses,
+        speeds,
+        settings.PROBABILITY,
+        (settings.SNR_MIN, settings.SNR_MAX),
+        has_speed_classes=settings.SPEED_CLASSES,
+        babble=settings.BABBLE,
+        **spectral,
+    )
+
+
+def _build_spectral(settings: CfgNode) -> dict[str, Any]:
+    """Channel and masks, as AUGMENT asks for them, by name; without those that it does not."""
+    drawn: dict[str, Any] = {}
+    if settings.EQ_DB or settings.GAIN_DB or settings.BAND_PROBABILITY:
+        drawn["channel"] = Channel(settings.EQ_DB, settings.GAIN_DB, settings.PROBABILITY, settings.BAND_PROBABILITY)
+    if settings.TIME_MASKS:
+        drawn["time_masks"] = Masks(settings.TIME_MASKS, settings.TIME_MASK_FRAMES)
+    if settings.FREQUENCY_MASKS:
+        drawn["frequency_masks"] = Masks(settings.FREQUENCY_MASKS, settings.FREQUENCY_MASK_BINS)
+    return drawn
 
 
 def find_responses(folder: str) -> list[Path]:

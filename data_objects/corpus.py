@@ -66,6 +66,7 @@ class Corpus:
         present = self.index.speakers(self.sub_dir)
         self.speakers = [speaker for speaker in present if speaker not in set(self.validation_speakers)]
         self.frames = cfg.DATASET.PARTIAL_N_FRAMES
+        self._fewest_frames = cfg.DATASET.PARTIAL_N_FRAMES_MIN
         self.window_frames = cfg.EVAL.WINDOW_FRAMES or self.frames
         self._validation = cfg.DATASET.VAL_TRIALS, cfg.DATASET.VAL_SEED
         self._seed = cfg.SEED
@@ -135,13 +136,15 @@ class Corpus:
         return read_meta(path) if path.exists() else {}
 
     def crops(self, part: str) -> CropLoader:
-        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT says, or val.
+        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented and as long as the settings say, or val.
 
         Raises:
             UserError: the part has no utterances, or fewer than a batch; what AUGMENT names is not there.
         """
-        augmentation = self._build_augmentation() if part == "train" else None
-        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation)
+        if part != "train":
+            return self._load(self.rows(part), f"the {part} part")
+        augmentation, fewest = self._build_augmentation(), self._fewest_frames
+        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation, fewest_frames=fewest)
 
     def halves(self) -> tuple[CropLoader, CropLoader]:
         """Batches of random crops of two halves of the train part, each with half of every speaker's utterances.
@@ -164,15 +167,21 @@ class Corpus:
         )
 
     def _load(
-        self, rows: np.ndarray, name: str, stream: tuple[int, ...] = (), augmentation: Augmentation | None = None
+        self,
+        rows: np.ndarray,
+        name: str,
+        stream: tuple[int, ...] = (),
+        augmentation: Augmentation | None = None,
+        fewest_frames: int = 0,
     ) -> CropLoader:
         if self._train_batch_size > len(rows):
             raise UserError(
                 f"TRAIN.BATCH_SIZE {self._train_batch_size} is more than the {len(rows)} utterances of {name} "
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
-        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation)
-        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory, stream)
+        dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation, rows)
+        workers = self._num_workers, self._pin_memory
+        return CropLoader(dataset, rows, self._train_batch_size, *workers, stream, fewest_frames)
 
     def single_crops(self, part: str) -> DataLoader[Any]:
         """A crop of every utterance of a part, always the same, in batches of EVAL.BATCH_SIZE.

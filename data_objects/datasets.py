@@ -10,7 +10,7 @@ turns them into those, on the device.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from data_objects.audio import AudioError, read_samples
-from data_objects.augmentation import Augmentation, change_speed, frames_needed
+from data_objects.augmentation import BABBLE_DECIBELS, Augmentation, Talkers, change_speed, frames_needed
 from data_objects.frontend import CONTEXT, HOP, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, Rows
 from data_objects.loading import open_loader
@@ -35,8 +35,8 @@ def move(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 
 # Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it; what
-# is done to a crop.
-SECOND_HALF, SPLIT, AUGMENTATION = 1, 2, 3
+# is done to a crop's samples, who talks in its background, what is done to its spectrum; the length of a batch's crops.
+SECOND_HALF, SPLIT, AUGMENTATION, BABBLE, SPECTRAL, LENGTH = 1, 2, 3, 4, 5, 6
 
 
 class CropBatch(NamedTuple):
@@ -46,6 +46,13 @@ class CropBatch(NamedTuple):
     gains: Tensor  # (B,) float32
     labels: Tensor  # (B,) int64
     reverse: Tensor  # (B,) bool: whether the frames shall be in reversed order
+    curves: Tensor | None = None  # (B, 257) float32, factors of the magnitudes
+    time_masks: Tensor | None = None  # (B, M, 2) float32: see `data_objects.spectral.find_masked`
+    frequency_masks: Tensor | None = None  # (B, M, 2)
+
+    def to(self, device: torch.device) -> "CropBatch":
+        """The batch on the device; copying need not be over yet."""
+        return CropBatch._make(part if part is None else part.to(device, non_blocking=True) for part in self)
 
 
 class WindowBatch(NamedTuple):
@@ -99,11 +106,15 @@ def _read(index: Index, row: int, begin: int, end: int) -> np.ndarray:
 class TrainingCrops(Dataset):
     """Random crops: item (epoch, row) is (waveform (samples,) int16, gain, label, reverse).
 
+    Where the spectrum is augmented, its factors and masks follow: the other parts of a `CropBatch`. An item may say how
+    many frames the crop has: (epoch, row, frames).
+
     Args:
-        frames: length of a crop; the waveform holds it and its context.
-        speakers: the classes, in order.
+        frames: length of a crop, at most; the waveform holds it and its context.
+        speakers: the K classes, in order; of those that other speeds make, the n-th speed's are n K further on.
         seed: with epoch and row it decides the crop's start and, with probability 0.5, that its frames are reversed.
         augmentation: what is done to crops, by draws of its own; None: nothing.
+        rows: whose speakers talk in the background, where augmentation has them do so.
     """
 
     def __init__(
@@ -113,22 +124,29 @@ class TrainingCrops(Dataset):
         speakers: Sequence[str],
         seed: int,
         augmentation: Augmentation | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         self.index = index
         self.frames = frames
         self.seed = seed
+        self.num_speakers = len(speakers)
         self.labels = index.labels(speakers)
         self.augmentation = augmentation
+        self._talkers: Talkers | None = None
+        if augmentation is not None and augmentation.babble and rows is not None:
+            self._talkers = Talkers(rows, self.labels)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[np.ndarray, np.float32, np.int64, bool]:
-        epoch, row = item
+    def __getitem__(self, item: tuple[int, ...]) -> tuple[Any, ...]:
+        epoch, row, frames = (*item, self.frames)[:3]
         generator = np.random.default_rng((self.seed, epoch, row))
         if self.augmentation is None:
-            samples, gain = self._read(row, self.frames, generator), self.index.gains[row]
+            samples, gain, label = self._read(row, frames, generator), self.index.gains[row], self.labels[row]
+            spectral: tuple[Any, ...] = ()
         else:
-            samples, gain = self._read_augmented(self.augmentation, epoch, row, generator)
+            samples, gain, label = self._read_augmented(self.augmentation, epoch, row, frames, generator)
+            spectral = self._draw_spectral(self.augmentation, epoch, row)
         reverse = bool(generator.integers(2))
-        return samples, gain, self.labels[row], reverse
+        return samples, gain, label, reverse, *spectral
 
     def _read(self, row: int, frames: int, generator: np.random.Generator) -> np.ndarray:
         spare = max(count_frames(int(self.index.samples[row])) - frames, 0)
@@ -136,23 +154,48 @@ class TrainingCrops(Dataset):
         return read_frames(self.index, row, first, frames)
 
     def _read_augmented(
-        self, augmentation: Augmentation, epoch: int, row: int, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.float32]:
+        self, augmentation: Augmentation, epoch: int, row: int, frames: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.float32, np.int64]:
         own = np.random.default_rng((self.seed, epoch, row, AUGMENTATION))
         speed = augmentation.draw_speed(own)
         if speed == 1:
-            samples = self._read(row, self.frames, generator)
+            samples = self._read(row, frames, generator)
         else:
-            samples = self._read(row, frames_needed(self.frames, speed), generator)
-            samples = change_speed(samples, speed, self.frames)
-        return augmentation.apply(samples, self.index.gains[row], own)
+            samples = self._read(row, frames_needed(frames, speed), generator)
+            samples = change_speed(samples, speed, frames)
+        babble = self._draw_babble(augmentation, epoch, row, frames)
+        samples, gain = augmentation.apply(samples, self.index.gains[row], own, babble)
+        return samples, gain, self.labels[row] + self.num_speakers * augmentation.place_of(speed)
+
+    def _draw_babble(
+        self, augmentation: Augmentation, epoch: int, row: int, frames: int
+    ) -> tuple[np.ndarray, float] | None:
+        """What others talk, each as loud as the other, and the decibels of the crop above it; None where none do."""
+        if self._talkers is None:
+            return None
+        generator = np.random.default_rng((self.seed, epoch, row, BABBLE))
+        if generator.random() >= augmentation.babble:
+            return None
+        others = self._talkers.draw(int(self.labels[row]), generator)
+        voices = (self._read(int(other), frames, generator) * self.index.gains[other] for other in others)
+        return np.sum(list(voices), axis=0), generator.uniform(*BABBLE_DECIBELS)
+
+    def _draw_spectral(self, augmentation: Augmentation, epoch: int, row: int) -> tuple[np.ndarray | None, ...]:
+        """The parts of a `CropBatch` behind `reverse`; none where there is nothing in any of them."""
+        if not any(augmentation.spectral):
+            return ()
+        generator = np.random.default_rng((self.seed, epoch, row, SPECTRAL))
+        return tuple(part if part is None else part.draw(generator) for part in augmentation.spectral)
 
 
-def collate_crops(items: list[tuple[np.ndarray, np.float32, np.int64, bool]]) -> CropBatch:
-    return CropBatch(*(torch.from_numpy(np.array(part)) for part in zip(*items, strict=True)))
+def collate_crops(items: list[tuple[Any, ...]]) -> CropBatch:
+    parts: list[Any] = [
+        None if part[0] is None else torch.from_numpy(np.array(part)) for part in zip(*items, strict=True)
+    ]
+    return CropBatch(*parts)
 
 
-class ShuffledBatches(Sampler[list[tuple[int, int]]]):
+class ShuffledBatches(Sampler[list[tuple[int, ...]]]):
     """An epoch's batches of (epoch, row), in an order drawn anew for every epoch; an incomplete batch is left out.
 
     Set `epoch`, and `first_batch` to begin within an epoch, before iterating.
@@ -162,14 +205,24 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         batch_size: of all processes together; each gets its share of every batch.
         seed: with the epoch and the stream it decides the order.
         stream: tells the orders of loaders of the same seed apart.
+        lengths: the fewest and the most frames of a batch's crops, drawn evenly for each; the items are then
+            (epoch, row, frames), and the same in all processes. None: crops are as long as they are.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, stream: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seed: int,
+        stream: tuple[int, ...] = (),
+        lengths: tuple[int, int] | None = None,
+    ) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.share = check_divisible(batch_size)
         self.seed = seed
         self.stream = stream
+        self.lengths = lengths
         self.epoch = 0
         self.first_batch = 0
 
@@ -177,11 +230,19 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         """Batches in a whole epoch."""
         return len(self.rows) // self.batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         order = self.rows[np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(self.rows))]
         for batch in range(self.first_batch, len(self)):
             begin = batch * self.batch_size + rank() * self.share
-            yield [(self.epoch, int(row)) for row in order[begin : begin + self.share]]
+            length = self._draw_length(batch)
+            yield [(self.epoch, int(row), *length) for row in order[begin : begin + self.share]]
+
+    def _draw_length(self, batch: int) -> tuple[int, ...]:
+        """The frames of a batch's crops, where they are drawn."""
+        if self.lengths is None:
+            return ()
+        generator = np.random.default_rng((self.seed, self.epoch, batch, LENGTH, *self.stream))
+        return (int(generator.integers(*self.lengths, endpoint=True)),)
 
 
 class CropLoader:
@@ -195,8 +256,11 @@ class CropLoader:
         num_workers: int,
         pin_memory: bool = False,
         stream: tuple[int, ...] = (),
+        fewest_frames: int = 0,
     ) -> None:
-        self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream)
+        """`fewest_frames`: of a batch's crops, where they are not always those of the dataset."""
+        lengths = (fewest_frames, dataset.frames) if fewest_frames else None
+        self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream, lengths)
         batch_bytes = self.batches.share * span(dataset.frames) * BYTES
         self._loader = open_loader(
             dataset, self.batches, collate_crops, num_workers, pin_memory, batch_bytes, persistent=True
@@ -228,7 +292,7 @@ def to_device(batches: Iterable[CropBatch], device: torch.device) -> Iterator[Cr
     ready: tuple[CropBatch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(copying):
-            copied = CropBatch(*(part.to(device, non_blocking=True) for part in batch))
+            copied = batch.to(device)
             following = copied, copying.record_event()
         if ready is not None:
             yield _wait_for(*ready)
@@ -242,7 +306,8 @@ def _wait_for(batch: CropBatch, copied: torch.cuda.Event) -> CropBatch:
     working = torch.cuda.current_stream()
     working.wait_event(copied)
     for part in batch:
-        part.record_stream(working)
+        if part is not None:
+            part.record_stream(working)
     return batch
 
 

@@ -59,16 +59,19 @@ class FrontEnd(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).clone())
         self.register_buffer("deviation", torch.as_tensor(deviation, dtype=torch.float32).clone())
 
-    def forward(self, waveforms: Tensor, gains: Tensor | None = None) -> Tensor:
+    def forward(self, waveforms: Tensor, gains: Tensor | None = None, curves: Tensor | None = None) -> Tensor:
         """Features (B, T, 257) of waveforms (B, (T - 1) * 160 + 512) that begin 256 samples before frame 0's centre.
 
         Args:
             waveforms: float32 in [-1, 1], or int16 as in a file.
             gains: (B,) float32, the level gains of int16 ones.
+            curves: (B, 257), factors of the magnitudes: the channels of `data_objects.spectral`.
         """
         if gains is not None:
             waveforms = waveforms * (gains / FULL_SCALE)[:, None]
         magnitudes = self.spectrogram(waveforms).transpose(1, 2)  # (B, 257, T) -> (B, T, 257)
+        if curves is not None:
+            magnitudes = magnitudes * curves[:, None]
         return (magnitudes - self.mean) / self.deviation
 
 

@@ -28,7 +28,20 @@ SUPERNET = "supernet"
 DERIVED = "network"
 # What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
 # from before there was anything else are those of the usual.
-USUAL = {"pooling": "average", "loss": "softmax", "stem": "paper"}
+USUAL = {"pooling": "average", "loss": "softmax", "stem": "paper", "speeds": ""}
+# Settings that change the crops of a training.
+OF_CROPS = (
+    "AUGMENT.NOISE_DIR",
+    "AUGMENT.RIR_DIR",
+    "AUGMENT.SPEED",
+    "AUGMENT.BABBLE",
+    "AUGMENT.EQ_DB",
+    "AUGMENT.GAIN_DB",
+    "AUGMENT.BAND_PROBABILITY",
+    "AUGMENT.TIME_MASKS",
+    "AUGMENT.FREQUENCY_MASKS",
+    "DATASET.PARTIAL_N_FRAMES_MIN",
+)
 
 
 def network_kind(cfg: CfgNode) -> str:
@@ -68,6 +81,8 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
         if kind in (SUPERNET, STATISTICS):
             raise UserError(f"TRAIN.LOSS aam is for networks that are trained: leave it at softmax for a {kind}")
         options |= {"loss": "aam", "scale": cfg.TRAIN.SCALE}
+    if cfg.AUGMENT.SPEED_CLASSES and kind not in (SUPERNET, STATISTICS):
+        options["speeds"] = " ".join(cfg.AUGMENT.SPEED.replace(",", " ").split())
     return options
 
 
@@ -83,8 +98,9 @@ def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not a baseline: valid are {valid}")
     if cfg.MODEL.NAME == STATISTICS:
         _check_untrained(cfg, "statistics are fitted to the utterances as they are")
-    if cfg.MODEL.NAME == "vggm" and cfg.DATASET.PARTIAL_N_FRAMES < SHORTEST:
-        raise UserError(f"DATASET.PARTIAL_N_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
+    for key in ("PARTIAL_N_FRAMES", "PARTIAL_N_FRAMES_MIN") if cfg.MODEL.NAME == "vggm" else ():
+        if 0 < cfg.DATASET[key] < SHORTEST:
+            raise UserError(f"DATASET.{key} must be at least {SHORTEST} for vggm: its pooling needs as many")
     if cfg.MODEL.NAME == "vggm" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
         raise UserError("TRAIN.BATCH_SIZE must be at least 2 a process for vggm: fc7's norm has one value an utterance")
     return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
@@ -120,10 +136,11 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
 
 
 def _check_untrained(cfg: CfgNode, reason: str) -> None:
-    keys = ["MODEL.PRETRAINED"] if cfg.MODEL.PRETRAINED else []
-    keys += [f"AUGMENT.{key}" for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]
-    if keys:
-        raise UserError(f"{keys[0]} is for train.py and train_baseline.py's networks: {reason}; leave it empty")
+    for key in ("MODEL.PRETRAINED", *OF_CROPS):
+        section, name = key.split(".")
+        if value := cfg[section][name]:
+            usual = "empty" if isinstance(value, str) else "at 0"
+            raise UserError(f"{key} is for train.py and train_baseline.py's networks: {reason}; leave it {usual}")
 
 
 def build_cost(cfg: CfgNode, num_classes: int, bins: int) -> DerivedCost:
@@ -147,9 +164,11 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
 
     Args:
         architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space; where they are not
-            as USUAL, pooling, loss with scale, and a supernet's stem.
+            as USUAL, pooling, loss with scale, a supernet's stem, and the speeds that make classes besides the
+            num_classes of the speakers themselves, which come first.
     """
-    kind, num_classes = architecture["kind"], architecture["num_classes"]
+    kind = architecture["kind"]
+    num_classes = architecture["num_classes"] * (1 + len(architecture.get("speeds", USUAL["speeds"]).split()))
     if kind == STATISTICS:
         fitted = Statistics(num_classes)
         fitted.architecture = architecture

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
+from data_objects.datasets import CropBatch
 from tests.helpers import GENOTYPE, ROOT, SCRATCH, SEARCH, environment, options
 
 RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
@@ -21,6 +22,10 @@ LONG: dict[str, dict[str, Any]] = {
     "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": 3, "MODEL__DROP_PATH_PROB": 0.5, **RATES},
     "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES},
 }
+# All of the augmentation that needs no recordings, but for speeds.
+SIMULATED: dict[str, Any] = {"AUGMENT__BABBLE": 0.5, "AUGMENT__EQ_DB": 6, "AUGMENT__GAIN_DB": 3}
+SIMULATED |= {"AUGMENT__BAND_PROBABILITY": 0.3, "AUGMENT__TIME_MASKS": 1, "AUGMENT__FREQUENCY_MASKS": 2}
+SIMULATED |= {"DATASET__PARTIAL_N_FRAMES_MIN": 40}
 RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt", "protocol.json"}  # of every script
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
@@ -134,6 +139,11 @@ def assert_same_checkpoint(actual: Path, expected: Path) -> None:
     for content in (one, other):
         del content["config"]  # OUT_DIR differs
     assert_same(one, other)
+
+
+def assert_same_batch(one: CropBatch, other: CropBatch) -> None:
+    """Every part, or that neither has it."""
+    assert_same(one._asdict(), other._asdict())
 
 
 def assert_same(one: object, other: object) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from config import load_config
 from data_objects.audio import read_native, read_samples
 from data_objects.augmentation import (
     Augmentation,
+    Talkers,
     add_noise,
     build_augmentation,
     change_speed,
@@ -29,9 +31,10 @@ from data_objects.augmentation import (
     reverberate,
 )
 from data_objects.corpus import Corpus
-from data_objects.datasets import CropLoader, TrainingCrops, read_frames
+from data_objects.datasets import CropLoader, TrainingCrops, collate_crops, read_frames
 from data_objects.frontend import span
 from data_objects.index import Index
+from data_objects.spectral import Channel, Masks
 from tests.helpers import (
     GENOTYPE,
     ROOT,
@@ -44,7 +47,7 @@ from tests.helpers import (
     write_audio,
     write_corpus,
 )
-from tests.runs import only_run
+from tests.runs import SIMULATED, assert_same_batch, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
 from utils.training.losses import AdditiveAngularMargin
@@ -53,7 +56,9 @@ FRAMES, SEED = 50, 3
 COUNT = span(FRAMES)
 LENGTHS = {"id10001/video/00001.wav": 23_456, "id10002/video/00001.wav": 6_000}  # more than a crop, and less
 SPEEDS = [Fraction(9, 10), Fraction(11, 10)]
-ALL = ("AUGMENT.NOISE_DIR", "{}/noise", "AUGMENT.RIR_DIR", "{}/rir", "AUGMENT.SPEED", "0.9 1.1")
+OF_SOUNDS = ("AUGMENT.NOISE_DIR", "{}/noise", "AUGMENT.RIR_DIR", "{}/rir", "AUGMENT.SPEED", "0.9 1.1")
+OTHERS = [word for key, value in SIMULATED.items() for word in (key.replace("__", "."), str(value))]
+ALL = (*OF_SOUNDS, "AUGMENT.SPEED_CLASSES", "True", *OTHERS)
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +76,22 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def everything(sounds: Path, probability: float = 1.0) -> Augmentation:
+def everything(sounds: Path, probability: float = 1.0, **others: Any) -> Augmentation:
     """Speed, reverberation and noise."""
     noises, responses = (find_recordings("NOISE_DIR", str(sounds / name)) for name in ("noise", "rir"))
-    return Augmentation(noises, responses, SPEEDS, probability)
+    return Augmentation(noises, responses, SPEEDS, probability, **others)
+
+
+def others(probability: float = 1.0) -> dict[str, Any]:
+    """And what else there is."""
+    channel = Channel(6.0, 6.0, probability, probability)
+    masks = {"time_masks": Masks(2, 10), "frequency_masks": Masks(1, 20)}
+    return {"has_speed_classes": True, "babble": probability, "channel": channel, **masks}
 
 
 def crops_of(index: Index, augmentation: Augmentation | None = None, seed: int = SEED) -> TrainingCrops:
     """Training crops of the two utterances."""
-    return TrainingCrops(index, FRAMES, SPEAKERS, seed, augmentation)
+    return TrainingCrops(index, FRAMES, SPEAKERS, seed, augmentation, np.arange(len(index.samples)))
 
 
 def subtype_of(name: str) -> str:
@@ -281,9 +293,9 @@ def test_silence_stays_silent(sounds: Path) -> None:
 # Draws
 # ------------------------------------------------------------------------------------------------------------------
 def assert_same(one: tuple, other: tuple) -> None:
-    """The same samples, gain, label and order, bit for bit."""
-    assert np.array_equal(one[0], other[0])
-    assert one[1:] == other[1:]
+    """The same samples, gain, label and order, channel and masks, bit for bit."""
+    for part, other_part in zip(one, other, strict=True):
+        assert np.array_equal(part, other_part)
 
 
 def test_default_draws_are_what_they_were(index: Index) -> None:
@@ -309,7 +321,7 @@ def test_noise_and_rooms_leave_the_crop_where_it_was(index: Index, sounds: Path)
 def test_draws_depend_on_seed_epoch_and_row_alone(index: Index, sounds: Path) -> None:
     """The same again in another order; others for another seed, epoch or row."""
     items = [(epoch, row) for epoch in range(5) for row in range(2)]
-    first, again = (crops_of(index, everything(sounds, 0.6)) for _ in range(2))
+    first, again = (crops_of(index, everything(sounds, 0.6, **others(0.6))) for _ in range(2))
     drawn = {item: first[item] for item in items}
     for item in reversed(items):
         assert_same(drawn[item], again[item])
@@ -350,16 +362,117 @@ def test_each_is_drawn_by_itself(index: Index, sounds: Path, monkeypatch: pytest
     assert all(25 <= count <= 75 for count in draws.values())
 
 
+def test_others_leave_these_draws_alone(index: Index, sounds: Path) -> None:
+    """Samples, order and label are what they were before there were channels and masks; and those, beside no others."""
+    spectral = others() | {"babble": 0.0, "has_speed_classes": False}
+    plain, more, alone = (
+        crops_of(index, augmentation)
+        for augmentation in (
+            everything(sounds, 0.6),
+            everything(sounds, 0.6, **spectral),
+            Augmentation(**spectral),
+        )
+    )
+    for epoch in range(10):
+        assert_same(plain[epoch, 0], more[epoch, 0][:4])
+        assert_same(alone[epoch, 0][4:], more[epoch, 0][4:])
+        assert_same(crops_of(index)[epoch, 0], alone[epoch, 0][:4])
+
+
+def test_parts_that_are_not_drawn_are_not_there(index: Index) -> None:
+    """A batch has the parts that the settings ask for; whoever asks for none has the batches of before."""
+    for augmentation, there in (
+        (None, []),
+        (Augmentation(speeds=SPEEDS), []),
+        (Augmentation(channel=Channel(gain=1.0)), ["curves"]),
+        (Augmentation(time_masks=Masks(3, 5)), ["time_masks"]),
+        (Augmentation(frequency_masks=Masks(1, 5)), ["frequency_masks"]),
+    ):
+        crops = crops_of(index, augmentation)
+        batch = collate_crops([crops[0, 0], crops[0, 1]])
+        assert [name for name, part in list(batch._asdict().items())[4:] if part is not None] == there
+    assert batch.frequency_masks.shape == (2, 1, 2)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Speeds that are classes
+# ------------------------------------------------------------------------------------------------------------------
+def test_every_speed_makes_other_speakers(index: Index) -> None:
+    """A label tells speaker and speed; all three speeds are drawn alike, whatever the probability."""
+    crops = crops_of(index, Augmentation(speeds=SPEEDS, probability=0.1, has_speed_classes=True))
+    alike = crops_of(index, Augmentation(speeds=SPEEDS[:1], probability=1.0))
+    labels = Counter(int(crops[epoch, 1][2]) for epoch in range(300))
+    assert labels.keys() == {1, 1 + len(SPEAKERS), 1 + 2 * len(SPEAKERS)}
+    assert all(70 <= count <= 130 for count in labels.values())
+    for epoch in range(10):
+        crop = crops[epoch, 0]
+        if crop[2] == len(SPEAKERS):  # the first speed's
+            np.testing.assert_array_equal(crop[0], alike[epoch, 0][0])
+        elif crop[2] == 0:
+            assert_same(crop, crops_of(index)[epoch, 0])
+    assert crops.augmentation.place_of(Fraction(1)) == 0
+    assert [crops.augmentation.place_of(speed) for speed in SPEEDS] == [1, 2]
+    assert [alike.augmentation.place_of(speed) for speed in (Fraction(1), SPEEDS[0])] == [0, 0]
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Babble
+# ------------------------------------------------------------------------------------------------------------------
+def test_talkers_are_others() -> None:
+    """Three to seven, each drawn evenly among the rows of the part that are not the speaker's own."""
+    labels = np.array([2, 0, 1, 1, 2, 0, 1, -1])
+    rows, generator = np.array([0, 1, 2, 3, 4, 6]), np.random.default_rng(0)
+    for label in (0, 1, 2):
+        drawn = [Talkers(rows, labels).draw(label, generator) for _ in range(300)]
+        assert {len(talkers) for talkers in drawn} == {3, 4, 5, 6, 7}
+        counts = Counter(np.concatenate(drawn).tolist())
+        assert counts.keys() == {row for row in rows.tolist() if labels[row] != label}
+        mean = sum(counts.values()) / len(counts)
+        assert all(0.8 * mean < count < 1.2 * mean for count in counts.values())
+    with pytest.raises(UserError, match=r"^AUGMENT\.BABBLE needs two speakers to train on or more.*set it to 0$"):
+        Talkers(np.array([2, 3, 6]), labels)
+
+
+def test_babble_is_the_sum_of_utterances(index: Index) -> None:
+    """Of the other speaker here, at his level, 13 to 20 dB below; with the probability that was asked for."""
+    plain, talking = crops_of(index), crops_of(index, Augmentation(babble=0.5))
+    ratios = []
+    for epoch in range(100):
+        (clean, gain, *rest), (samples, own_gain, *own_rest) = plain[epoch, 0], talking[epoch, 0]
+        assert rest == own_rest
+        added = samples * float(own_gain) - clean * float(gain)
+        if np.abs(added).max() > 10:
+            ratios.append(decibels(clean * float(gain), added))
+        else:
+            assert np.array_equal(samples, clean)
+    assert 35 <= len(ratios) <= 65
+    assert 12.9 < min(ratios) < 14
+    assert 19 < max(ratios) < 20.1
+
+
+def test_babble_by_its_definition(index: Index) -> None:
+    """Utterances of 38 frames, tiled to a crop: of them there is one crop, so that a sum is a multiple of it."""
+    (clean, gain, *_), (samples, own_gain, *_) = (
+        crops_of(index, augmentation)[0, 0] for augmentation in (None, Augmentation(babble=1.0))
+    )
+    added = samples * float(own_gain) - clean * float(gain)
+    other = read_frames(index, 1, 0, FRAMES).astype(np.float64)
+    assert np.corrcoef(added, other)[0, 1] > 0.999
+
+
 def test_workers_and_beginnings_change_nothing(index: Index, sounds: Path) -> None:
     """Batches of an epoch, and of an epoch that is gone on with."""
     rows = np.array([0, 1] * 4)
+    crops = crops_of(index, everything(sounds, 0.6, **others(0.6)))
     batches = [
-        list(CropLoader(crops_of(index, everything(sounds, 0.6)), rows, 2, workers).epoch(1, first))
+        list(CropLoader(crops, rows, 2, workers, fewest_frames=40).epoch(1, first))
         for workers, first in ((0, 0), (2, 0), (0, 2))
     ]
+    assert len({batch.waveforms.shape for batch in batches[0]}) > 1
+    assert {batch.curves.shape for batch in batches[0]} == {(2, 257)}
     assert [len(part) for part in batches] == [4, 4, 2]
     for one, other in [*zip(*batches[:2], strict=True), *zip(batches[0][2:], batches[2], strict=True)]:
-        assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+        assert_same_batch(one, other)
 
 
 def test_which_crops_are_augmented(toy: Path, sounds: Path) -> None:
@@ -368,10 +481,13 @@ def test_which_crops_are_augmented(toy: Path, sounds: Path) -> None:
     plain = Corpus(load_config(ROOT / SCRATCH, arguments))
     assert plain.crops("train")._loader.dataset.augmentation is None
     corpus = Corpus(load_config(ROOT / SCRATCH, [*arguments, *(item.format(sounds) for item in ALL)]))
-    augmentation = corpus.crops("train")._loader.dataset.augmentation
+    crops = corpus.crops("train")
+    augmentation = crops._loader.dataset.augmentation
     assert (len(augmentation.noises), len(augmentation.responses), augmentation.speeds) == (7, 5, SPEEDS)
-    assert corpus.crops("val")._loader.dataset.augmentation is None
-    assert [half._loader.dataset.augmentation for half in corpus.halves()] == [None, None]
+    assert augmentation.spectral == (Channel(6.0, 3.0, 0.6, 0.3), Masks(1, 10), Masks(2, 25))
+    assert (augmentation.babble, augmentation.has_speed_classes, crops.batches.lengths) == (0.5, True, (40, 64))
+    for part in (corpus.crops("val"), *corpus.halves()):
+        assert (part._loader.dataset.augmentation, part.batches.lengths) == (None, None)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -423,6 +539,29 @@ def test_speeds(text: str, speeds: list) -> None:
         (("AUGMENT.SPEED", "nan"), r"AUGMENT\.SPEED must be factors"),
         (("AUGMENT.SPEED", "1/0"), r"AUGMENT\.SPEED must be factors"),
         (("AUGMENT.SNR_MIN", "20"), r"AUGMENT\.SNR_MIN 20\.0 must not be more than AUGMENT\.SNR_MAX 15\.0"),
+        (("AUGMENT.EQ_DB", "-3"), r"option: AUGMENT\.EQ_DB must be from 0 to 40, not -3"),
+        (("AUGMENT.BABBLE", "2"), r"option: AUGMENT\.BABBLE must be from 0 to 1, not 2"),
+        (("AUGMENT.SPEED_CLASSES", "True"), r"AUGMENT\.SPEED_CLASSES True needs .*: set AUGMENT\.SPEED"),
+        (("AUGMENT.SPEED_CLASSES", "True", "AUGMENT.SPEED", "0.9 1"), r"AUGMENT\.SPEED '0\.9 1' must be .* from 1, of"),
+        (("AUGMENT.SPEED_CLASSES", "True", "AUGMENT.SPEED", "0.9 0.90"), r"AUGMENT\.SPEED .* differ from each other"),
+        (
+            ("AUGMENT.TIME_MASKS", "1", "AUGMENT.TIME_MASK_FRAMES", "300"),
+            r"AUGMENT\.TIME_MASK_FRAMES 300 .* 300 frames",
+        ),
+        (
+            ("AUGMENT.TIME_MASKS", 1, "AUGMENT.TIME_MASK_FRAMES", 40, "DATASET.PARTIAL_N_FRAMES_MIN", 40),
+            r"AUGMENT\.TIME_MASK_FRAMES 40 must be less than a crop's 40 frames",
+        ),
+        (
+            ("DATASET.PARTIAL_N_FRAMES_MIN", "20"),
+            r"DATASET\.PARTIAL_N_FRAMES_MIN must be 0, or at least 32 and .*not 20",
+        ),
+        (("DATASET.PARTIAL_N_FRAMES_MIN", "300"), r"DATASET\.PARTIAL_N_FRAMES_MIN .* less than .* 300, not 300"),
+        (
+            ("DATASET.PARTIAL_N_FRAMES_MIN", "200", "TRAIN.COMPILE", "True"),
+            r"TRAIN\.COMPILE True is for crops of one length: set it to False, or DATASET\.PARTIAL_N_FRAMES_MIN to 0",
+        ),
+        (("DATASET.PARTIAL_N_FRAMES_MIN", "200", "TRAIN.CUDA_GRAPHS", "True"), r"TRAIN\.CUDA_GRAPHS True is for crops"),
     ],
 )
 def test_settings_that_are_refused(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
@@ -436,7 +575,7 @@ def test_settings_that_are_refused(tmp_path: Path, settings: tuple[str, ...], me
 def test_nothing_is_built_by_default(tmp_path: Path) -> None:
     """Nor by a probability alone."""
     assert build(tmp_path) is None
-    assert build(tmp_path, "AUGMENT.PROBABILITY", "1") is None
+    assert build(tmp_path, "AUGMENT.PROBABILITY", "1", "AUGMENT.TIME_MASK_FRAMES", 5) is None
     assert build(tmp_path, "AUGMENT.SPEED", "0.9").speeds == SPEEDS[:1]
 
 
@@ -515,14 +654,19 @@ def test_run_with_everything_on(toy: Path, sounds: Path, tmp_path: Path, monkeyp
     plain = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path)
     outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *plain, *modern)
     assert outcome.status == 0, outcome.stderr
-    assert "augmentation: 7 noises, 5 room impulse responses, 2 speeds" in outcome.stderr
+    said = "2 speeds that make other speakers, babble, channel, time masks, frequency masks"
+    assert f"augmentation: 7 noises, 5 room impulse responses, {said}" in outcome.stderr
     assert len(losses) == 24 // 4
     run_dir = only_run(tmp_path, "train")
-    architecture = load_checkpoint(run_dir / "best.pt", ("train",)).architecture
+    checkpoint = load_checkpoint(run_dir / "best.pt", ("train",))
+    architecture = checkpoint.architecture
     assert (architecture["pooling"], architecture["loss"], architecture["scale"]) == ("attentive", "aam", 30.0)
+    assert (architecture["num_classes"], architecture["speeds"], len(checkpoint.speakers)) == (6, "0.9 1.1", 6)
+    assert len(checkpoint.model["classifier.weight"]) == 18
     for step, figure in (("identification", "top1"), ("verification", "eer")):
         arguments = (f"evaluate_{step}.py", "--cfg", SCRATCH, "--load_path", run_dir, *plain)
-        done = call_script(*arguments, *modern, "AUGMENT.NOISE_DIR", "gone")  # what trained it is not needed any more
+        gone = ("AUGMENT.NOISE_DIR", "gone", "AUGMENT.SPEED_CLASSES", False)  # what trained it is not needed any more
+        done = call_script(*arguments, *modern, *gone)
         assert done.status == 0, done.stderr
         assert 0 <= json.loads(done.last_line)[figure] <= 100
         refused = call_script(*arguments)

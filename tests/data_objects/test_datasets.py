@@ -16,6 +16,7 @@ from data_objects.datasets import (
     CropBatch,
     CropLoader,
     EvaluationWindows,
+    ShuffledBatches,
     TrainingCrops,
     collate_windows,
     count_windows,
@@ -25,6 +26,7 @@ from data_objects.datasets import (
 from data_objects.frontend import HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, load_index
 from tests.helpers import SPEAKERS, index_of, noise, write_audio, write_corpus, write_lists
+from tests.runs import assert_same_batch
 
 FRAMES = 50
 LENGTHS = (400, 7_839, 7_840, 7_999, 8_000, 23_456)  # 50 frames begin with 7,840 samples
@@ -169,8 +171,7 @@ def loader(data_dir: Path, part: str = "train", num_workers: int = 0) -> CropLoa
 def assert_same_batches(batches: Iterable[CropBatch], others: Iterable[CropBatch]) -> None:
     """Equal in every sample, label and reversal."""
     for batch, other in zip(batches, others, strict=True):
-        for part, other_part in zip(batch, other, strict=True):
-            assert torch.equal(part, other_part)
+        assert_same_batch(batch, other)
 
 
 def test_epoch(toy: Path) -> None:
@@ -188,6 +189,37 @@ def test_epoch(toy: Path) -> None:
         assert len({row for _, row in items}) == 20
         assert {row for _, row in items} <= set(crops.batches.rows.tolist())
     assert len({tuple(row for batch in batches for _, row in batch) for batches in epochs}) == 3
+
+
+def test_lengths_are_drawn_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly, by seed, epoch and batch alone: begun within an epoch and shared by two processes they are the same."""
+    batches = ShuffledBatches(np.arange(600), 2, seed=3, lengths=(40, 42))
+    plain, whole = ShuffledBatches(np.arange(600), 2, seed=3), list(batches)
+    assert [[item[:2] for item in batch] for batch in whole] == list(plain)
+    assert all(len({frames for *_, frames in batch}) == 1 for batch in whole)
+    counts = Counter(batch[0][2] for batch in whole)
+    assert counts.keys() == {40, 41, 42}
+    assert all(70 <= count <= 130 for count in counts.values())
+    batches.first_batch = 297
+    assert list(batches) == whole[297:]
+    batches.epoch = 1
+    assert [batch[0][2] for batch in batches] != [batch[0][2] for batch in whole[297:]]
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "x"}.items():
+        monkeypatch.setenv(name, str(value))
+    shared = list(ShuffledBatches(np.arange(600), 2, seed=3, lengths=(40, 42)))
+    assert shared == [batch[1:] for batch in whole]
+
+
+def test_crops_of_a_length_of_their_own(toy: Path) -> None:
+    """Their samples are as many as their frames need, and begin where a crop of that length may."""
+    index = load_index(toy, toy / "feature")
+    crops = TrainingCrops(index, FRAMES, index.speakers("merged"), seed=3)
+    shorter = TrainingCrops(index, 33, index.speakers("merged"), seed=3)
+    for row in range(5):
+        for part, expected in zip(crops[2, row, 33], shorter[2, row], strict=True):
+            assert np.array_equal(part, expected)
+    loader = CropLoader(crops, np.arange(24), 4, 0, fewest_frames=33)
+    assert all(33 <= count_frames(batch.waveforms.shape[1] - 512) <= FRAMES for batch in loader.epoch(0))
 
 
 def test_loader_processes_change_nothing(toy: Path) -> None:

@@ -29,7 +29,7 @@ def collate(items: list[int]) -> CropBatch:
 
 def is_shared(items: list[int]) -> torch.Tensor:
     """Whether a batch is in shared memory before it leaves its loader process."""
-    return torch.tensor([[part.is_shared() for part in Handing(collate)(items)]])
+    return torch.tensor([[part.is_shared() for part in Handing(collate)(items) if part is not None]])
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

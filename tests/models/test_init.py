@@ -99,14 +99,39 @@ def test_usual_architecture_says_nothing_of_the_options() -> None:
         ("AUGMENT.NOISE_DIR", "noise"),
         ("AUGMENT.RIR_DIR", "rir"),
         ("AUGMENT.SPEED", "0.9 1.1"),
+        ("AUGMENT.BABBLE", 0.5),
+        ("AUGMENT.EQ_DB", 6.0),
+        ("AUGMENT.GAIN_DB", 6.0),
+        ("AUGMENT.BAND_PROBABILITY", 0.5),
+        ("AUGMENT.TIME_MASKS", 2),
+        ("AUGMENT.FREQUENCY_MASKS", 2),
+        ("DATASET.PARTIAL_N_FRAMES_MIN", 200),
     ],
 )
-def test_supernet_refuses_what_it_does_not_take(key: str, value: str) -> None:
-    """One line that names the key; a search would leave it out in silence otherwise."""
-    cfg = configured(MODEL__NAME="supernet", **{key: value})
-    with pytest.raises(UserError, match=rf"^{key}.*\bleave it\b.*$") as raised:
-        build_supernet(cfg, 3)
-    assert "\n" not in str(raised.value)
+def test_what_is_not_trained_refuses_what_it_does_not_take(key: str, value: object) -> None:
+    """One line that names the key; a search, or the fitting of statistics, would leave it out in silence otherwise."""
+    for kind, build in (("supernet", build_supernet), ("statistics", build_baseline)):
+        cfg = configured(MODEL__NAME=kind, **{key: value})
+        with pytest.raises(UserError, match=rf"^{key}.*\bleave it\b.*$") as raised:
+            build(cfg, 3)
+        assert "\n" not in str(raised.value)
+
+
+def test_speeds_make_classes() -> None:
+    """Three times as many with two factors; the architecture says so, and the number of speakers stays."""
+    cfg = configured(MODEL__NAME="resnet18", AUGMENT__SPEED_CLASSES=True)
+    cfg.AUGMENT.SPEED = "0.9, 1.1"
+    network = build_baseline(cfg, 5)
+    assert network.architecture == {"kind": "resnet18", "num_classes": 5, "speeds": "0.9 1.1"}
+    assert network.classifier.out_features == 15
+    assert "speeds" not in describe(configured(AUGMENT__SPEED="0.9 1.1"), "network")
+
+
+def test_vggm_needs_so_many_frames() -> None:
+    """In its shortest crops, too."""
+    cfg = configured(MODEL__NAME="vggm", DATASET__PARTIAL_N_FRAMES_MIN=40)
+    with pytest.raises(UserError, match=r"^DATASET\.PARTIAL_N_FRAMES_MIN must be at least \d+ for vggm"):
+        build_baseline(cfg, 3)
 
 
 def test_vggm_takes_cosines_but_no_other_pooling() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.helpers import GENOTYPE, SCRATCH, SEARCH, call_script, options, run_script
-from tests.runs import TORCHRUN, assert_same_run, copy_best, metrics, only_run, start, torchrun, wait_for
+from tests.runs import SIMULATED, TORCHRUN, assert_same_run, copy_best, metrics, only_run, start, torchrun, wait_for
 from utils.records.checkpoint import load_checkpoint
 
 SCRIPTS = {
@@ -49,7 +49,10 @@ def test_two_processes_learn_what_one_does(
 
     One process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
     """
-    size = ("TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames)
+    size = ["TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames]
+    if script == "train":
+        changed = SIMULATED | {"AUGMENT__SPEED": "0.9", "AUGMENT__SPEED_CLASSES": True}
+        size += [word for key, value in changed.items() for word in (key.replace("__", "."), value)]
     workers = ("DATASET.NUM_WORKERS", num_workers)
     done = torchrun("tests/in_float64.py", 1, f"{script}.py", *new_run(script, toy, tmp_path / "two", *size, *workers))
     assert done.returncode == 0, done.stderr

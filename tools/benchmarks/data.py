@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from data_objects.corpus import Corpus
 from data_objects.datasets import to_device
 from models.genotypes import PAPER_GENOTYPE
 from tools.benchmarks.measure import CPU, build_settings, describe_machine
-from tools.benchmarks.tables import format_heading, format_table
+from tools.benchmarks.tables import Columns, format_heading, format_table
 from tools.benchmarks.train import WARM_UP, build_row, training_steps
 from utils.system.device import clock, prepare
 from utils.system.errors import UserError
@@ -25,6 +26,24 @@ ORIGINAL_CROPS_PER_SECOND = 1650  # features computed beforehand, in the page ca
 SETTINGS = ("data_dir", "batch_size", "frames", "num_workers", "layers", "channels", "train_batch_size")
 READS = {"bytes_per_crop": "rchar", "reads_per_crop": "syscr"}  # in /proc/self/io
 FEWEST_STEPS = 5  # of training that are measured, however long they take
+ROUNDS = 5  # over all of AUGMENTED
+AUGMENTED: dict[str, dict[str, Any]] = {  # what needs no recordings, each in every crop
+    "none": {},
+    "equalisation": {"AUGMENT.EQ_DB": 6.0},
+    "level": {"AUGMENT.GAIN_DB": 6.0},
+    "band": {"AUGMENT.BAND_PROBABILITY": 1.0},
+    "masks": {"AUGMENT.TIME_MASKS": 2, "AUGMENT.FREQUENCY_MASKS": 2},
+    "all four": {
+        "AUGMENT.EQ_DB": 6.0,
+        "AUGMENT.GAIN_DB": 6.0,
+        "AUGMENT.BAND_PROBABILITY": 1.0,
+        "AUGMENT.TIME_MASKS": 2,
+        "AUGMENT.FREQUENCY_MASKS": 2,
+    },
+    "speed": {"AUGMENT.SPEED": "0.9 1.1"},
+    "speeds as classes": {"AUGMENT.SPEED": "0.9 1.1", "AUGMENT.SPEED_CLASSES": True},
+    "babble": {"AUGMENT.BABBLE": 1.0},
+}
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -38,7 +57,10 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     train_corpus.crops("train")  # told here, before anything is measured, where there are too few
     report = {key: options[key] for key in SETTINGS} | {"utterances": len(corpus.rows("train"))}
     report |= describe_machine(device) | measure_rates(corpus, device, args.seconds)
-    report |= measure_alone(Corpus(build_settings(options | {"num_workers": 0})), args.seconds)
+    alone = build_settings(options | {"num_workers": 0})
+    report |= measure_alone(Corpus(alone), args.seconds)
+    if args.augmentation:
+        report["augmentation"] = measure_augmentation(alone, device, args.seconds)
     report["training"] = measure_training(train_cfg, options | {"classes": len(train_corpus.speakers)}, device)
     yield report | {"original_crops_per_second": ORIGINAL_CROPS_PER_SECOND}
 
@@ -77,6 +99,32 @@ def measure_alone(corpus: Corpus, seconds: float) -> dict[str, float | None]:
     return reads | {"loader_crops_per_second_without_workers": load(batches, seconds)[1]}
 
 
+def measure_augmentation(cfg: CfgNode, device: torch.device, seconds: float) -> dict[str, dict[str, float]]:
+    """Microseconds of a crop in this process, by what is done to it: to load it, and with the front end besides.
+
+    The median of so many rounds, each over all of them in turn.
+    """
+    loaded: dict[str, dict[str, list[float]]] = {name: {"loader": [], "with_front_end": []} for name in AUGMENTED}
+    loaders = {name: Corpus(_augmented(cfg, settings)).crops("train") for name, settings in AUGMENTED.items()}
+    front_end = Corpus(cfg).build_front_end().to(device)
+    for number in range(1 + ROUNDS):
+        for name, crops in loaders.items():
+            batches = crops.endless(number * len(crops))
+            features = (to_features(batch, front_end, device) for batch in batches)
+            for kind, made in (("loader", batches), ("with_front_end", features)):
+                rate = load(made, seconds / ROUNDS, device)[1]
+                if number:  # the first time is slower
+                    loaded[name][kind].append(1e6 / rate)
+    return {name: {kind: median(values) for kind, values in kinds.items()} for name, kinds in loaded.items()}
+
+
+def _augmented(cfg: CfgNode, settings: dict[str, Any]) -> CfgNode:
+    own = cfg.clone()
+    own.AUGMENT.PROBABILITY = 1.0
+    own.merge_from_list([item for pair in settings.items() for item in pair])
+    return own
+
+
 def count_reads() -> dict[str, int]:
     """Bytes and calls of this process's reads so far, by the names in READS; empty where the system does not tell.
 
@@ -111,6 +159,21 @@ def measure_training(cfg: CfgNode, options: dict[str, Any], device: torch.device
     }
 
 
+def print_augmentation(rows: dict[str, dict[str, float]]) -> None:
+    """What augmentation costs, and its ratio to what a crop costs without."""
+    plain = rows["none"]
+    table: dict[str, dict[str, Any]] = {
+        name: row | {f"{kind}_ratio": row[kind] / plain[kind] for kind in plain} for name, row in rows.items()
+    }
+    columns: Columns = {
+        "loader": ("µs/crop", "{:.0f}".format),
+        "loader_ratio": ("ratio", "{:.2f}".format),
+        "with_front_end": ("with front end", "{:.0f}".format),
+        "with_front_end_ratio": ("ratio", "{:.2f}".format),
+    }
+    print(format_table(table, columns))
+
+
 def print_report(report: dict[str, Any]) -> None:
     """A report, for people."""
     settings = ("batch_size", "frames", "num_workers")
@@ -126,6 +189,8 @@ def print_report(report: dict[str, Any]) -> None:
     print(format_table(rows, {"rate": ("crops/s", "{:.0f}".format)}))
     if report["bytes_per_crop"] is not None:
         print(f"read for a crop: {report['bytes_per_crop']:,.0f} bytes in {report['reads_per_crop']:.2f} calls")
+    if "augmentation" in report:
+        print_augmentation(report["augmentation"])
     training = report["training"]
     print(
         f"training step ({report['layers']} cells, {report['channels']} channels, batch {report['train_batch_size']}): "

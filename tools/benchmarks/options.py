@@ -138,7 +138,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     Bytes and calls a crop are what the system counted of this process's reads while it loaded without others. Waiting
     is the share of a training step of the derived network that goes by until the loader has its next batch; every step
     is waited for, so that on a GPU this is an upper bound. An epoch of a small corpus is short, and each begins with
-    empty hands: the loader of a large one is faster.
+    empty hands: the loader of a large one is faster. With --augmentation also what a crop costs with each part of it
+    that needs no recordings, loaded without other processes, and with the front end.
     """
     add_network(parser, channels=64)
     parser.add_argument("--data_dir", required=True, help="a preprocessed corpus")
@@ -146,6 +147,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "--batch_size", 1, 96, "crops that are loaded at a time (default: 96)")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement (default: 5)")
     add_count(parser, "--train_batch_size", 1, 8, "utterances in the batches of the network trained (default: 8)")
+    parser.add_argument("--augmentation", action="store_true", help="measure what augmentation costs, too")
 
 
 def add_scale(parser: argparse.ArgumentParser) -> None:

@@ -231,7 +231,7 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     own.MODEL.NAME, own.DATASET.SUB_DIR, own.SEED = network, sub_dir, seed
     if network == STATISTICS:
         usual = default_config()
-        own.DATASET.PARTIAL_N_FRAMES, own.EVAL.WINDOW_FRAMES = WINDOW, 0
+        own.DATASET.PARTIAL_N_FRAMES, own.DATASET.PARTIAL_N_FRAMES_MIN, own.EVAL.WINDOW_FRAMES = WINDOW, 0, 0
         own.AUGMENT, own.MODEL.POOLING, own.TRAIN.LOSS = usual.AUGMENT, usual.MODEL.POOLING, usual.TRAIN.LOSS
     return own
 

@@ -15,7 +15,7 @@ from data_objects.datasets import WindowBatch, move
 from data_objects.frontend import SETTINGS, FrontEnd
 from data_objects.index import Rows
 from data_objects.lists import TrialList
-from models import build_model, describe, network_kind
+from models import USUAL, build_model, describe, network_kind
 from models.base import SpeakerNetwork
 from models.folding import fold_norms
 from models.genotypes import read_genotype
@@ -31,6 +31,7 @@ from utils.records.checkpoint import (
     find_checkpoint,
     load_checkpoint,
 )
+from utils.records.pretraining import CLASSIFIER
 from utils.system.distributed import broadcast, gather_rows, share_statistics
 from utils.system.errors import UserError
 from utils.system.logger import get_logger, progress_bar
@@ -138,7 +139,7 @@ def identify(
     speakers: Sequence[str],
     device: torch.device,
 ) -> dict[str, float]:
-    """Classify every utterance in `rows` as one of `speakers`, the network's classes.
+    """Classify every utterance in `rows` as one of `speakers`, the network's classes (without those of other speeds).
 
     Returns:
         top1 and top5 in per cent, and the mean cross-entropy as loss; the same on all processes.
@@ -149,7 +150,7 @@ def identify(
     if embeddings is not None:
         labels = corpus.index.labels(speakers)[np.asarray(rows)]
         with torch.inference_mode():
-            logits = network.classifier(embeddings.to(device)).float().cpu()
+            logits = network.classifier(embeddings.to(device))[:, : len(speakers)].float().cpu()
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()
         top1, top5 = (100 * top_k_accuracy(logits.numpy(), labels, k) for k in (1, 5))
         figures = {"top1": top1, "top5": top5, "loss": loss}
@@ -185,6 +186,7 @@ def load_trained(cfg: CfgNode, load_path: str, device: torch.device) -> TrainedN
     checkpoint = load_checkpoint(path, ("train", "train_baseline"))
     expected = describe(cfg, network_kind(cfg))
     expected.pop("num_classes", None)  # the classes are the checkpoint's own
+    expected["speeds"] = checkpoint.architecture.get("speeds", USUAL["speeds"])  # and so are those of training alone
     check_architecture(expected, checkpoint, path)
     check_front_end(SETTINGS, checkpoint, path)
     check_frames(cfg, checkpoint, path)
@@ -193,9 +195,14 @@ def load_trained(cfg: CfgNode, load_path: str, device: torch.device) -> TrainedN
 
 
 def build_trained(checkpoint: Checkpoint, path: Path, device: torch.device, folds_norms: bool) -> TrainedNetwork:
-    """The network that a checkpoint, of the file `path`, holds."""
-    network, front_end = build_model(checkpoint.architecture), FrontEnd()
-    network.load_state_dict(checkpoint.model)
+    """The network that a checkpoint, of the file `path`, holds; of its classes, the speakers at their own speed."""
+    architecture, weights = checkpoint.architecture, checkpoint.model
+    if "speeds" in architecture:
+        count = architecture["num_classes"]
+        weights = {name: value[:count] if name.startswith(CLASSIFIER) else value for name, value in weights.items()}
+        architecture = {name: value for name, value in architecture.items() if name != "speeds"}
+    network, front_end = build_model(architecture), FrontEnd()
+    network.load_state_dict(weights)
     front_end.load_state_dict(checkpoint.front_end)
     network = fold_norms(network) if folds_norms else network.eval()
     return TrainedNetwork(network.to(device), front_end.to(device), checkpoint, path, device)

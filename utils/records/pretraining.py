@@ -1,12 +1,14 @@
 """The network that a training is started from: its weights, and what it had learnt from."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from torch import Tensor
 
+from models import USUAL
 from models.base import SpeakerNetwork
 from utils.records.checkpoint import (
     BEST,
@@ -23,6 +25,7 @@ from utils.system.errors import UserError
 from utils.system.text import some
 
 CLASSIFIER, POOLING, COUNTER = "classifier.", "pooling.", "num_batches_tracked"
+Class = tuple[str, Fraction]  # a speaker, and at which speed
 
 
 class Pretraining(NamedTuple):
@@ -66,10 +69,11 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
     network would compute if every channel held the spectrogram. The pooling's attention is taken over where it fits;
     the classifier's row of a speaker where a checkpoint of ours was trained on a speaker of that name, by the same kind
-    of classifier. All else must be there and fit.
+    of classifier; of a speaker at another speed (AUGMENT.SPEED_CLASSES), where it was trained at that speed, too. All
+    else must be there and fit.
 
     Args:
-        speakers: the classes of the network.
+        speakers: the classes of the network, without those of other speeds.
 
     Returns:
         What was taken over, what is as it was drawn, and what of the file is left over, in a line.
@@ -91,12 +95,13 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
         check_identity(checkpoint, file)  # rows by name need the names that it was trained with
     own = network.state_dict()
     taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
-    shared = _take_rows(own, weights, speakers, _trained_classes(content)) if is_ours else 0
+    classes = list_classes(speakers, getattr(network, "architecture", {}))
+    shared = _take_rows(own, weights, classes, _trained_classes(content)) if is_ours else 0
     network.load_state_dict(own)
     drawn = [name for name in own if name not in taken and not name.startswith(CLASSIFIER)]
     drawn = [name for name in drawn if not name.endswith(COUNTER)]
     left = [name for name in weights if name not in taken and not (shared and name.startswith(CLASSIFIER))]
-    return _describe(taken, drawn, left, shared, len(speakers))
+    return _describe(taken, drawn, left, shared, len(classes), "speakers" if classes[-1][1] == 1 else "classes")
 
 
 def _check_network(network: SpeakerNetwork, found: dict[str, Any], file: Path) -> None:
@@ -125,19 +130,28 @@ def _take(own: dict[str, Tensor], weights: dict[str, Any], name: str, file: Path
     return False
 
 
-def _trained_classes(content: dict[str, Any]) -> dict[str, int]:
-    """The rows of a checkpoint's classifier by speaker, of those that it was trained on."""
+def list_classes(speakers: Sequence[str], architecture: dict[str, Any]) -> list[Class]:
+    """Who every row of a network's classifier stands for: the speakers, then all of them at its first speed, ..."""
+    speeds = architecture.get("speeds", USUAL["speeds"]).split()
+    return [(speaker, speed) for speed in (Fraction(1), *map(Fraction, speeds)) for speaker in speakers]
+
+
+def _trained_classes(content: dict[str, Any]) -> dict[Class, int]:
+    """The rows of a checkpoint's classifier by what they stand for, of the speakers that it was trained on."""
     untrained = set(content.get("protocol", {}).get(UNTRAINED, ()))
-    return {name: row for row, name in enumerate(content["speakers"]) if name not in untrained}
+    classes = list_classes(content["speakers"], content["architecture"])
+    return {(name, speed): row for row, (name, speed) in enumerate(classes) if name not in untrained}
 
 
-def _take_rows(own: dict[str, Tensor], weights: dict[str, Any], speakers: Sequence[str], rows: dict[str, int]) -> int:
-    """Take the classifier's rows of the speakers that both have; returns how many."""
+def _take_rows(
+    own: dict[str, Tensor], weights: dict[str, Any], classes: Sequence[Class], rows: dict[Class, int]
+) -> int:
+    """Take the classifier's rows of the classes that both have; returns how many."""
     names = [name for name in own if name.startswith(CLASSIFIER)]
     there = [name for name in weights if name.startswith(CLASSIFIER)]
     if names != there or any(own[name].shape[1:] != weights[name].shape[1:] for name in names):
         return 0  # a cosine classifier has no bias; attention makes embeddings twice as long
-    pairs = [(row, rows[speaker]) for row, speaker in enumerate(speakers) if speaker in rows]
+    pairs = [(row, rows[own_class]) for row, own_class in enumerate(classes) if own_class in rows]
     if pairs:
         here, other = map(list, zip(*pairs, strict=True))
         for name in names:
@@ -146,13 +160,13 @@ def _take_rows(own: dict[str, Tensor], weights: dict[str, Any], speakers: Sequen
     return len(pairs)
 
 
-def _describe(taken: list[str], drawn: list[str], left: list[str], shared: int, classes: int) -> str:
+def _describe(taken: list[str], drawn: list[str], left: list[str], shared: int, classes: int, of_what: str) -> str:
     """A line for the log."""
     parts = [f"{len(taken):,} tensors taken over"]
     if drawn:
         parts.append(f"{', '.join(drawn)} drawn anew")
-    new = f"drawn anew for {classes - shared:,} of {classes:,} speakers" if shared else "drawn anew"
-    parts.append(f"the classifier {new}" if shared < classes else f"the classifier's {classes:,} speakers, too")
+    new = f"drawn anew for {classes - shared:,} of {classes:,} {of_what}" if shared else "drawn anew"
+    parts.append(f"the classifier {new}" if shared < classes else f"the classifier's {classes:,} {of_what}, too")
     if left:
         parts.append(f"left over in the file: {some(left, 5)}")
     return f"MODEL.PRETRAINED: {'; '.join(parts)}"

@@ -45,7 +45,8 @@ def prepare(cfg: CfgNode) -> torch.device:
     np.random.seed(cfg.SEED)
     torch.manual_seed(cfg.SEED)
     torch.backends.cudnn.enabled = cfg.CUDNN.ENABLED
-    torch.backends.cudnn.benchmark = cfg.CUDNN.BENCHMARK
+    # Which tries every kernel for every shape: where crops of any length come, that takes longer than it gains.
+    torch.backends.cudnn.benchmark = cfg.CUDNN.BENCHMARK and not cfg.DATASET.PARTIAL_N_FRAMES_MIN
     torch.backends.cudnn.deterministic = cfg.CUDNN.DETERMINISTIC
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     start(device)

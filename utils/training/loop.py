@@ -17,8 +17,9 @@ from yacs.config import CfgNode
 
 from config import last_epoch
 from data_objects.corpus import Corpus
-from data_objects.datasets import CropBatch, CropLoader, move, to_device
+from data_objects.datasets import CropBatch, CropLoader, to_device
 from data_objects.frontend import FrontEnd, reverse_time
+from data_objects.spectral import mask_features
 from models import build_baseline, build_network, count_parameters
 from models.base import SpeakerNetwork
 from models.genotypes import parse_genotype, read_genotype
@@ -32,6 +33,7 @@ from utils.records.provenance import build_provenance, write_results
 from utils.system.commands import call_of
 from utils.system.device import autocast, prepare
 from utils.system.distributed import agree, wrap
+from utils.system.errors import UserError
 from utils.system.interruption import Watch
 from utils.system.logger import get_logger, progress_bar
 from utils.system.processes import processes, rank
@@ -49,8 +51,9 @@ Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
 
 def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> Features:
     """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
-    waveforms, gains, labels, reverse = move(batch, device)
-    return reverse_time(front_end(waveforms, gains), reverse), labels
+    batch = batch.to(device)
+    features = reverse_time(front_end(batch.waveforms, batch.gains, batch.curves), batch.reverse)
+    return mask_features(features, batch.time_masks, batch.frequency_masks), batch.labels
 
 
 def take_gradients(
@@ -113,6 +116,7 @@ def train_network(
         RunStoppedError: a signal asked it to stop; the checkpoint is written.
     """
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
+    check_masks(cfg, len(front_end.mean))
     network.to(device)
     if isinstance(network, Network):
         network.shares = (rank(), processes())
@@ -135,6 +139,15 @@ def train_network(
         if state.epoch < cfg.TRAIN.END_EPOCH:
             log.info(f"{where()} TRAIN.STOP_EPOCH 0")
     return log.run_dir
+
+
+def check_masks(cfg: CfgNode, bins: int) -> None:
+    """Refuse masks over frequency of which one may cover all of the features' bins."""
+    if cfg.AUGMENT.FREQUENCY_MASKS and bins <= cfg.AUGMENT.FREQUENCY_MASK_BINS:
+        raise UserError(
+            f"AUGMENT.FREQUENCY_MASK_BINS {cfg.AUGMENT.FREQUENCY_MASK_BINS} must be less than the features' {bins} "
+            "bins, of which nothing may be left otherwise"
+        )
 
 
 def make_step(cfg: CfgNode, network: SpeakerNetwork) -> Callable[[], object]:

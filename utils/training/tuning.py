@@ -65,6 +65,8 @@ def list_ways(cfg: CfgNode, network: SpeakerNetwork, device: torch.device) -> tu
     takes_steps = any(parameter.requires_grad for parameter in network.parameters())
     layouts = list(LAYOUTS) if takes_steps and wants_tuning(cfg, device) else [Way().layout]
     compiled, graphs, doubts = _options(cfg.TRAIN.COMPILE), _options(cfg.TRAIN.CUDA_GRAPHS), []
+    if cfg.DATASET.PARTIAL_N_FRAMES_MIN:  # both are made for a shape, and asking for them is refused
+        compiled = graphs = [False]
     kind, compiler = network.architecture["kind"], os.environ.get("CXX", "g++")
     if any(compiled) and not isinstance(network, Network):
         if all(compiled):

@@ -10,6 +10,7 @@ import pytest
 from data_objects.frontend import span
 from tests.helpers import call_script
 from tests.tools.benchmarks.cases import on_linux, refusal
+from tools.benchmarks.data import AUGMENTED
 
 DATA = ("--layers", 3, "--channels", 4, "--frames", 64, "--device", "cpu", "--seconds", 0.05, "--num_workers", 0)
 
@@ -37,9 +38,13 @@ def test_benchmark_of_loading(toy: Path) -> None:
 def test_table_of_loading(toy: Path) -> None:
     """What people read of it; where the system does not count reads, the rest is told."""
     with mock.patch("tools.benchmarks.data.count_reads", dict):
-        outcome = call_script("tools/benchmark.py", "data", *DATA, "--data_dir", toy, "--batch_size", 6)
+        options = ("--data_dir", toy, "--batch_size", 6, "--augmentation")
+        outcome = call_script("tools/benchmark.py", "data", *DATA, *options)
     assert outcome.status == 0, outcome.stderr
     assert "read for a crop" not in outcome.stdout
+    for name in AUGMENTED:
+        (line,) = [line for line in outcome.stdout.splitlines() if line.startswith(f"{name} ")]
+        assert all(float(figure) > 0 for figure in line.removeprefix(name).split())
     for text in ("loader, 0 workers", "loader and front end", "waiting for data", "1650"):
         assert text in outcome.stdout
 

@@ -7,9 +7,11 @@ import torch
 
 from data_objects.datasets import EvaluationWindows
 from data_objects.lists import speaker_of
+from models import build_model
 from tests.helpers import SPLIT, preprocess, write_corpus
-from tests.networks import FRAMES, build, settings
-from utils.recognition.network import embed_utterances, identify
+from tests.networks import FRAMES, build, save_run, settings
+from utils.recognition.network import build_trained, embed_utterances, identify
+from utils.records.checkpoint import check_identity, load_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -53,3 +55,40 @@ def test_identification_classifies_the_mean_embedding(corpus_dir: Path) -> None:
     assert figures["top1"] == pytest.approx(100 * (logits.argmax(dim=1) == labels).float().mean().item())
     assert figures["top5"] == 100  # of three classes
     assert figures["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
+
+
+def test_speeds_are_nobody(corpus_dir: Path) -> None:
+    """What is identified is one of the speakers at their own speed, however well a class of another speed fits."""
+    changes = {"AUGMENT__SPEED": "0.9 1.1", "AUGMENT__SPEED_CLASSES": True}
+    network, front_end, corpus = build(settings(corpus_dir, **changes))
+    speakers, rows = corpus.speakers, list(range(len(corpus.index)))
+    assert network.classifier.out_features == 3 * len(speakers)
+    with torch.no_grad():
+        network.classifier.bias[len(speakers) :] = 1e3
+        plain, _, _ = build(settings(corpus_dir))
+        plain.load_state_dict(
+            {
+                name: value[: len(plain.state_dict()[name])] if value.dim() else value
+                for name, value in network.state_dict().items()
+            }
+        )
+    assert identify(network, front_end, corpus, rows, speakers, CPU) == identify(
+        plain, front_end, corpus, rows, speakers, CPU
+    )
+
+
+@pytest.mark.parametrize("kind", ["network", "resnet18", "vggm"])
+@pytest.mark.parametrize("more", [{}, {"loss": "aam", "scale": 30.0}])
+def test_trained_network_has_the_speakers_alone(tmp_path: Path, kind: str, more: dict) -> None:
+    """By the first rows of the classifier that was trained for all speeds; its embeddings are the same."""
+    path = save_run(tmp_path, kind, speeds="0.9 1.1", **more) / "best.pt"
+    checkpoint = load_checkpoint(path, ("train", "train_baseline"))
+    check_identity(checkpoint, path)
+    trained = build_trained(checkpoint, path, CPU, folds_norms=False).network
+    whole = build_model(checkpoint.architecture).eval()
+    whole.load_state_dict(checkpoint.model)
+    features = torch.randn(2, 80, 257)
+    with torch.no_grad():
+        assert torch.equal(trained.embed(features), whole.embed(features))
+        assert trained(features).shape == (2, 5)
+        torch.testing.assert_close(trained(features), whole(features)[:, :5])

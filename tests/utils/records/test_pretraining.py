@@ -121,6 +121,30 @@ def test_all_speakers_shared(tmp_path: Path) -> None:
     assert torch.equal(network.classifier.weight, before.model["classifier.weight"].flip(0))
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "taken", "said"),
+    [
+        ("", "0.9 1.1", {0: 4, 1: 3, 2: 2, 3: 1, 4: 0}, "drawn anew for 10 of 15 classes"),
+        ("0.9 1.1", "", {0: 4, 1: 3, 2: 2, 3: 1, 4: 0}, "'s 5 speakers, too"),
+        (
+            "1.1 0.9",
+            "0.9",
+            {row: (4 - row) + 10 * (row // 5) + 5 * (row // 5) for row in range(10)},
+            "'s 10 classes, too",
+        ),
+    ],
+)
+def test_rows_of_speeds(tmp_path: Path, before: str, now: str, taken: dict[int, int], said: str) -> None:
+    """Those of the speakers are taken over; those of them at a speed, where both were trained at it."""
+    given = checkpoint_of(tmp_path, OWN[::-1], **({"speeds": before} if before else {}))
+    network = another(given, speeds=now)
+    drawn = network.classifier.weight.clone()
+    assert f"the classifier{said if said[0] == chr(39) else ' ' + said}" in load_pretrained(network, str(tmp_path), OWN)
+    for row, value in enumerate(network.classifier.weight):
+        expected = given.model["classifier.weight"][taken[row]] if row in taken else drawn[row]
+        assert torch.equal(value, expected)
+
+
 @pytest.mark.parametrize("changes", [{"loss": "aam", "scale": 30.0}, {"pooling": "attentive"}])
 def test_another_head_is_drawn_anew(tmp_path: Path, changes: dict) -> None:
     """A cosine classifier's rows are no linear one's; attention makes embeddings twice as long."""

@@ -20,10 +20,11 @@ from tests.helpers import (
     write_corpus,
     write_small_corpus,
 )
-from tests.networks import build, settings
+from tests.networks import build, configured, settings
 from tests.runs import metrics, only_run
 from utils.records.checkpoint import load_checkpoint
-from utils.training.loop import train_network
+from utils.system.errors import UserError
+from utils.training.loop import check_masks, train_network
 
 CPU = torch.device("cpu")
 
@@ -49,6 +50,14 @@ def test_training_learns(tmp_path: Path) -> None:
     run_dir = train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", load_path=None, device=CPU)
     losses = [json.loads(line)["train_loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_masks_that_would_leave_nothing() -> None:
+    """Of as many bins as the features have; where none are drawn, it does not matter."""
+    for masks, widest, bins in ((0, 300, 257), (1, 79, 80)):
+        check_masks(configured(AUGMENT__FREQUENCY_MASKS=masks, AUGMENT__FREQUENCY_MASK_BINS=widest), bins)
+    with pytest.raises(UserError, match=r"^AUGMENT\.FREQUENCY_MASK_BINS 80 must be less than the features' 80 bins"):
+        check_masks(configured(AUGMENT__FREQUENCY_MASKS=1, AUGMENT__FREQUENCY_MASK_BINS=80), 80)
 
 
 @pytest.mark.parametrize(

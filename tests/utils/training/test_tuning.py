@@ -63,6 +63,8 @@ def test_ways_of_a_derived_network() -> None:
     ways, doubts = list_ways(cfg, network, CUDA)
     assert len(set(ways)) == len(ways) == 8
     assert not doubts
+    cfg.DATASET.PARTIAL_N_FRAMES_MIN = 200  # both are made for a shape
+    assert list_ways(cfg, network, CUDA) == ([LAST, FIRST], [])
 
 
 def auto() -> object:
