@@ -376,12 +376,26 @@ def load_config(file: str | Path, options: Sequence[str] = ()) -> CfgNode:
         UserError: the file is missing or no YAML; an unknown key, a wrong type or a value outside its range.
     """
     cfg = default_config()
-    for key, value in flatten(_read_yaml(expand_user(file, "--cfg"))).items():
+    for key, value in flatten(read_yaml(expand_user(file, "--cfg"))).items():
         _set(cfg, key, value, str(file))
+    return override(cfg, options)
+
+
+def override(cfg: CfgNode, options: Sequence[object]) -> CfgNode:
+    """Frozen settings: those of `cfg`, which stays as it is, under the options, checked alone and together.
+
+    Args:
+        options: KEY VALUE KEY VALUE …, the values as text or as YAML gives them.
+
+    Raises:
+        UserError: an unknown key, a wrong type, a value outside its range, or settings that contradict each other.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
     if len(options) % 2:
         raise UserError(f"options come in pairs, KEY VALUE: {_quoted(options[-1])} has no value")
     for key, value in zip(options[::2], options[1::2], strict=True):
-        _set(cfg, key, value, "option")
+        _set(cfg, str(key), value, "option")
     _check_epochs(cfg)
     if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
         key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
@@ -492,7 +506,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """What a file of settings holds, sections as dicts.
+
+    Raises:
+        UserError: it is missing, no YAML, no mapping, or has a key twice.
+    """
     shipped = f"the shipped config files are in {Path(__file__).parent / 'exps'}"
     try:
         content = yaml.load(read_text(path, f"needed are settings as YAML; {shipped}"), _Loader)

@@ -1,4 +1,4 @@
-"""What the tests of both comparisons need: their scripts run in this process, and refusals."""
+"""What the tests of the comparisons need: their scripts run in this process, and refusals."""
 
 import json
 import subprocess

@@ -17,7 +17,7 @@ from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, random_genotype
 from models.statistics import MOMENTS
 from tests.helpers import ROOT, TINY, Outcome, environment, options, run_script
 from tests.tools.comparisons import REAL_POPEN, Scripts, assert_refused, call_tool, records
-from tools.comparison.systems import warn_of_mixture
+from tools.comparison.calls import warn_of_mixture
 
 SCRIPT, RECIPE = "tools/compare_systems.py", "exps/mini/compare.yaml"
 SETTINGS = {"TRAIN__PRECISION": "fp32", "TRAIN__LR": 0.01, "VAL_FREQ": 5, "EVAL__BOOTSTRAP": 20}

@@ -1,4 +1,4 @@
-"""The options that both comparisons have; read before anything slow is imported."""
+"""The options that all comparisons have; read before anything slow is imported."""
 
 import argparse
 from collections.abc import Sequence

@@ -21,10 +21,8 @@ from models import build_model, build_network, count_parameters
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES, Genotype, random_genotype, read_genotype
 from tools.comparison.chance import RANDOM, against_chance, group_of
 from tools.comparison.engine import FREE, Comparison, Job, Record, settings_of
-from tools.comparison.report import RESULTS, figure, make_table, plain, summarise, write_comparison
+from tools.comparison.report import RESULTS, figure, make_table, plain, plot_spread, summarise, write_comparison
 from utils.evaluation.lists import open_lists
-from utils.pictures.figure import GREY, VERMILION, new_figure, styled
-from utils.pictures.intervals import draw_intervals
 from utils.recognition.network import identify, verify
 from utils.records.checkpoint import load_last
 from utils.records.guard import check_training
@@ -225,20 +223,9 @@ def tabulate_chance(tests: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [make_table("Against chance", tests, columns, note)] if tests else []
 
 
-@styled
 def plot(records: DataFrame, summary: DataFrame, comparison: Mapping[str, Any]) -> Figure:
     """A panel a figure, a row a genotype: see KEY."""
-    chance, picture = comparison["random"], new_figure(8, 1.2 + 0.38 * len(summary))
-    figures = [name for name in LABELS if f"{name}_mean" in summary]
-    for axes, name in zip(picture.subplots(1, len(figures), sharey=True), figures, strict=True):
-        mean, deviation = summary[f"{name}_mean"].to_numpy(), summary[f"{name}_std"].fillna(0).to_numpy()
-        ends = np.stack([mean - deviation, mean + deviation], axis=1)
-        draw_intervals(axes, list(summary.index), mean, ends, f"{LABELS[name]} ({comparison['part']})")
-        rows = summary.index.get_indexer(records["name"])
-        axes.plot(records[name], rows, "o", markersize=7, markerfacecolor="none", color=VERMILION)
-        if chance["number"]:
-            mean, deviation = chance[f"{name}_mean"], chance[f"{name}_std"] or 0
-            axes.axvspan(mean - deviation, mean + deviation, color=GREY, alpha=0.2, linewidth=0, zorder=0)
-            axes.axvline(mean, color=GREY, linestyle="--", linewidth=1, zorder=1)
-    picture.supxlabel(KEY, size="medium")
-    return picture
+    chance, figures = comparison["random"], [name for name in LABELS if f"{name}_mean" in summary]
+    labels = {name: f"{LABELS[name]} ({comparison['part']})" for name in figures}
+    bands = {name: (chance[f"{name}_mean"], chance[f"{name}_std"] or 0) for name in figures if chance["number"]}
+    return plot_spread(records, summary, labels, bands, KEY)

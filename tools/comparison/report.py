@@ -5,8 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
 from pandas import DataFrame
 
+from utils.pictures.figure import GREY, VERMILION, new_figure, styled
+from utils.pictures.intervals import draw_intervals
 from utils.reports.html import Section, Table, write_report
 from utils.reports.provenance import format_estimate
 from utils.system.files import write_atomically
@@ -48,6 +52,37 @@ def make_table(
 ) -> Table:
     """A row a result."""
     return Table(caption, list(columns), [[show(result) for show in columns.values()] for result in results], note)
+
+
+@styled
+def plot_spread(
+    records: DataFrame,
+    summary: DataFrame,
+    labels: Mapping[str, str],
+    bands: Mapping[str, tuple[float, float]],
+    key: str,
+) -> Figure:
+    """A panel a figure, a row a name: every seed a ring, their mean a dot, and a whisker of their deviation.
+
+    Args:
+        records: name and figures, a row a seed; summary: see `summarise`.
+        labels: figure -> what to call it.
+        bands: figure -> mean and deviation of what the others are held against, in grey; none without.
+        key: what the marks are, below.
+    """
+    picture = new_figure(8, 1.2 + 0.38 * len(summary))
+    for axes, (name, label) in zip(picture.subplots(1, len(labels), sharey=True), labels.items(), strict=True):
+        mean, deviation = summary[f"{name}_mean"].to_numpy(), summary[f"{name}_std"].fillna(0).to_numpy()
+        ends = np.stack([mean - deviation, mean + deviation], axis=1)
+        draw_intervals(axes, list(summary.index), mean, ends, label)
+        rows = summary.index.get_indexer(records["name"])
+        axes.plot(records[name], rows, "o", markersize=7, markerfacecolor="none", color=VERMILION)
+        if name in bands:
+            middle, half = bands[name]
+            axes.axvspan(middle - half, middle + half, color=GREY, alpha=0.2, linewidth=0, zorder=0)
+            axes.axvline(middle, color=GREY, linestyle="--", linewidth=1, zorder=1)
+    picture.supxlabel(key, size="medium")
+    return picture
 
 
 def write_comparison(

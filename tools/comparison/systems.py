@@ -1,43 +1,44 @@
 """VGG-M, both ResNets and a genotype's network under one recipe: two trainings and three evaluations of each."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import pandas as pd
-import yaml
 from pandas import DataFrame
 from yacs.config import CfgNode
 
-from config import flatten
 from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS
 from models import DERIVED, build_baseline, build_network
 from models.genotypes import Genotype, read_genotype
 from models.statistics import WINDOW
+from tools.comparison.calls import (
+    GENOTYPE,
+    IDENTIFICATION,
+    SCORES,
+    VERIFICATION,
+    Calls,
+    describe_origin,
+    scored,
+    warn_of_mixture,
+    with_intervals,
+)
 from tools.comparison.command_line import METHODS
-from tools.comparison.engine import FREE, TRAINING, Comparison, Job, Record, settings_of
+from tools.comparison.engine import TRAINING, Job, settings_of
 from tools.comparison.report import figure, make_table, plain, summarise, write_comparison
 from utils.evaluation.lists import open_lists
 from utils.pictures.det import plot_det
 from utils.pictures.intervals import plot_intervals
-from utils.records.checkpoint import load_last
 from utils.reports.html import Picture, Section, Table
 from utils.reports.provenance import Pictures
 from utils.system.errors import UserError
 from utils.system.files import hash_file, write_atomically
-from utils.system.logger import get_logger
-from utils.training.state import format_figures
 
-IDENTIFICATION, VERIFICATION = "identification", "verification"
 KINDS = {"merged": (TRAINING, IDENTIFICATION, VERIFICATION), "dev": (TRAINING, VERIFICATION)}  # of jobs, by SUB_DIR
-GENOTYPE, SCORES = "genotype.txt", "scores.txt"
-SAID = ("epoch", "val_top1", "val_eer", "top1", "top5", "eer", "min_dcf")  # of a finished job, where it has them
 
 
 class Figure(NamedTuple):
@@ -74,55 +75,25 @@ SEVERAL = (
     "Before the semicolon: the network of seed {first}; behind it: mean ± standard deviation over the seeds {all}. "
     "Minutes: their mean."
 )
+OF_RECIPE = (
+    "MODEL.LAYERS, MODEL.INIT_CHANNELS and MODEL.DROP_PATH_PROB are of the genotype's network alone; cepstral "
+    f"statistics are fitted, in windows of {WINDOW:,} frames, and know nothing of the recipe but the corpus."
+)
 
 
 @dataclass
-class Systems(Comparison):
-    """A job is a call of one of the project's scripts."""
+class Systems(Calls):
+    """Jobs are named by MODEL.NAME."""
 
-    script, records, recorded = "compare_systems", "finished.jsonl", ("run_dir", "sha256", "seconds")
+    script = "compare_systems"
     keys: ClassVar = {"kind": "kind", "system": "name", "sub_dir": "sub_dir", "seed": "seed"}
-    sources: ClassVar = {"genotype": "--genotype", "index": "index of DATASET.DATA_DIR", "trials": TRIALS}
-    # How often it is validated decides which epoch is the best, and here this one is evaluated.
-    free = FREE - {"VAL_FREQ", "EVAL"} | {"DATASET.SUB_DIR", "EVAL.KEEP_EMBEDDINGS"}
-
-    common: dict[str, str]  # the genotype, and the sha256 of index and trials
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.finished = {job: record for job, record in self.finished.items() if self.is_intact(job)}
 
     def origin(self, job: Job) -> dict[str, str]:
         """A baseline does not depend on the genotype."""
         return self.common if job.name == DERIVED else self.common | {"genotype": ""}
 
-    def run_dir(self, job: Job) -> Path:
-        """The run folder that a finished job left its results in."""
-        return self.folder / self.finished[job]["run_dir"]
-
-    def results(self, job: Job) -> dict[str, Any]:
-        """What a finished job wrote."""
-        return json.loads((self.run_dir(job) / file_of(job)).read_text(encoding="utf-8"))
-
-    def is_intact(self, job: Job) -> bool:
-        """Whether a job is of the training recorded, and its results are still those that it wrote."""
-        record, training = self.finished[job], self.finished.get(replace(job, kind=TRAINING), {})
-        file = self.run_dir(job) / file_of(job)
-        return record["run_dir"] == training.get("run_dir") and file.is_file() and hash_file(file) == record["sha256"]
-
-    def run(self, job: Job) -> Record:
-        own, began, minutes = settings_of(self.cfg, job.name, job.sub_dir, job.seed), time.perf_counter(), {}
-        if job.kind == TRAINING:
-            run_dir = self.train(job, own, ["--text_arch", str(self.folder / GENOTYPE)] if job.name == DERIVED else [])
-            minutes = {"minutes": training_minutes(run_dir, own.TRAIN.BATCH_SIZE)}
-        else:
-            run_dir = self.run_dir(replace(job, kind=TRAINING))
-            self.call(f"evaluate_{job.kind}.py", job, own, ["--load_path", str(run_dir)])
-        file, seconds = run_dir / file_of(job), round(time.perf_counter() - began, 3)
-        said = json.loads(file.read_text(encoding="utf-8"))
-        get_logger().info(f"{job}: {format_figures({key: said[key] for key in SAID if key in said})} ({seconds:.0f} s)")
-        place = str(run_dir.relative_to(self.folder))  # so that the folder may move
-        return self.origin(job) | {"run_dir": place, "sha256": hash_file(file), "seconds": seconds} | minutes
+    def settings(self, job: Job) -> CfgNode:
+        return settings_of(self.cfg, job.name, job.sub_dir, job.seed)
 
     def read_figures(self, system: str, seed: int) -> dict[str, Any]:
         """A system's figures of a seed, with their 95 % intervals; None for what an evaluation does not have."""
@@ -134,10 +105,8 @@ class Systems(Comparison):
             row[f"minutes_{sub_dir}"] = self.finished[training]["minutes"]
         for name, of in FIGURES.items():
             results = self.results(Job(system, seed, of.sub_dir, of.kind))
-            if of.kind == VERIFICATION:
-                (entry,) = results["lists"].values()
-                results = entry["systems"][results["system"]]
-            row |= {name: results[of.key], f"{name}_interval": results.get("intervals", {}).get(of.key)}
+            figures = scored(results)[results["system"]] if of.kind == VERIFICATION else results
+            row |= with_intervals(figures, {name: of.key})
         return row
 
 
@@ -153,14 +122,9 @@ def compare_systems(
     work.run_missing(jobs)  # seed by seed: stopped early, it has all systems
     comparison = describe(work, jobs) | compare(work, systems, seeds)
     shown = Section("The comparison", "", tabulate(comparison), draw(work, comparison))
-    sections = [shown, describe_origin(work, jobs)]
+    sections = [shown, describe_origin(work, jobs, OF_RECIPE)]
     write_comparison(work.folder, "Systems under one recipe", comparison, comparison["warnings"], sections)
     print(json.dumps(comparison))
-
-
-def file_of(job: Job) -> str:
-    """What a job leaves in the run folder."""
-    return "results.json" if job.kind == TRAINING else f"results-{job.kind}.json"
 
 
 def check_corpus(cfg: CfgNode, systems: Sequence[str], genotype: Genotype) -> dict[str, str]:
@@ -185,14 +149,6 @@ def check_corpus(cfg: CfgNode, systems: Sequence[str], genotype: Genotype) -> di
         own = settings_of(cfg, system, "merged", cfg.SEED)
         _ = build_network(own, genotype, 2) if system == DERIVED else build_baseline(own, 2)
     return {"index": corpus.index.fingerprint, "trials": hash_file(corpus.list_path(TRIALS))}
-
-
-def training_minutes(run_dir: Path, batch_size: int) -> float:
-    """Minutes in training steps, from metrics.jsonl: without validation, and whether it was interrupted or not."""
-    checkpoint, _ = load_last(run_dir, ("train", "train_baseline"))
-    speeds = pd.read_json(run_dir / "metrics.jsonl", lines=True, precise_float=True)["utterances_per_second"]
-    utterances = checkpoint.step * batch_size / len(speeds)  # an epoch; none has a smaller batch
-    return float((utterances / speeds).sum() / 60)
 
 
 def describe(work: Systems, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -221,17 +177,6 @@ def describe(work: Systems, jobs: Sequence[Job]) -> dict[str, Any]:
         "speaker_disjoint": disjoint,
         "warnings": warnings + warn_of_mixture([work.results(job)["provenance"] for job in jobs]),
     }
-
-
-def warn_of_mixture(provenances: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader must know where not all jobs were done by the same code on the same machine.
-
-    Two scripts depend on different files: there are two versions where a file that both name is not the same.
-    """
-    versions = DataFrame([source["code"] for source in provenances]).nunique().max()
-    machines = len(DataFrame([source["machine"] for source in provenances]).drop_duplicates())
-    counts = ((versions, "versions of the code"), (machines, "machines: the minutes are not comparable"))
-    return [f"The results are of {number} {what}." for number, what in counts if number > 1]
 
 
 def compare(work: Systems, systems: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -282,26 +227,3 @@ def draw(work: Systems, comparison: Mapping[str, Any]) -> list[Picture]:
         chart = plot_intervals(methods, estimates, intervals, FIGURES[name].title)
         pictures.append(picture(name, chart, f"{FIGURES[name].title}, with 95 % intervals; seed {seed}."))
     return pictures
-
-
-def describe_origin(work: Systems, jobs: Sequence[Job]) -> Section:
-    """The recipe, and the run of every figure."""
-    settings = flatten(yaml.safe_load(work.cfg.dump()))
-    recipe = work.common | {key: str(value) for key, value in settings.items() if not key.startswith(tuple(work.free))}
-    runs = []
-    for job in jobs:
-        checkpoint, record = work.results(job)["provenance"]["checkpoint"], work.finished[job]
-        trained = f"epoch {checkpoint['epoch']}, sha256 {checkpoint['sha256'][:16]}…"
-        runs.append((str(job), record["run_dir"], trained, f"{record['sha256'][:16]}…"))
-    return Section(
-        "Where the figures come from",
-        "MODEL.LAYERS, MODEL.INIT_CHANNELS and MODEL.DROP_PATH_PROB are of the genotype's network alone; cepstral "
-        f"statistics are fitted, in windows of {WINDOW:,} frames, and know nothing of the recipe but the corpus. Each "
-        "run folder holds its settings, its log and, in the JSON files, the provenance of its results.",
-        [
-            Table(
-                "The recipe, the same for all; of index and trials the sha256", ("key", "value"), list(recipe.items())
-            ),
-            Table("Runs", ("job", "run folder", "checkpoint", "sha256 of the results"), runs),
-        ],
-    )

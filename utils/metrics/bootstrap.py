@@ -59,6 +59,28 @@ def verification_intervals(
     Raises:
         ValueError: trials of one kind alone; numbers that are none or infinite.
     """
+    drawn = verification_replicates(
+        scores, labels, speakers, llrs=llrs, target_priors=target_priors, replicates=replicates, seed=seed
+    )
+    return {name: None if values is None else middle(values, level) for name, values in drawn.items()}
+
+
+def verification_replicates(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    speakers: np.ndarray,
+    *,
+    llrs: np.ndarray | None = None,
+    target_priors: Sequence[float] = (0.01, 0.05),
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, np.ndarray | None]:
+    """The figures (replicates,) that `verification_intervals` takes the middle of.
+
+    Which speakers are drawn does not depend on the scores. So the differences of two systems' figures on the same
+    trials, with the same seed, are those of a paired bootstrap (Bisani and Ney, ICASSP 2004): what the speakers drawn
+    do to both systems alike is not in them.
+    """
     trials = WeightedTrials(scores, labels, speakers, llrs, target_priors)
     generator = np.random.default_rng(seed)
     batches = []
@@ -67,7 +89,7 @@ def verification_intervals(
         if weights is None:
             return dict.fromkeys(trials.names)
         batches.append(trials.figures(weights))
-    return {name: _middle(np.concatenate([batch[name] for batch in batches]), level) for name in trials.names}
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in trials.names}
 
 
 def identification_intervals(
@@ -95,7 +117,7 @@ def identification_intervals(
     weights = np.concatenate([_draw(len(names), count, generator) for count in _batches(replicates)], axis=1)  # (S, R)
     totals = np.bincount(places) @ weights
     shares = {name: np.bincount(places, weights=right) @ weights / totals for name, right in correct.items()}
-    return {name: _middle(share, level) for name, share in shares.items()}
+    return {name: middle(share, level) for name, share in shares.items()}
 
 
 def _batches(replicates: int) -> list[int]:
@@ -120,7 +142,8 @@ def _draw_usable(trials: "WeightedTrials", replicates: int, generator: np.random
     return None
 
 
-def _middle(values: np.ndarray, level: float) -> Interval:
+def middle(values: np.ndarray, level: float = 0.95) -> Interval:
+    """The ends of what holds so much of replicates (R,), as much being below as above."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "summarize": "tools/summarize.py",
     "compare-genotypes": "tools/compare_genotypes.py",
     "compare-systems": "tools/compare_systems.py",
+    "compare-recipes": "tools/compare_recipes.py",
     "search-by-training": "tools/search_by_training.py",
     "configs": "tools/copy_configs.py",
     "demo": "tools/demo.py",

@@ -6,7 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from utils.metrics import bootstrap
-from utils.metrics.bootstrap import WeightedTrials, identification_intervals, verification_intervals
+from utils.metrics.bootstrap import (
+    WeightedTrials,
+    identification_intervals,
+    middle,
+    verification_intervals,
+    verification_replicates,
+)
 from utils.metrics.rates import act_dcf, cllr, equal_error_rate, min_dcf
 
 PRIORS = (0.01, 0.05, 0.6)
@@ -118,6 +124,23 @@ def test_intervals_are_those_of_repeated_trials(monkeypatch: pytest.MonkeyPatch)
         assert interval == pytest.approx(expected), name
     assert verification_intervals(scores, labels, names, level=0.8, **options) == intervals
     assert verification_intervals(scores, labels, names, **options)["eer"][1] > intervals["eer"][1]
+
+
+def test_differences_of_two_systems_are_paired() -> None:
+    """Replicate by replicate, of the same speakers: an interval of the difference is narrower than the figures' own."""
+    scores, labels, pairs = simulate(400, 12, np.random.default_rng(3), spread=1.5)
+    others = scores + np.random.default_rng(4).normal(0, 0.3, len(scores))
+    drawn = [
+        verification_replicates(own, labels, pairs, target_priors=(), replicates=30, seed=5) for own in (scores, others)
+    ]
+    weights = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), size=30)
+    expected = [[repeated_figures(own, labels, pairs, row)["eer"] for row in weights] for own in (scores, others)]
+    assert [list(one) for one in drawn] == [["eer"], ["eer"]]
+    difference = drawn[1]["eer"] - drawn[0]["eer"]
+    assert difference == pytest.approx(np.subtract(*reversed(expected)))
+    widths = [np.ptp(middle(values)) for values in (difference, drawn[0]["eer"], drawn[1]["eer"])]
+    assert 0 < widths[0] < min(widths[1:])
+    assert verification_replicates(scores[:9], labels[:9], pairs[:9] % 3, replicates=30)["eer"] is None
 
 
 def test_names_of_the_intervals() -> None:
