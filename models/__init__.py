@@ -120,6 +120,10 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
 
 
 def _check_untrained(cfg: CfgNode, reason: str) -> None:
+    if cfg.TRAIN.KEEP_EPOCHS:
+        raise UserError(
+            "TRAIN.KEEP_EPOCHS is for networks that train.py and train_baseline.py train epoch by epoch: leave it at 0"
+        )
     keys = ["MODEL.PRETRAINED"] if cfg.MODEL.PRETRAINED else []
     keys += [f"AUGMENT.{key}" for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]
     if keys:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.system.cli import path, split_name, take_options
+from utils.system.cli import name_runs, path, take_options
 from utils.system.errors import UserError
 from utils.system.files import expand_user
 from utils.system.script import run_script
@@ -34,22 +34,14 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_intermixed_args()
     args.opts = []
     args.trials = [expand_user(file, "--trials") for file in take_options(args.trials, args)]
-    args.runs = name_runs(take_options(args.runs, args))
+    args.runs = check_runs(name_runs(take_options(args.runs, args)))
     return args
 
 
-def name_runs(words: list[str]) -> dict[str, Path]:
-    """Run folders by name: as given, or the folder's own."""
-    runs: dict[str, Path] = {}
-    for word in words:
-        name, folder = split_name(word)
-        run = expand_user(folder, "RUN")
-        name = name or run.name
-        if name in runs:
-            raise UserError(f"two runs are called {name}: name them, as in NAME=RUN")
-        if name == FUSED:
-            raise UserError(f"{FUSED} is what all together are called: give {run} another name, as in NAME=RUN")
-        runs[name] = run
+def check_runs(runs: dict[str, Path]) -> dict[str, Path]:
+    """Run folders by name, if they can be fused."""
+    if FUSED in runs:
+        raise UserError(f"{FUSED} is what all together are called: give {runs[FUSED]} another name, as in NAME=RUN")
     if len(runs) < 2:
         raise UserError("two runs or more are needed for a fusion")
     return runs

@@ -58,15 +58,21 @@ def open_sources(runs: Mapping[str, Path], options: Sequence[str]) -> list[Sourc
     """
     if processes() > 1:
         raise UserError("a fusion is a job for one process: run tools/fuse.py without torchrun")
-    sources = []
-    for name, run in runs.items():
-        if not (run / "config.yaml").is_file():
-            raise UserError(f"{run} is no run folder of train.py or train_baseline.py: it has no config.yaml")
-        cfg = load_config(run / "config.yaml", options)
-        trained, corpus = load_trained(cfg, str(run), prepare(cfg)), Corpus(cfg)
-        check_index(trained.checkpoint, corpus.index, trained.path, False)
-        sources.append(Source(name, cfg, trained, corpus))
-    return sources
+    return [open_source(name, run, run, options) for name, run in runs.items()]
+
+
+def open_source(name: str, run: Path, load_path: Path, options: Sequence[str]) -> Source:
+    """A network of a run folder, its best or that of a checkpoint, under a name.
+
+    Raises:
+        UserError: see `open_sources`.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run} is no run folder of train.py or train_baseline.py: it has no config.yaml")
+    cfg = load_config(run / "config.yaml", options)
+    trained, corpus = load_trained(cfg, str(load_path), prepare(cfg)), Corpus(cfg)
+    check_index(trained.checkpoint, corpus.index, trained.path, False)
+    return Source(name, cfg, trained, corpus)
 
 
 def common_trials(sources: Sequence[Source]) -> TrialList:
@@ -87,7 +93,7 @@ def common_trials(sources: Sequence[Source]) -> TrialList:
         if trials.text() != found[0].text():
             raise UserError(
                 f"{source.name} and {sources[0].name} held out other speakers, and each has learnt from some of the "
-                "other's: train them with the same DATASET.VAL_SPEAKERS, VAL_TRIALS and VAL_SEED"
+                "other's: train them with the same DATASET.VAL_SPEAKERS, VAL_TRIALS, VAL_SEED and VAL_CHOICE"
             )
     return found[0]
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from utils.system.errors import UserError
@@ -70,6 +70,23 @@ def split_name(text: str) -> tuple[str, str]:
     """The name and the rest of NAME=REST; the name is empty where there is none, or the whole is a path that exists."""
     named = re.fullmatch(r"(\w[\w-]*)=(.*)", text, re.DOTALL)
     return (named[1], named[2]) if named and not os.path.exists(text) else ("", text)
+
+
+def name_runs(words: Iterable[str]) -> dict[str, Path]:
+    """Run folders, given as RUN or NAME=RUN, by name: as given, or the folder's own.
+
+    Raises:
+        UserError: two of one name.
+    """
+    runs: dict[str, Path] = {}
+    for word in words:
+        name, folder = split_name(word)
+        run = expand_user(folder, "RUN")
+        name = name or run.name
+        if name in runs:
+            raise UserError(f"two runs are called {name}: name them, as in NAME=RUN")
+        runs[name] = run
+    return runs
 
 
 def path(text: str) -> Path:
