@@ -88,6 +88,9 @@ _C.DATASET.VAL_SPEAKERS = -1
 _C.DATASET.VAL_TRIALS = 10000
 # Draws the held-out speakers and their trials; apart from SEED, so that runs with several seeds are chosen alike
 _C.DATASET.VAL_SEED = 0
+# How both are drawn: random; or hard: speakers with several sessions first, who are then not trained on, and non-target
+# trials between speakers of one gender (and nationality, where there are many), as vox1_meta.csv has them
+_C.DATASET.VAL_CHOICE = "random"
 
 # ------------------------------------------------------------------------------------------------------------------
 # Augmentation of the training crops of train.py and train_baseline.py; none by default
@@ -219,6 +222,9 @@ _C.TRAIN.COMPILE = False
 _C.TRAIN.CUDA_GRAPHS = False
 # Write a checkpoint every so many minutes within an epoch; 0: only at its end
 _C.TRAIN.CHECKPOINT_MINUTES = 10.0
+# train.py and train_baseline.py: keep the network of every N-th validated epoch, and of the last one, as epoch-*.pt (4
+# bytes a parameter each) for tools/compare_validation.py; 0: none
+_C.TRAIN.KEEP_EPOCHS = 0
 # Epochs run from BEGIN_EPOCH to END_EPOCH - 1
 _C.TRAIN.BEGIN_EPOCH = 0
 _C.TRAIN.END_EPOCH = 301
@@ -259,6 +265,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),
     "DEVICE_TUNING": ("auto", "on", "off"),
     "DATASET.SUB_DIR": ("merged", "dev"),
+    "DATASET.VAL_CHOICE": ("random", "hard"),
     "MODEL.POOLING": ("average", "attentive"),
     "SEARCH.SPACE": ("s2", "s3"),
     "SEARCH.STEM": ("paper", "network"),
@@ -331,6 +338,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.SCALE": (1, None),
     "TRAIN.LABEL_SMOOTHING": (0, 0.99),
     "TRAIN.CHECKPOINT_MINUTES": (0, None),
+    "TRAIN.KEEP_EPOCHS": (0, None),
     "TRAIN.BEGIN_EPOCH": (0, None),
     "TRAIN.END_EPOCH": (1, None),
     "TRAIN.STOP_EPOCH": (0, None),
@@ -407,6 +415,10 @@ def override(cfg: CfgNode, options: Sequence[object]) -> CfgNode:
     _check_cost(cfg)
     if cfg.DATASET.VAL_SPEAKERS == 1:
         raise UserError("DATASET.VAL_SPEAKERS must not be 1: trials of different speakers need two")
+    if cfg.DATASET.VAL_CHOICE == "hard" and cfg.DATASET.VAL_SPEAKERS == 0:
+        raise UserError(
+            "DATASET.VAL_CHOICE hard says how speakers are held out: set DATASET.VAL_SPEAKERS to more than 0"
+        )
     backends(cfg)
     cfg.freeze()
     return cfg

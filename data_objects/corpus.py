@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from data_objects.frontend import FrontEnd, span
 from data_objects.index import Rows, load_index, load_statistics
 from data_objects.lists import META, TRIALS, Speaker, TrialList, find_list, read_meta, read_trials
 from data_objects.loading import open_loader
-from data_objects.trials import build_validation_trials, choose_validation_speakers
+from data_objects.trials import build_validation_trials, choose_validation_speakers, count_sessions, kinds_of
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 from utils.system.processes import processes, rank
@@ -45,6 +45,7 @@ class Corpus:
     Attributes:
         index, sub_dir: the utterances, and which of them (merged or dev).
         validation_speakers: those of `dev` that are held out to choose the best epoch by; none of `merged`.
+        validation_choice: how they and their trials are drawn, DATASET.VAL_CHOICE.
         speakers: the classes, in order: the others.
         frames, window_frames: length of a crop and of a window.
         window_batch_size: windows that an evaluation puts through the network at a time.
@@ -62,6 +63,7 @@ class Corpus:
                 "data_preprocess.py is run again"
             )
         self.sub_dir = cfg.DATASET.SUB_DIR
+        self.validation_choice = cfg.DATASET.VAL_CHOICE
         self.validation_speakers = self._hold_out(cfg.DATASET.VAL_SPEAKERS, cfg.DATASET.VAL_SEED)
         present = self.index.speakers(self.sub_dir)
         self.speakers = [speaker for speaker in present if speaker not in set(self.validation_speakers)]
@@ -80,7 +82,8 @@ class Corpus:
         if self.sub_dir != "dev":
             return []
         try:
-            return choose_validation_speakers(self.index, count, seed)
+            several_first = self.validation_choice == "hard"
+            return choose_validation_speakers(self.index, count, seed, several_first=several_first)
         except ValueError as error:
             raise UserError(
                 f"DATASET.VAL_SPEAKERS {count} are too many to hold out of {error} in {self.data_dir}: set fewer, or 0"
@@ -108,10 +111,30 @@ class Corpus:
         return FrontEnd(*load_statistics(self.index.feature_dir, self.sub_dir, self.validation_speakers))
 
     def validation_trials(self) -> TrialList | None:
-        """The trials among the speakers held out; None where there are none."""
+        """The trials among the speakers held out; None where there are none.
+
+        Raises:
+            UserError: see `read_meta`.
+        """
         if not self.validation_speakers:
             return None
-        return build_validation_trials(self.index, self.validation_speakers, *self._validation)
+        return build_validation_trials(
+            self.index, self.validation_speakers, *self._validation, self.validation_kinds or None
+        )
+
+    @cached_property
+    def dev_sessions(self) -> dict[str, int]:
+        """How many sessions every speaker of `dev` has."""
+        return count_sessions(self.index)
+
+    @cached_property
+    def validation_kinds(self) -> dict[str, str]:
+        """The kinds of the speakers held out (`kinds_of`) with DATASET.VAL_CHOICE hard; otherwise none.
+
+        Raises:
+            UserError: see `read_meta`.
+        """
+        return kinds_of(self.validation_speakers, self.speaker_details()) if self.validation_choice == "hard" else {}
 
     def list_path(self, name: str) -> Path:
         """Where a list of the corpus is; see `find_list`."""

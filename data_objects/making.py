@@ -12,7 +12,7 @@ import numpy as np
 
 from data_objects.lists import META_COLUMNS, SPLIT_PARTS, Speaker, TrialList, speaker_of, video_of
 from data_objects.parts import ranked
-from data_objects.trials import draw_non_targets, draw_targets, join_trials
+from data_objects.trials import draw_alike, draw_targets, join_trials
 from utils.system.errors import UserError
 
 TEST_SHARE, FEWEST = 0.2, 2  # of the speakers, tested on
@@ -101,25 +101,9 @@ def make_trials(utterances: Iterable[str], speakers: dict[str, Speaker]) -> Tria
         raise UserError(
             f"no trials can be made of {len(names)} test speakers: two are needed, one of them with two utterances"
         )
-    others = _of_one_gender(names, speakers, len(targets), generator)
+    genders = {name: speakers[name].gender for name in names}
+    others = draw_alike(names, genders, len(targets), generator)
     return join_trials(targets, others)
-
-
-def _of_one_gender(
-    names: dict[str, list[str]], speakers: dict[str, Speaker], count: int, generator: np.random.Generator
-) -> list[tuple[str, str]]:
-    """Non-target pairs, as many of a gender as its share of the utterances."""
-    groups: dict[str, dict[str, list[str]]] = defaultdict(dict)
-    for speaker, of_speaker in names.items():
-        groups[speakers[speaker].gender][speaker] = of_speaker
-    able = [group for group in groups.values() if len(group) > 1] or [names]
-    sizes = [sum(map(len, group.values())) for group in able]
-    shares = np.diff(np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(int))
-    return [
-        pair
-        for group, share in zip(able, shares, strict=True)
-        for pair in draw_non_targets(group, int(share), generator)
-    ]
 
 
 # ------------------------------------------------------------------------------------------------------------------

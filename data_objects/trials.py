@@ -5,14 +5,14 @@ tested on. VoxCeleb1 has no list for that, so one is made from a few of the `dev
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 
 import numpy as np
 
 from data_objects.index import Index
-from data_objects.lists import META, TrialList, read_meta, speaker_of, video_of
+from data_objects.lists import META, Speaker, TrialList, read_meta, speaker_of, video_of
 from data_objects.silence import read_silent
 
 # Official lists by what their names come down to (see `identify_list`): what they are called, and how many trials.
@@ -28,6 +28,7 @@ ALIASES = {"o": "veritest", "e": "listtestall", "h": "listtesthard"}  # vox1_O.t
 VOXCELEB1 = frozenset(f"id{number}" for number in range(10_001, 11_252))  # its speakers
 MOST_VALIDATION_SPEAKERS = 40  # as many as VoxCeleb1's test speakers
 SHARE_OF_SPEAKERS = 4  # of fewer speakers, one in so many
+FEWEST_OF_NATIONALITY = 5  # speakers of one gender and nationality that are held against each other, as in Vox1-H
 MOST_PAIRS = 2_000_000  # of one speaker: of more, those needed are drawn without making a list of all
 
 
@@ -113,12 +114,13 @@ def _number_recordings(audio: np.ndarray) -> np.ndarray:
     return np.where(audio == b"", np.arange(len(audio)), first[places])
 
 
-def choose_validation_speakers(index: Index, count: int, seed: int) -> list[str]:
+def choose_validation_speakers(index: Index, count: int, seed: int, *, several_first: bool = False) -> list[str]:
     """Speakers of `dev` to hold out, sorted: the best epoch is chosen by their trials.
 
     Args:
         count: how many; -1: 40, or a quarter of the speakers where that is fewer, or none where a quarter is one.
         seed: draws them, among those with two utterances or more.
+        several_first: of those, all that have several sessions are drawn before the others.
 
     Raises:
         ValueError: too few are left to train on, or have two utterances.
@@ -132,7 +134,19 @@ def choose_validation_speakers(index: Index, count: int, seed: int) -> list[str]
     if count > min(len(candidates), len(utterances) - 2):
         raise ValueError(f"{len(utterances)} dev speakers, {len(candidates)} of them with two utterances or more")
     order = np.random.default_rng((seed, len(candidates))).permutation(len(candidates))
-    return sorted(candidates[place] for place in order[:count])
+    drawn = [candidates[place] for place in order]
+    if several_first:
+        drawn.sort(key=lambda speaker: _count_sessions(utterances[speaker]) < 2)
+    return sorted(drawn[:count])
+
+
+def count_sessions(index: Index) -> dict[str, int]:
+    """How many sessions (videos) every speaker of `dev` has, sorted by name."""
+    return {speaker: _count_sessions(names) for speaker, names in _utterances_by_speaker(index).items()}
+
+
+def _count_sessions(names: Iterable[str]) -> int:
+    return len(set(map(video_of, names)))
 
 
 def _utterances_by_speaker(index: Index, speakers: list[str] | None = None) -> dict[str, list[str]]:
@@ -146,7 +160,9 @@ def _utterances_by_speaker(index: Index, speakers: list[str] | None = None) -> d
     return {speaker: sorted(names) for speaker, names in sorted(utterances.items())}
 
 
-def build_validation_trials(index: Index, speakers: list[str], count: int, seed: int) -> TrialList:
+def build_validation_trials(
+    index: Index, speakers: list[str], count: int, seed: int, kinds: Mapping[str, str] | None = None
+) -> TrialList:
     """Trials among the utterances of held-out `dev` speakers: half of the same speaker, half of different ones.
 
     Every speaker has about as many target trials, of two videos wherever there are two, so that a network is not
@@ -156,12 +172,36 @@ def build_validation_trials(index: Index, speakers: list[str], count: int, seed:
     Args:
         count: trials at most; fewer where there are not so many pairs.
         seed: draws them.
+        kinds: of the speakers (see `kinds_of`): non-target trials are of two of one kind. The target trials are the
+            same with and without. None: of any two.
     """
     utterances = _utterances_by_speaker(index, speakers)
     generator = np.random.default_rng((seed, len(speakers), count))
     targets = draw_targets(utterances, count // 2, generator)
-    others = draw_non_targets(utterances, len(targets), generator)
+    if kinds is None:
+        others = draw_non_targets(utterances, len(targets), generator)
+    else:
+        others = draw_alike(utterances, kinds, len(targets), generator)
     return join_trials(targets, others)
+
+
+def kinds_of(speakers: Iterable[str], details: Mapping[str, Speaker]) -> dict[str, str]:
+    """What kind of speaker each is: those of one kind are hard to tell apart.
+
+    That is gender and nationality, as in Vox1-H (Chung, Nagrani and Zisserman, "VoxCeleb2", Interspeech 2018), where
+    five or more have both in common; else gender alone. Whoever would be alone of a kind then is of the most frequent
+    one of that gender. What is not known is a gender and a nationality of its own.
+    """
+    unknown = Speaker("", "", "")
+    known = {name: details.get(name, unknown)[:2] for name in speakers}
+    both = {name: tuple(text if text.strip("-") else "" for text in texts) for name, texts in known.items()}
+    counts = Counter(both.values())
+    kinds = {name: kind if counts[kind] >= FEWEST_OF_NATIONALITY else (kind[0], "") for name, kind in both.items()}
+    counts = Counter(kinds.values())
+    for name, kind in kinds.items():
+        if counts[kind] == 1:
+            kinds[name] = max((other for other in counts if other[0] == kind[0]), key=lambda other: counts[other])
+    return {name: " ".join(filter(None, kind)) for name, kind in kinds.items()}
 
 
 def join_trials(targets: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -> TrialList:
@@ -247,3 +287,23 @@ def draw_non_targets(
         places = generator.integers(sizes[[first, second]])
         drawn[utterances[speakers[first]][places[0]], utterances[speakers[second]][places[1]]] = None
     return list(drawn)
+
+
+def draw_alike(
+    utterances: dict[str, list[str]], kinds: Mapping[str, str], count: int, generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Pairs of utterances of two speakers of one kind, as many of a kind as its share of the utterances.
+
+    A speaker who is alone of a kind has none; where all are, they are of any two. Fewer where there are not so many.
+    """
+    groups: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for speaker, names in utterances.items():
+        groups[kinds[speaker]][speaker] = names
+    able = [group for group in groups.values() if len(group) > 1] or [utterances]
+    sizes = [sum(map(len, group.values())) for group in able]
+    shares = np.diff(np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(int))
+    return [
+        pair
+        for group, share in zip(able, shares, strict=True)
+        for pair in draw_non_targets(group, int(share), generator)
+    ]

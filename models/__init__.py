@@ -136,6 +136,10 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
 
 
 def _check_untrained(cfg: CfgNode, reason: str) -> None:
+    if cfg.TRAIN.KEEP_EPOCHS:
+        raise UserError(
+            "TRAIN.KEEP_EPOCHS is for networks that train.py and train_baseline.py train epoch by epoch: leave it at 0"
+        )
     for key in ("MODEL.PRETRAINED", *OF_CROPS):
         section, name = key.split(".")
         if value := cfg[section][name]:

@@ -19,7 +19,13 @@ RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("-
 RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
 # Epochs of many steps.
 LONG: dict[str, dict[str, Any]] = {
-    "train": {"TRAIN__BATCH_SIZE": 2, "TRAIN__END_EPOCH": 3, "MODEL__DROP_PATH_PROB": 0.5, **RATES},
+    "train": {
+        "TRAIN__BATCH_SIZE": 2,
+        "TRAIN__END_EPOCH": 3,
+        "TRAIN__KEEP_EPOCHS": 1,
+        "MODEL__DROP_PATH_PROB": 0.5,
+        **RATES,
+    },
     "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES},
 }
 # All of the augmentation that needs no recordings, but for speeds.
@@ -124,7 +130,10 @@ def assert_same_run(script: str, run_dir: Path, whole: Path) -> None:
     assert metrics(run_dir) == metrics(whole)
     assert scalars(run_dir) == scalars(whole)
     if script == "train":
-        assert_same_checkpoint(run_dir / "best.pt", whole / "best.pt")
+        kept = [sorted(path.name for path in folder.glob("epoch-*.pt")) for folder in (run_dir, whole)]
+        assert kept[0] == kept[1]
+        for name in ("best.pt", *kept[0]):
+            assert_same_checkpoint(run_dir / name, whole / name)
         results = [json.loads((folder / "results.json").read_text()) for folder in (run_dir, whole)]
         own = {"run_dir": "", "provenance": ""}
         assert results[0] | own == results[1] | own

@@ -168,6 +168,8 @@ REFUSED = {
     "neither truth nor auto": ("TRAIN: {COMPILE: 1}", ["TRAIN.COMPILE", "one of True, False, auto", "1"]),
     "list for text": ("OUT_DIR: [a]", ["OUT_DIR", "text"]),
     "not among the choices": ("DEVICE: gpu", ["DEVICE", "auto, cpu, cuda", "'gpu'"]),
+    "no way to hold out": ("DATASET: {VAL_CHOICE: easy}", ["DATASET.VAL_CHOICE", "random, hard", "'easy'"]),
+    "less than no epoch": ("TRAIN: {KEEP_EPOCHS: -1}", ["TRAIN.KEEP_EPOCHS", "at least 0", "-1"]),
     "too small": ("TRAIN: {BATCH_SIZE: 0}", ["TRAIN.BATCH_SIZE", "at least 1", "0"]),
     "too large": ("TRAIN: {DROPPATH_PROB: 1.5}", ["TRAIN.DROPPATH_PROB", "from 0 to 0.99", "1.5"]),
     "not a number": ("TRAIN: {LR: .nan}", ["TRAIN.LR", "at least 0", "nan"]),
@@ -227,6 +229,14 @@ def test_epochs_that_end_before_they_begin(tmp_path: Path) -> None:
     for begin, stop in (("0", "302"), ("9", "9")):
         with pytest.raises(UserError, match=rf"STOP_EPOCH must be 0, or more than .* {begin} and at most .* 301"):
             load_config(write(tmp_path, ""), ["TRAIN.BEGIN_EPOCH", begin, "TRAIN.STOP_EPOCH", stop])
+
+
+def test_hard_choice_of_nobody(tmp_path: Path) -> None:
+    """How speakers are held out says nothing where none are."""
+    with pytest.raises(
+        UserError, match=r"^DATASET\.VAL_CHOICE hard says .*: set DATASET\.VAL_SPEAKERS to more than 0$"
+    ):
+        load_config(write(tmp_path, "DATASET: {VAL_CHOICE: hard, VAL_SPEAKERS: 0}"))
 
 
 @given(st.binary(max_size=60))

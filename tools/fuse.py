@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import BACKENDS
-from utils.system.cli import path, split_name, take_options
+from utils.system.cli import each_once, path, split_name, take_options
 from utils.system.errors import UserError
 from utils.system.files import expand_user
 from utils.system.script import run_script
@@ -49,16 +49,14 @@ def parse_args() -> argparse.Namespace:
 
 def name_runs(words: list[str]) -> dict[str, tuple[Path, str]]:
     """Run folders and ways of scoring by name: as given, or the folder's own with :SYSTEM."""
-    runs: dict[str, tuple[Path, str]] = {}
+    named = []
     for word in words:
         name, rest = split_name(word)
         run, system = split_system(rest)
-        name = name or run.name + (f":{system}" if system != BACKENDS[0] else "")
-        if name in runs:
-            raise UserError(f"two runs are called {name}: name them, as in NAME=RUN")
-        if name == FUSED:
-            raise UserError(f"{FUSED} is what all together are called: give {run} another name, as in NAME=RUN")
-        runs[name] = run, system
+        named.append((name or run.name + (f":{system}" if system != BACKENDS[0] else ""), (run, system)))
+    runs = each_once(named)
+    if FUSED in runs:
+        raise UserError(f"{FUSED} is what all together are called: give {runs[FUSED][0]} another name, as in NAME=RUN")
     return runs
 
 

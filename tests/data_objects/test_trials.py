@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_objects.index import Index
-from data_objects.lists import META, META_COLUMNS, TrialList, speaker_of, video_of
+from data_objects.lists import META, META_COLUMNS, Speaker, TrialList, speaker_of, video_of
 from data_objects.trials import (
     OFFICIAL,
     VOXCELEB1,
@@ -22,10 +22,13 @@ from data_objects.trials import (
     build_validation_trials,
     choose_validation_speakers,
     claims_to_be_voxceleb1,
+    count_sessions,
+    draw_alike,
     draw_targets,
     even_shares,
     find_doubtful,
     identify_list,
+    kinds_of,
     pairs_of_one,
 )
 from tests.helpers import index_of, write_audio, write_corpus
@@ -215,6 +218,99 @@ def test_trials_depend_on_the_seed(index: Index) -> None:
     speakers = ["id10004", "id10007", "id10008"]
     one, again, other = (build_validation_trials(index, speakers, 40, seed).text() for seed in (0, 0, 1))
     assert one == again != other
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# Hard trials
+# ------------------------------------------------------------------------------------------------------------------
+def index_of_names(names: Sequence[str]) -> SimpleNamespace:
+    """An index that has utterances of `dev` speakers to train on, and no audio."""
+    rows = {"train": np.arange(len(names)), "val": np.zeros(0, dtype=np.int64)}
+    return SimpleNamespace(utterances=names, rows=lambda sub_dir, part: rows[part])
+
+
+MIXED = index_of_names(  # 12 speakers, every third of whom has three sessions; two utterances in each
+    [
+        f"s{speaker:02d}/v{session}/{number}.wav"
+        for speaker in range(12)
+        for session in range(3 if speaker % 3 == 0 else 1)
+        for number in range(2)
+    ]
+)
+SEVERAL = {"s00", "s03", "s06", "s09"}
+
+
+def test_speakers_of_several_sessions_are_held_out_first() -> None:
+    """In the order that the seed draws: those with several sessions, then the others."""
+    assert {name for name, sessions in count_sessions(MIXED).items() if sessions > 1} == SEVERAL
+    for seed in range(5):
+        order = [f"s{place:02d}" for place in np.random.default_rng((seed, 12)).permutation(12)]
+        hard_order = [name for name in order if name in SEVERAL] + [name for name in order if name not in SEVERAL]
+        for count in (2, 4, 7, 10):
+            assert choose_validation_speakers(MIXED, count, seed) == sorted(order[:count])
+            chosen = choose_validation_speakers(MIXED, count, seed, several_first=True)
+            assert chosen == sorted(hard_order[:count])
+
+
+def test_kinds_of_speakers() -> None:
+    """Gender and nationality where five share both, else gender; who would be alone is of his gender's commonest."""
+    people = {f"a{number}": Speaker("m", "USA", "dev") for number in range(5)}
+    people |= {f"b{number}": Speaker("f", "USA", "dev") for number in range(4)}  # too few for a nationality
+    people |= {"c0": Speaker("m", "India", "dev"), "d0": Speaker("f", "India", "dev"), "e0": Speaker("-", "-", "dev")}
+    kinds = kinds_of([*people, "nobody"], people)
+    assert kinds == {
+        **dict.fromkeys(["a0", "a1", "a2", "a3", "a4", "c0"], "m USA"),
+        **dict.fromkeys(["b0", "b1", "b2", "b3", "d0"], "f"),
+        **dict.fromkeys(["e0", "nobody"], ""),
+    }
+    assert kinds_of(["c0", "d0"], people) == {"c0": "m", "d0": "f"}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["m", "f", ""]), st.sampled_from(["USA", "UK", ""])), max_size=30))
+def test_nobody_is_alone_who_need_not_be(pairs: list[tuple[str, str]]) -> None:
+    """Whoever shares a gender is of a kind with somebody, and with nobody of another gender."""
+    people = {f"s{number:02d}": Speaker(*pair, "dev") for number, pair in enumerate(pairs)}
+    kinds = kinds_of(people, people)
+    genders = Counter(person.gender for person in people.values())
+    for name, kind in kinds.items():
+        others = [other for other in people if other != name and kinds[other] == kind]
+        assert all(people[other].gender == people[name].gender for other in others)
+        assert bool(others) == (genders[people[name].gender] > 1)
+
+
+def test_hard_trials() -> None:
+    """Target trials as without, across sessions where there are several; non-targets of one kind, none twice."""
+    speakers = [f"s{number:02d}" for number in range(6)]
+    kinds = dict(zip(speakers, "mmmffx", strict=True))
+    random, hard = (build_validation_trials(MIXED, speakers, 60, 3, own) for own in (None, kinds))
+    targets = [[trial for trial in trials if trial.label] for trials in (random, hard)]
+    assert targets[0] == targets[1]
+    others = [trial for trial in hard if not trial.label]
+    assert len({frozenset(trial[1:]) for trial in others}) == len(others) > 10
+    pairs = {(speaker_of(trial.enrolment), speaker_of(trial.test)) for trial in others}
+    assert {kinds[one] == kinds[other] for one, other in pairs} == {True}
+    assert {speaker for pair in pairs for speaker in pair} == set(speakers) - {"s05"}  # who has nobody like him
+    assert any(
+        kinds[speaker_of(trial.enrolment)] != kinds[speaker_of(trial.test)] for trial in random if not trial.label
+    )
+    again, other = (build_validation_trials(MIXED, speakers, 60, seed, kinds).text() for seed in (3, 4))
+    assert hard.text() == again != other
+
+
+def test_hard_trials_where_no_two_speakers_are_alike() -> None:
+    """Then of any two, as the others are."""
+    speakers = ["s00", "s01", "s02"]
+    apart = dict(zip(speakers, "mfx", strict=True))
+    random, hard = (build_validation_trials(MIXED, speakers, 20, 0, kinds) for kinds in (None, apart))
+    assert hard.text() == random.text()
+
+
+def test_shares_of_the_kinds() -> None:
+    """As many pairs of a kind as it has of the utterances of those kinds that can be paired."""
+    utterances = {f"s{number}": [f"s{number}/a/{place}.wav" for place in range(20)] for number in range(6)}
+    kinds = {f"s{number}": kind for number, kind in enumerate("mmmffx")}
+    pairs = draw_alike(utterances, kinds, 100, np.random.default_rng(0))
+    assert Counter(kinds[speaker_of(pair[0])] for pair in pairs) == {"m": 60, "f": 40}
 
 
 # ------------------------------------------------------------------------------------------------------------------

@@ -17,11 +17,13 @@ from unittest import mock
 import pytest
 import torch
 
+from data_objects.corpus import Corpus
 from tests.helpers import GENOTYPE, ROOT, SCRATCH, call_script, environment, options, run_script
 from tests.runs import (
     LONG,
     RESUMABLE,
     SIMULATED,
+    assert_same,
     assert_same_checkpoint,
     assert_same_run,
     copy_run,
@@ -178,8 +180,8 @@ def test_stopped_between_two_checkpoints(
     command = long_run("train", toy, tmp_path)
     save, paths = TrainingState.save, []
 
-    def save_and_stop(state: TrainingState, path: Path) -> None:
-        save(state, path)
+    def save_and_stop(state: TrainingState, path: Path, **how: bool) -> None:
+        save(state, path, **how)
         paths.append(path)
         if len(paths) == saves:
             raise KeyboardInterrupt
@@ -264,6 +266,47 @@ def test_stopped_after_an_epoch(toy: Path, tmp_path: Path, uninterrupted: Callab
     assert "nothing to do: 2 epochs are done and TRAIN.STOP_EPOCH is 2" in again.stderr
     assert call_script("train.py", *going_on, "TRAIN.STOP_EPOCH", 0).status == 0
     assert_same_run("train", run_dir, uninterrupted("train"))
+
+
+def test_epochs_that_are_kept(uninterrupted: Callable[[str], Path]) -> None:
+    """TRAIN.KEEP_EPOCHS 1: those validated; the last one's network is last.pt's, without what going on needs."""
+    run_dir = uninterrupted("train")
+    assert sorted(path.name for path in run_dir.glob("epoch-*.pt")) == ["epoch-0002.pt", "epoch-0003.pt"]
+    kept, last = (load_checkpoint(run_dir / name, ("train",)) for name in ("epoch-0003.pt", "last.pt"))
+    assert_same(kept.model, last.model)
+    assert_same(kept.front_end, last.front_end)
+    assert (kept.optimizers, kept.generators, kept.epoch) == ({}, {}, 3)
+    outcome = call_script("train.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir / "epoch-0002.pt")
+    assert outcome.status == 2
+    assert f"a run goes on from its last.pt: give its folder, {run_dir}" in outcome.stderr
+
+
+def test_hard_choice_goes_on(toy: Path, tmp_path: Path) -> None:
+    """As if it had not stopped; not where vox1_meta.csv has come to say other things of the speakers held out."""
+    hard = {"DATASET__SUB_DIR": "dev", "DATASET__VAL_CHOICE": "hard", "DATASET__VAL_SPEAKERS": 2, "TRAIN__END_EPOCH": 2}
+    settings = options(DATASET__DATA_DIR=toy, VAL_FREQ=1, **hard)
+    runs = []
+    for name, more in (("whole", ()), ("stopped", ("TRAIN.STOP_EPOCH", 1))):
+        command = ("--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings, "OUT_DIR", tmp_path / name, *more)
+        outcome = call_script("train.py", *command)
+        assert outcome.status == 0, outcome.stderr
+        assert "DATASET.VAL_CHOICE hard holds out 2 of the 4 dev speakers" not in outcome.stderr  # no more than half
+        runs.append(only_run(tmp_path / name, "train"))
+    whole, run_dir = runs
+    going_on = ("--cfg", run_dir / "config.yaml", "--load_path", run_dir, "TRAIN.STOP_EPOCH", 0)
+    with mock.patch.object(Corpus, "speaker_details", lambda corpus: {}):
+        outcome = call_script("train.py", *going_on)
+        assert outcome.status == 2
+        assert f"{toy / 'vox1_meta.csv'} says other things of the speakers held out" in outcome.stderr
+        evaluated = call_script("evaluate_verification.py", "--cfg", whole / "config.yaml", "--load_path", whole)
+        assert "cannot be made again" not in evaluated.stderr  # their kinds are the checkpoint's
+    outcome = call_script("train.py", *going_on)
+    assert outcome.status == 0, outcome.stderr
+    assert_same_run("train", run_dir, whole)
+    protocol = json.loads((whole / "protocol.json").read_text())
+    assert (protocol["validation_choice"], protocol["validation_single_session"]) == ("hard", 0)
+    assert set(protocol["validation_kinds"]) == set(protocol["validation_speakers"])
+    assert set(protocol["validation_kinds"].values()) <= {"m", "f"}
 
 
 def test_last_epoch_before_a_stop_is_validated(toy: Path, tmp_path: Path) -> None:

@@ -109,11 +109,13 @@ def test_evaluation_is_the_same_to_the_last_digit(toy: Path, tmp_path: Path, tra
 
 def test_baseline_of_two_processes(toy: Path, tmp_path: Path) -> None:
     """It trains, and only the main process writes and prints."""
-    done = torchrun("train_baseline.py", *new_run("train_baseline", toy, tmp_path, "TRAIN.END_EPOCH", 1))
+    kept = ("TRAIN.END_EPOCH", 1, "TRAIN.KEEP_EPOCHS", 1)
+    done = torchrun("train_baseline.py", *new_run("train_baseline", toy, tmp_path, *kept))
     assert done.returncode == 0, done.stderr
     run_dir = only_run(tmp_path, "train_baseline")
     assert json.loads(done.stdout)["run_dir"] == str(run_dir)
     assert len(list(run_dir.glob("events.out.*"))) == 1
+    assert [path.name for path in run_dir.glob("epoch-*")] == ["epoch-0001.pt"]
     assert (run_dir / "log.txt").read_text().count("epoch 1/1") == 1
     assert ", 2 processes; run in" in (run_dir / "log.txt").read_text()
 

@@ -24,7 +24,7 @@ from tools.comparison.engine import FREE, RECIPES, SETTINGS, FailedScriptError, 
 from tools.comparison.genotypes import check_recipe
 from tools.halving.report import GENOTYPE, write_results
 from tools.halving.study import JOURNAL, PROMOTED, RUN, Plan, Study
-from utils.records.checkpoint import BEST, LAST, PREVIOUS
+from utils.records.checkpoint import BEST, KEPT_FILES, LAST, PREVIOUS
 from utils.records.provenance import prepare_folder
 from utils.system.commands import call_of
 from utils.system.errors import DivergedError, UserError
@@ -176,8 +176,8 @@ class Halving(Trainings):
         self.study.end(number, TrialState.PRUNED)
         get_logger().info(f"candidate {number} ends at epoch {epoch}")
         for run_dir in self.runs_of(self.job(number)):
-            for name in (LAST, PREVIOUS, BEST):
-                (run_dir / name).unlink(missing_ok=True)
+            for path in [*(run_dir / name for name in (LAST, PREVIOUS, BEST)), *run_dir.glob(KEPT_FILES)]:
+                path.unlink(missing_ok=True)
 
 
 def search_by_training(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from yacs.config import CfgNode
 
-from config import load_config
+from config import BACKENDS, load_config
 from data_objects.audio import SAMPLE_RATE
 from data_objects.corpus import Corpus
 from data_objects.lists import TRIALS, TrialList
@@ -34,8 +34,8 @@ class Scored(NamedTuple):
     """What a network says of several lists' trials.
 
     Attributes:
-        scores: (N,) of every list.
-        norms: (N, 2) of every list: the logarithms of both embeddings' lengths.
+        scores: (N,) of every list of trials.
+        norms: (N, 2) of every one: the logarithms of both embeddings' lengths.
     """
 
     scores: list[np.ndarray]
@@ -51,14 +51,13 @@ class Source(NamedTuple):
     corpus: Corpus
     system: str
 
-    def score(self, lists: Sequence[ListOfTrials], validation: TrialList) -> Scored:
-        """What is said of the lists' trials and, last, of the validation trials.
+    def score(self, every: Sequence[TrialList], tested: Sequence[ListOfTrials]) -> Scored:
+        """What is said of trials; whoever is tested teaches a way of scoring nothing.
 
         Raises:
             UserError: embeddings that are not finite; too few speakers trained on for the way of scoring.
         """
-        every = [*(entry.trials for entry in lists), validation]
-        background = choose_background(self.cfg, self.trained.checkpoint, self.corpus.index, [self.system], lists)
+        background = choose_background(self.cfg, self.trained.checkpoint, self.corpus.index, [self.system], tested)
         used = sorted(set(background.utterances).union(*(own.utterances for own in every)))
         embeddings = embed_kept(self.cfg, self.trained, self.corpus, used)
         assert embeddings is not None  # there is one process
@@ -84,16 +83,23 @@ def open_sources(runs: Mapping[str, tuple[Path, str]], options: Sequence[str]) -
     """
     if processes() > 1:
         raise UserError("a fusion is a job for one process: run tools/fuse.py without torchrun")
-    sources = []
-    for name, (run, system) in runs.items():
-        if not (run / "config.yaml").is_file():
-            raise UserError(f"{run} is no run folder of train.py or train_baseline.py: it has no config.yaml")
-        cfg = load_config(run / "config.yaml", options)
-        trained, corpus = load_trained(cfg, str(run), prepare(cfg)), Corpus(cfg)
-        check_index(trained.checkpoint, corpus.index, trained.path, False)
-        sources.append(Source(name, cfg, trained, corpus, system))
+    sources = [open_source(name, run, run, options, system) for name, (run, system) in runs.items()]
     warn_of_unused(sources[0].cfg, {source.system for source in sources})
     return sources
+
+
+def open_source(name: str, run: Path, load_path: Path, options: Sequence[str], system: str = BACKENDS[0]) -> Source:
+    """A network of a run folder, its best or that of a checkpoint, under a name.
+
+    Raises:
+        UserError: see `open_sources`.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run} is no run folder of train.py or train_baseline.py: it has no config.yaml")
+    cfg = load_config(run / "config.yaml", options)
+    trained, corpus = load_trained(cfg, str(load_path), prepare(cfg)), Corpus(cfg)
+    check_index(trained.checkpoint, corpus.index, trained.path, False)
+    return Source(name, cfg, trained, corpus, system)
 
 
 def common_trials(sources: Sequence[Source]) -> TrialList:
@@ -114,7 +120,7 @@ def common_trials(sources: Sequence[Source]) -> TrialList:
         if trials.text() != found[0].text():
             raise UserError(
                 f"{source.name} and {sources[0].name} held out other speakers, and each has learnt from some of the "
-                "other's: train them with the same DATASET.VAL_SPEAKERS, VAL_TRIALS and VAL_SEED"
+                "other's: train them with the same DATASET.VAL_SPEAKERS, VAL_TRIALS, VAL_SEED and VAL_CHOICE"
             )
     return found[0]
 
@@ -184,14 +190,14 @@ def fuse(
     """
     validation, first = common_trials(sources), sources[0]
     lists = open_lists(list(files) or [first.corpus.list_path(TRIALS)], first.corpus.index, allow_missing=False)
+    every = [*(entry.trials for entry in lists), validation]
     scored: list[tuple[Source, Scored]] = []
     for source in sources:
         checkpoint = source.trained.checkpoint
         get_logger().info(f"{source.name}: {source.trained.path}")
         warn_of_overlap(checkpoint, lists, protocols_of(checkpoint, source.corpus.index, lists))
-        scored.append((source, source.score(lists, validation)))
+        scored.append((source, source.score(every, lists)))
     scores = {source.name: said.scores for source, said in scored}
-    every = [*(entry.trials for entry in lists), validation]
     quality = measure_quality(qualities, scored, every)
     inputs = [*scores.values(), *quality.values()]
     together = [np.stack(of_list, axis=1) for of_list in zip(*inputs, strict=True)]  # (N, S) each

@@ -40,7 +40,8 @@ def validation_trials(checkpoint: Checkpoint, index: Index) -> TrialList | None:
     if not speakers or not expected:
         return None
     dataset = yaml.safe_load(checkpoint.config)["DATASET"]
-    trials = build_validation_trials(index, speakers, dataset["VAL_TRIALS"], dataset["VAL_SEED"])
+    kinds = checkpoint.protocol.get("validation_kinds") or None
+    trials = build_validation_trials(index, speakers, dataset["VAL_TRIALS"], dataset["VAL_SEED"], kinds)
     if hash_text(trials.text()) != expected:
         get_logger().warning("the validation trials cannot be made again from this index: no calibration")
         return None

@@ -23,6 +23,7 @@ FORMAT = "autospeech-checkpoint"
 VERSION = 2
 READABLE = (1, 2)  # versions; the first had no checkpoints within an epoch
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+KEPT, KEPT_FILES = "epoch-{:04}.pt", "epoch-*.pt"  # of an epoch: see TRAIN.KEEP_EPOCHS
 
 
 ORIGINAL = (
@@ -58,7 +59,8 @@ class Checkpoint:
         code: what computed it: see `code_fingerprints`; processes: how many shared the run.
         layout, compiled, graphs: how the run's steps are taken: see `utils.training.tuning`.
         protocol: plain values: who was trained on, chosen on and to be tested on (`guard.Protocol.summary`), the
-            validation_speakers, and the sha256 of their validation_trials; what is known of the pretraining.
+            validation_speakers, their kinds, and the sha256 of their validation_trials; what is known of the
+            pretraining.
         identity: see `identity_of`.
     """
 
@@ -102,7 +104,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, keep_as: Path | None = N
     try:
         write_atomically(path, buffer.getvalue(), keep_as)
     except OSError as error:
-        is_there = path.exists() or (keep_as is not None and keep_as.exists())
+        is_there = any(file.exists() for file in (path, path.with_name(LAST), path.with_name(PREVIOUS)))
         there = f"the one before is intact: make room and go on with --load_path {path.parent}"
         raise UserError(
             f"cannot write the checkpoint {path} of {len(buffer.getvalue()) / 1e6:.1f} MB ({error.strerror or error}); "
@@ -301,6 +303,7 @@ FREE_SETTINGS = (
     "SEARCH.REPORT",
     "EVAL",
     "TRAIN.CHECKPOINT_MINUTES",
+    "TRAIN.KEEP_EPOCHS",
     "TRAIN.COMPILE",
     "TRAIN.CUDA_GRAPHS",
     "TRAIN.END_EPOCH",

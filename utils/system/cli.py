@@ -3,11 +3,14 @@
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from utils.system.errors import UserError
 from utils.system.files import expand_user
+
+T = TypeVar("T")
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")  # how a setting is called
 
@@ -70,6 +73,30 @@ def split_name(text: str) -> tuple[str, str]:
     """The name and the rest of NAME=REST; the name is empty where there is none, or the whole is a path that exists."""
     named = re.fullmatch(r"(\w[\w-]*)=(.*)", text, re.DOTALL)
     return (named[1], named[2]) if named and not os.path.exists(text) else ("", text)
+
+
+def name_runs(words: Iterable[str]) -> dict[str, Path]:
+    """Run folders, given as RUN or NAME=RUN, by name: as given, or the folder's own.
+
+    Raises:
+        UserError: two of one name.
+    """
+    named = [(name, expand_user(folder, "RUN")) for name, folder in map(split_name, words)]
+    return each_once((name or run.name, run) for name, run in named)
+
+
+def each_once(named: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """Runs by name.
+
+    Raises:
+        UserError: two of one name.
+    """
+    runs: dict[str, T] = {}
+    for name, run in named:
+        if name in runs:
+            raise UserError(f"two runs are called {name}: name them, as in NAME=RUN")
+        runs[name] = run
+    return runs
 
 
 def path(text: str) -> Path:

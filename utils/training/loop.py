@@ -26,7 +26,7 @@ from models.genotypes import parse_genotype, read_genotype
 from models.network import Network
 from models.statistics import Statistics
 from utils.recognition.network import identify, load_trained
-from utils.records.checkpoint import BEST, LAST, load_last
+from utils.records.checkpoint import BEST, KEPT, LAST, load_last
 from utils.records.guard import check_training
 from utils.records.pretraining import load_pretrained
 from utils.records.provenance import build_provenance, write_results
@@ -225,7 +225,18 @@ def end_epoch(
     log.info(f"epoch {state.epoch}/{of}: {format_figures(figures)}{' (best so far)' * is_best}")
     if is_best:  # before last.pt, so that a run stopped in between makes it again
         state.save(log.run_dir / BEST)
+    if keeps(state.cfg, state.epoch):
+        state.save(log.run_dir / KEPT.format(state.epoch), can_go_on=False)
     state.save(log.run_dir / LAST)
+
+
+def keeps(cfg: CfgNode, epoch: int) -> bool:
+    """Whether TRAIN.KEEP_EPOCHS has the network of this epoch, counted from 1, kept.
+
+    That does not depend on where a run was stopped: TRAIN.STOP_EPOCH has no part in it.
+    """
+    every = cfg.TRAIN.KEEP_EPOCHS
+    return every > 0 and (epoch % (every * cfg.VAL_FREQ) == 0 or epoch == cfg.TRAIN.END_EPOCH)
 
 
 def run_training(cfg: CfgNode, config_file: str, load_path: str | None, text_arch: str | None = None) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,7 @@ from yacs.config import CfgNode
 from config import last_epoch
 from data_objects.corpus import Corpus
 from data_objects.frontend import SETTINGS, FrontEnd
+from data_objects.lists import META
 from models import count_parameters
 from models.base import SpeakerNetwork
 from utils.records.checkpoint import (
@@ -40,6 +42,7 @@ from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
 from utils.system.locks import claim
 from utils.system.processes import is_main, processes
+from utils.training.choice import KINDS, describe_choice, doubts_of_choice
 from utils.training.meters import TrainingMeter
 from utils.training.run_log import LOG, RunLog
 from utils.training.tuning import MakeStep, Way, choose_way, keep_way, list_ways, time_ways
@@ -81,7 +84,7 @@ def format_figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def _merit(figures: dict[str, float]) -> tuple[float, float]:
+def merit(figures: Mapping[str, float]) -> tuple[float, float]:
     """What is larger for the better of two validations."""
     if "eer" in figures:
         return -figures["eer"], -figures["min_dcf"]
@@ -139,7 +142,7 @@ class TrainingState(Generic[N]):
         A lower equal error rate of the speakers held out does, or the same at a lower cost; where none are held out, a
         higher Top-1 of the val part, or the same at a lower loss.
         """
-        return not self.best or _merit(figures) > _merit(self.best)
+        return not self.best or merit(figures) > merit(self.best)
 
     def take_way(self, way: Way) -> None:
         """Have steps taken so, in this run and those that go on with it."""
@@ -189,8 +192,11 @@ class TrainingState(Generic[N]):
                 f"{broken[0]}{others} not finite in epoch {self.epoch + 1}, at or before step {self.batch}: {REMEDY}"
             )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, can_go_on: bool = True) -> None:
         """Write a checkpoint; of last.pt, the one before stays as previous.pt. All processes call this, one writes.
+
+        Args:
+            can_go_on: with the optimizers and generators, which evaluating does without.
 
         Raises:
             UserError: the loss of the epoch under way, or a weight, is no number; the checkpoint cannot be written.
@@ -207,8 +213,8 @@ class TrainingState(Generic[N]):
             model=self.network.state_dict(),
             front_end=self.front_end.state_dict(),
             front_end_settings=SETTINGS,
-            optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            generators=generator_states(),
+            optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items() if can_go_on},
+            generators=generator_states() if can_go_on else {},
             epoch=self.epoch,
             step=self.step,
             best=self.best,
@@ -238,6 +244,7 @@ class TrainingState(Generic[N]):
             UNTRAINED: sorted(untrained),
             "validation_speakers": self.corpus.validation_speakers,
             "validation_trials": "" if self.trials is None else hash_text(self.trials.text()),
+            **describe_choice(self.corpus),
             "pretraining": pretraining.networks,
             "pretraining_known": pretraining.is_known,
         }
@@ -301,6 +308,11 @@ class TrainingState(Generic[N]):
             raise UserError(
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
                 f"settings give {len(self.corpus.speakers)} of {self.corpus.sub_dir}: a run goes on with its own data"
+            )
+        if checkpoint.protocol.get(KINDS, self.protocol[KINDS]) != self.protocol[KINDS]:
+            raise UserError(
+                f"{path}: {self.corpus.list_path(META)} says other things of the speakers held out than when the run "
+                "began, by which their trials were drawn: put it back as it was, or begin a new run"
             )
         if checkpoint.index not in self.corpus.index.fingerprints():
             raise UserError(f"{path} was trained with another index than {self.corpus.index.feature_dir} holds now")
@@ -376,6 +388,10 @@ def _introduce(state: TrainingState[Any], log: RunLog, doubts: list[str], is_new
             f"none of the {len(state.corpus.speakers)} dev speakers are held out (DATASET.VAL_SPEAKERS): the best "
             "epoch is chosen by Top-1 on other videos of the speakers trained on"
         )
+    for doubt in doubts_of_choice(state.corpus) if is_new and state.trials is not None else ():
+        log.warning(doubt)
+    if is_new and state.cfg.DATASET.VAL_CHOICE == "hard" and state.corpus.sub_dir == "merged":
+        log.warning("DATASET.VAL_CHOICE hard says nothing with SUB_DIR merged, for which nobody is held out")
     if state.epoch >= last_epoch(state.cfg):
         key = "TRAIN.STOP_EPOCH" if state.cfg.TRAIN.STOP_EPOCH else "TRAIN.END_EPOCH"
         log.info(f"nothing to do: {state.epoch} epochs are done and {key} is {last_epoch(state.cfg)}")

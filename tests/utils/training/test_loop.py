@@ -24,7 +24,7 @@ from tests.networks import build, configured, settings
 from tests.runs import metrics, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
-from utils.training.loop import check_masks, train_network
+from utils.training.loop import check_masks, keeps, train_network
 
 CPU = torch.device("cpu")
 
@@ -37,6 +37,16 @@ def test_drop_path_rises_over_the_epochs(tmp_path: Path) -> None:
     network, _, corpus = build(cfg)
     train_network(cfg, network, corpus, script="train", config_file="tiny.yaml", load_path=None, device=CPU)
     assert network.drop_path_probability == pytest.approx(0.4 * 3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("every", "val_freq", "kept"), [(0, 1, []), (1, 1, [1, 2, 3, 4, 5, 6, 7]), (1, 3, [3, 6, 7]), (2, 2, [4, 7])]
+)
+def test_epochs_to_keep(every: int, val_freq: int, kept: list[int]) -> None:
+    """Every N-th of those validated, and the last, wherever the run stops in between."""
+    for stop in (0, 5):
+        cfg = configured(TRAIN__KEEP_EPOCHS=every, VAL_FREQ=val_freq, TRAIN__END_EPOCH=7, TRAIN__STOP_EPOCH=stop)
+        assert [epoch for epoch in range(1, 8) if keeps(cfg, epoch)] == kept
 
 
 def test_training_learns(tmp_path: Path) -> None:
