@@ -169,6 +169,7 @@ REFUSED = {
     "not among the choices": ("DEVICE: gpu", ["DEVICE", "auto, cpu, cuda", "'gpu'"]),
     "too small": ("TRAIN: {BATCH_SIZE: 0}", ["TRAIN.BATCH_SIZE", "at least 1", "0"]),
     "too large": ("TRAIN: {DROPPATH_PROB: 1.5}", ["TRAIN.DROPPATH_PROB", "from 0 to 0.99", "1.5"]),
+    "what does nothing": ("FRONTEND: {BANDS: 40}", ["FRONTEND.BANDS 40", "FRONTEND.FEATURE log_mel"]),
     "not a number": ("TRAIN: {LR: .nan}", ["TRAIN.LR", "at least 0", "nan"]),
     "infinite": ("TRAIN: {LR: .inf}", ["TRAIN.LR", "inf"]),
     "no mapping": ("- SEED", ["KEY: VALUE", "['SEED']"]),

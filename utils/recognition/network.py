@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from data_objects.datasets import WindowBatch, move
-from data_objects.frontend import SETTINGS, FrontEnd
+from data_objects.frontend import FrontEnd, front_end_settings
 from data_objects.index import Rows
 from data_objects.lists import TrialList
 from models import build_model, describe, network_kind
@@ -186,7 +186,7 @@ def load_trained(cfg: CfgNode, load_path: str, device: torch.device) -> TrainedN
     expected = describe(cfg, network_kind(cfg))
     expected.pop("num_classes", None)  # the classes are the checkpoint's own
     check_architecture(expected, checkpoint, path)
-    check_front_end(SETTINGS, checkpoint, path)
+    check_front_end(checkpoint, path, front_end_settings(cfg))
     check_frames(cfg, checkpoint, path)
     check_identity(checkpoint, path)
     return build_trained(checkpoint, path, device, cfg.EVAL.FOLD_NORMS)
@@ -194,7 +194,8 @@ def load_trained(cfg: CfgNode, load_path: str, device: torch.device) -> TrainedN
 
 def build_trained(checkpoint: Checkpoint, path: Path, device: torch.device, folds_norms: bool) -> TrainedNetwork:
     """The network that a checkpoint, of the file `path`, holds."""
-    network, front_end = build_model(checkpoint.architecture), FrontEnd()
+    network = build_model(checkpoint.architecture)
+    front_end = FrontEnd(settings=checkpoint.front_end_settings)
     network.load_state_dict(checkpoint.model)
     front_end.load_state_dict(checkpoint.front_end)
     network = fold_norms(network) if folds_norms else network.eval()

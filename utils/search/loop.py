@@ -350,6 +350,7 @@ def training_command(cfg: CfgNode, config_file: str, genotype: Genotype, speaker
     options = {"DATASET.DATA_DIR": cfg.DATASET.DATA_DIR, "DATASET.FEATURE_DIR": cfg.DATASET.FEATURE_DIR}
     options |= {"DATASET.SUB_DIR": cfg.DATASET.SUB_DIR, "OUT_DIR": cfg.OUT_DIR, "DEVICE": cfg.DEVICE}
     options |= {f"DATASET.{key}": str(cfg.DATASET[key]) for key in ("VAL_SPEAKERS", "VAL_TRIALS", "VAL_SEED")}
+    options |= {f"FRONTEND.{key}": str(value) for key, value in cfg.FRONTEND.items()}
     if training.MODEL.NUM_CLASSES not in (0, speakers):
         options["MODEL.NUM_CLASSES"] = str(speakers)
     settings = flatten(training)

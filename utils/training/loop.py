@@ -44,11 +44,11 @@ from utils.training.state import TrainingState, check_finite, format_figures, op
 from utils.training.tuning import draw_noise
 from utils.training.validation import validate
 
-Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
+Features = tuple[Tensor, Tensor]  # (B, T, F), and labels (B,)
 
 
 def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> Features:
-    """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
+    """Features (B, T, F) and labels (B,) of a batch of crops, on the device."""
     waveforms, gains, labels, reverse = move(batch, device)
     return reverse_time(front_end(waveforms, gains), reverse), labels
 
@@ -246,7 +246,7 @@ def _run(
     corpus = Corpus(cfg)
     network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
     if cfg.MODEL.PRETRAINED and not load_path:
-        get_logger().info(load_pretrained(network, cfg.MODEL.PRETRAINED, corpus.speakers))
+        get_logger().info(load_pretrained(network, cfg.MODEL.PRETRAINED, corpus.speakers, corpus.front_end_settings))
     of_run: Any = {"script": script, "config_file": config_file, "load_path": load_path, "device": device}
     if isinstance(network, Statistics):
         cfg = cfg.clone()

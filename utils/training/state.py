@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from config import last_epoch
 from data_objects.corpus import Corpus
-from data_objects.frontend import SETTINGS, FrontEnd
+from data_objects.frontend import FrontEnd
 from models import count_parameters
 from models.base import SpeakerNetwork
 from utils.records.checkpoint import (
@@ -40,6 +40,7 @@ from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
 from utils.system.locks import claim
 from utils.system.processes import is_main, processes
+from utils.training.measuring import measure_front_end
 from utils.training.meters import TrainingMeter
 from utils.training.run_log import LOG, RunLog
 from utils.training.tuning import MakeStep, Way, choose_way, keep_way, list_ways, time_ways
@@ -206,7 +207,7 @@ class TrainingState(Generic[N]):
             architecture=self.network.architecture,
             model=self.network.state_dict(),
             front_end=self.front_end.state_dict(),
-            front_end_settings=SETTINGS,
+            front_end_settings=self.front_end.settings,
             optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             generators=generator_states(),
             epoch=self.epoch,
@@ -296,7 +297,7 @@ class TrainingState(Generic[N]):
         """Refuse to go on with something else."""
         check_architecture(self.network.architecture, checkpoint, path)
         check_settings(self.cfg.dump(), checkpoint, path)
-        check_front_end(SETTINGS, checkpoint, path)
+        check_front_end(checkpoint, path, self.front_end.settings)
         if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
             raise UserError(
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
@@ -326,6 +327,8 @@ def open_run(state: TrainingState[Any], config_file: str, load_path: str | None,
         write_protocol(state, run_dir)
     _introduce(state, log, doubts, is_new=not load_path)
     if not load_path:
+        if state.front_end.needs_measuring:
+            log.info(measure_front_end(state.front_end, state.corpus, state.device))
         choose(state, make_step, log)
     return log
 
