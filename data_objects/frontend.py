@@ -78,9 +78,9 @@ def count_bins(settings: Mapping[str, Any]) -> int:
 
 def differing_front_end(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """What one known front end has and another one shall, as text: FRONTEND.FEATURE log_mel (not magnitude), ..."""
-    usual = {"bands": BANDS, "norm": "corpus"}
-    pairs = [(name, (usual | found)[name], (usual | expected)[name]) for name in ("feature", "bands", "norm")]
-    return ", ".join(f"FRONTEND.{name.upper()} {has} (not {shall})" for name, has, shall in pairs if has != shall)
+    has, shall = ({"bands": BANDS, "norm": "corpus", **settings} for settings in (found, expected))
+    names = [name for name in ("feature", "bands", "norm") if has[name] != shall[name]]
+    return ", ".join(f"FRONTEND.{name.upper()} {has[name]} (not {shall[name]})" for name in names)
 
 
 def count_frames(samples: int) -> int:
