@@ -93,6 +93,19 @@ _C.DATASET.VAL_SEED = 0
 _C.DATASET.VAL_CHOICE = "random"
 
 # ------------------------------------------------------------------------------------------------------------------
+# Front end: what networks see; a trained one keeps its own
+# ------------------------------------------------------------------------------------------------------------------
+_C.FRONTEND = CfgNode()
+# magnitude (257 bins of a spectrogram, as the paper), log_magnitude (their natural logarithm), or log_mel (that of the
+# power in mel bands)
+_C.FRONTEND.FEATURE = "magnitude"
+# log_mel: how many bands, from 20 Hz to 8 kHz
+_C.FRONTEND.BANDS = 80
+# How every bin is normalised: corpus (mean and deviation over the utterances trained on, as the paper), utterance_mean
+# (the crop's or window's own mean over time is subtracted) or utterance_mean_deviation (and divided by its deviation)
+_C.FRONTEND.NORM = "corpus"
+
+# ------------------------------------------------------------------------------------------------------------------
 # Augmentation of the training crops of train.py and train_baseline.py; none by default
 # ------------------------------------------------------------------------------------------------------------------
 _C.AUGMENT = CfgNode()
@@ -267,6 +280,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DATASET.SUB_DIR": ("merged", "dev"),
     "DATASET.VAL_CHOICE": ("random", "hard"),
     "MODEL.POOLING": ("average", "attentive"),
+    "FRONTEND.FEATURE": ("magnitude", "log_magnitude", "log_mel"),
+    "FRONTEND.NORM": ("corpus", "utterance_mean", "utterance_mean_deviation"),
     "SEARCH.SPACE": ("s2", "s3"),
     "SEARCH.STEM": ("paper", "network"),
     "SEARCH.PATHS": ("edges", "genotypes"),
@@ -298,6 +313,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "DATASET.VAL_SPEAKERS": (-1, None),
     "DATASET.VAL_TRIALS": (20, None),
     "DATASET.VAL_SEED": (0, 2**32 - 1),
+    "FRONTEND.BANDS": (20, 120),  # beyond 126 the lowest bands have no bin of a spectrogram
     "AUGMENT.PROBABILITY": (0, 1),
     "AUGMENT.SNR_MIN": (-30, 100),
     "AUGMENT.SNR_MAX": (-30, 100),
@@ -408,6 +424,11 @@ def override(cfg: CfgNode, options: Sequence[object]) -> CfgNode:
     if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
         key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
         raise UserError(f"{key} is for a network that starts from another one's weights: set MODEL.PRETRAINED, too")
+    if cfg.FRONTEND.BANDS != _C.FRONTEND.BANDS and cfg.FRONTEND.FEATURE != "log_mel":
+        raise UserError(
+            f"FRONTEND.BANDS {cfg.FRONTEND.BANDS} is for FRONTEND.FEATURE log_mel, not for {cfg.FRONTEND.FEATURE}: set "
+            f"that, or leave it at {_C.FRONTEND.BANDS}"
+        )
     _check_lengths(cfg)
     _check_augmentation(cfg)
     if cfg.SEARCH.SAMPLING == "softmax" and cfg.SEARCH.GRADIENT == "sampled":

@@ -24,7 +24,7 @@ from data_objects.datasets import (
     collate_windows,
     group_by_windows,
 )
-from data_objects.frontend import FrontEnd, span
+from data_objects.frontend import SETTINGS, FrontEnd, front_end_settings, span
 from data_objects.index import Rows, load_index, load_statistics
 from data_objects.lists import META, TRIALS, Speaker, TrialList, find_list, read_meta, read_trials
 from data_objects.loading import open_loader
@@ -49,6 +49,7 @@ class Corpus:
         speakers: the classes, in order: the others.
         frames, window_frames: length of a crop and of a window.
         window_batch_size: windows that an evaluation puts through the network at a time.
+        front_end_settings: of the front end, as a checkpoint records them.
 
     Raises:
         UserError: DATA_DIR is not set, missing or not preprocessed; too few speakers to hold VAL_SPEAKERS out.
@@ -77,6 +78,7 @@ class Corpus:
         self._train_batch_size = cfg.TRAIN.BATCH_SIZE
         self._build_augmentation = partial(build_augmentation, cfg)  # when training: others need no noise
         self.window_batch_size = cfg.EVAL.BATCH_SIZE
+        self.front_end_settings = front_end_settings(cfg)
 
     def _hold_out(self, count: int, seed: int) -> list[str]:
         if self.sub_dir != "dev":
@@ -107,7 +109,13 @@ class Corpus:
         return trained
 
     def build_front_end(self) -> FrontEnd:
-        """A front end normalised by the statistics of the utterances trained on."""
+        """A front end; of magnitudes, normalised by the statistics of the utterances trained on.
+
+        Preprocessing leaves no others: a front end that `needs_measuring` is still to be given its own, by
+        `utils.training.measuring` or from a checkpoint.
+        """
+        if self.front_end_settings != SETTINGS:
+            return FrontEnd(settings=self.front_end_settings)
         return FrontEnd(*load_statistics(self.index.feature_dir, self.sub_dir, self.validation_speakers))
 
     def validation_trials(self) -> TrialList | None:
@@ -206,12 +214,17 @@ class Corpus:
         workers = self._num_workers, self._pin_memory
         return CropLoader(dataset, rows, self._train_batch_size, *workers, stream, fewest_frames)
 
-    def single_crops(self, part: str) -> DataLoader[Any]:
+    def single_crops(self, part: str, limit: int | None = None) -> DataLoader[Any]:
         """A crop of every utterance of a part, always the same, in batches of EVAL.BATCH_SIZE.
 
         Of several processes, each gets some of the batches.
+
+        Args:
+            limit: utterances at most, evenly spread over the part.
         """
         rows, size = self.rows(part), self.window_batch_size
+        if limit is not None and len(rows) > limit:
+            rows = rows[np.arange(limit) * len(rows) // limit]
         batches = [[(0, int(row)) for row in rows[begin : begin + size]] for begin in range(0, len(rows), size)]
         dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed)
         return self._evaluate(dataset, batches[rank() :: processes()], collate_crops)

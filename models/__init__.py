@@ -53,7 +53,7 @@ def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
     """What the settings alone say of the architecture of a network of this kind.
 
     Raises:
-        UserError: they ask for a pooling or a loss that this kind of network does not have.
+        UserError: they ask for a pooling, a loss or a front end that this kind of network does not take.
     """
     architecture: dict[str, Any] = {"kind": kind}
     if kind in (SUPERNET, DERIVED):
@@ -69,6 +69,7 @@ def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
 
 def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
     """What is not as USUAL."""
+    _check_front_end(cfg, kind)
     options: dict[str, Any] = {}
     if cfg.MODEL.POOLING == "attentive":
         if kind in (SUPERNET, STATISTICS, "vggm"):
@@ -84,6 +85,18 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
     if cfg.AUGMENT.SPEED_CLASSES and kind not in (SUPERNET, STATISTICS):
         options["speeds"] = " ".join(cfg.AUGMENT.SPEED.replace(",", " ").split())
     return options
+
+
+def _check_front_end(cfg: CfgNode, kind: str) -> None:
+    """Refuse features that a kind of network cannot take; all others take any number of bins."""
+    if kind == "vggm" and cfg.FRONTEND.FEATURE == "log_mel":
+        raise UserError("FRONTEND.FEATURE log_mel is not for vggm, whose layers span 257 bins: set log_magnitude")
+    if kind == STATISTICS and (cfg.FRONTEND.FEATURE, cfg.FRONTEND.NORM) != ("magnitude", "corpus"):
+        key = "FEATURE" if cfg.FRONTEND.FEATURE != "magnitude" else "NORM"
+        raise UserError(
+            f"FRONTEND.{key} {cfg.FRONTEND[key]} is not for statistics, which make cepstra of the paper's magnitudes: "
+            "leave FRONTEND.FEATURE at magnitude and FRONTEND.NORM at corpus"
+        )
 
 
 def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:

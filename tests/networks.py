@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from yacs.config import CfgNode
 
 from config import default_config
 from data_objects.corpus import Corpus
-from data_objects.frontend import BINS, SETTINGS, FrontEnd
+from data_objects.frontend import SETTINGS, FrontEnd, count_bins
 from models import BASELINES, build_model, build_network
 from models.base import SpeakerNetwork
 from models.folding import fold_norms
@@ -55,10 +56,11 @@ def build(cfg: CfgNode) -> tuple[Network, FrontEnd, Corpus]:
     return build_network(cfg, PAPER_GENOTYPE, len(corpus.speakers)).train(), corpus.build_front_end(), corpus
 
 
-def save_run(folder: Path, kind: str, **architecture: object) -> Path:
+def save_run(folder: Path, kind: str, *, front_end_settings: dict[str, Any] = SETTINGS, **architecture: object) -> Path:
     """A run folder with the checkpoint of a small network of this kind, whose norms and front end have seen something.
 
     Args:
+        front_end_settings: of its front end.
         architecture: pooling, loss and scale, where they are not as `models.USUAL`.
     """
     torch.manual_seed(0)
@@ -71,13 +73,14 @@ def save_run(folder: Path, kind: str, **architecture: object) -> Path:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-    front_end = FrontEnd(np.linspace(1, 0.1, BINS), np.linspace(0.5, 2, BINS))
+    bins = count_bins(front_end_settings)
+    front_end = FrontEnd(np.linspace(1, 0.1, bins), np.linspace(0.5, 2, bins), front_end_settings)
     checkpoint = Checkpoint(
         script="train_baseline" if kind in BASELINES else "train",
         architecture=whole,
         model=network.state_dict(),
         front_end=front_end.state_dict(),
-        front_end_settings=SETTINGS,
+        front_end_settings=front_end_settings,
         optimizers={},
         generators={},
         epoch=1,

@@ -17,6 +17,7 @@ from tests.helpers import GENOTYPE, ROOT, SCRATCH, SEARCH, environment, options
 
 RESUMABLE = {"train": ("--cfg", SCRATCH, "--text_arch", GENOTYPE), "search": ("--cfg", SEARCH)}
 RATES = {"TRAIN__LR": 0.01, "TRAIN__LR_MIN": 0.001, "TRAIN__ARCH_LR": 0.01}
+FRONT_END = {"FRONTEND__FEATURE": "log_mel", "FRONTEND__NORM": "utterance_mean"}
 # Epochs of many steps.
 LONG: dict[str, dict[str, Any]] = {
     "train": {
@@ -25,8 +26,9 @@ LONG: dict[str, dict[str, Any]] = {
         "TRAIN__KEEP_EPOCHS": 1,
         "MODEL__DROP_PATH_PROB": 0.5,
         **RATES,
+        **FRONT_END,
     },
-    "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES},
+    "search": {"TRAIN__BATCH_SIZE": 3, "DATASET__PARTIAL_N_FRAMES": 32, "TRAIN__END_EPOCH": 2, **RATES, **FRONT_END},
 }
 # All of the augmentation that needs no recordings, but for speeds.
 SIMULATED: dict[str, Any] = {"AUGMENT__BABBLE": 0.5, "AUGMENT__EQ_DB": 6, "AUGMENT__GAIN_DB": 3}

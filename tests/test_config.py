@@ -203,6 +203,24 @@ def test_refused_option(tmp_path: Path) -> None:
         load_config(path, ["TRAIN.LR", "1", "TRAIN.WD"])
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            ["FRONTEND.BANDS", "40"],
+            r"^FRONTEND\.BANDS 40 is for FRONTEND\.FEATURE log_mel, not for magnitude: set that",
+        ),
+        (["FRONTEND.FEATURE", "log_mel", "FRONTEND.BANDS", "121"], r"FRONTEND\.BANDS must be from 20 to 120, not 121"),
+        (["FRONTEND.NORM", "none"], r"FRONTEND\.NORM must be one of corpus, utterance_mean, utterance_mean_deviation"),
+    ],
+)
+def test_front_end_that_there_is_not(tmp_path: Path, options: list[str], complaint: str) -> None:
+    """One line; bands are of mel bands alone."""
+    with pytest.raises(UserError, match=complaint) as raised:
+        load_config(write(tmp_path, ""), options)
+    assert "\n" not in str(raised.value)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """Named, with the place of the shipped ones."""
     with pytest.raises(UserError, match=r"no such config file: .*missing\.yaml.*exps"):

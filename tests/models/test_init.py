@@ -134,6 +134,29 @@ def test_vggm_needs_so_many_frames() -> None:
         build_baseline(cfg, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("vggm", "FRONTEND.FEATURE", "log_mel"),
+        ("statistics", "FRONTEND.FEATURE", "log_magnitude"),
+        ("statistics", "FRONTEND.NORM", "utterance_mean"),
+    ],
+)
+def test_front_ends_that_a_network_does_not_take(kind: str, key: str, value: str) -> None:
+    """One line that names the key."""
+    with pytest.raises(UserError, match=rf"^{key} {value} is not for {kind}") as raised:
+        build_baseline(configured(MODEL__NAME=kind, **{key: value}), 3)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["network", "supernet", "resnet18"])
+def test_any_number_of_bins(kind: str) -> None:
+    """The same weights serve whatever a frame's features are."""
+    network = build_small(kind).eval()
+    with torch.no_grad():
+        assert [network(torch.randn(2, 32, bins)).shape for bins in (20, 80, 257)] == [(2, 5)] * 3
+
+
 def test_vggm_takes_cosines_but_no_other_pooling() -> None:
     """Its pooling is a layer of its table."""
     cfg = configured(MODEL__NAME="vggm", TRAIN__LOSS="aam")

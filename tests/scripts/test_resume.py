@@ -399,6 +399,7 @@ def test_fine_tuning_goes_on_within_and_after_its_frozen_epochs(
 
     settings = {"DATASET__SUB_DIR": "dev", "TRAIN__LR_PRETRAINED": 0.3, "MODEL__FREEZE": 1} | LONG["train"]
     settings |= {"AUGMENT__SPEED": "0.9 1.1", "AUGMENT__SPEED_CLASSES": True, **SIMULATED}
+    settings |= {"FRONTEND__FEATURE": "magnitude", "FRONTEND__NORM": "corpus"}  # of the network that it starts from
     out = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path / "out", MODEL__PRETRAINED=start_from, **settings)
     with monkeypatch.context() as patch:
         patch.setattr(TrainingState, "save", keep)

@@ -23,6 +23,7 @@ SCRIPTS = {
 SETTINGS = {"TRAIN__BATCH_SIZE": 4, "TRAIN__END_EPOCH": 2, "VAL_FREQ": 2, "MODEL__DROP_PATH_PROB": 0.5, "PRINT_FREQ": 2}
 SETTINGS |= {"TRAIN__LR": 0.01, "TRAIN__ARCH_LR": 0.01, "TRAIN__DROPPATH_PROB": 0.5}
 SETTINGS |= {"SEARCH__COST_WEIGHT": 1.0, "SEARCH__COST_TARGET": 0.002}
+SETTINGS |= {"FRONTEND__FEATURE": "log_mel"}  # whose statistics are measured by all processes together
 
 
 def new_run(script: str, toy: Path, out: Path, *more: object) -> list[object]:

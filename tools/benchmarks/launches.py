@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from yacs.config import CfgNode
 
 from data_objects.datasets import CropBatch, WindowBatch
-from data_objects.frontend import FrontEnd, span
+from data_objects.frontend import FrontEnd, front_end_settings, span
 from models import BASELINES, build_baseline, build_network, build_supernet
 from models.base import SpeakerNetwork
 from models.genotypes import PAPER_GENOTYPE, SEARCH_SPACES
@@ -153,7 +153,7 @@ def count_search(cfg: CfgNode) -> StandIn:
     generator, operations = torch.Generator().manual_seed(0), len(SEARCH_SPACES[cfg.SEARCH.SPACE])
     with standing_in(lambda asked: torch.randint(operations, asked.shape, generator=generator)) as counted:
         with META:
-            supernet, front_end = build_supernet(cfg, CLASSES).train(), FrontEnd()
+            supernet, front_end = build_supernet(cfg, CLASSES).train(), FrontEnd(settings=front_end_settings(cfg))
         supernet.drop_path_probability = cfg.TRAIN.DROPPATH_PROB
         optimizers = build_optimizers(cfg, supernet)
         start_gradients_at_zero(supernet)
@@ -208,7 +208,7 @@ def build_on_meta(cfg: CfgNode) -> tuple[SpeakerNetwork, FrontEnd]:
         network = build_baseline(cfg, CLASSES) if baseline else build_network(cfg, PAPER_GENOTYPE, CLASSES)
         if isinstance(network, Network):
             network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB
-        return network, FrontEnd()
+        return network, FrontEnd(settings=front_end_settings(cfg))
 
 
 def draw_crops(cfg: CfgNode) -> CropBatch:

@@ -232,7 +232,8 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     if network == STATISTICS:
         usual = default_config()
         own.DATASET.PARTIAL_N_FRAMES, own.DATASET.PARTIAL_N_FRAMES_MIN, own.EVAL.WINDOW_FRAMES = WINDOW, 0, 0
-        own.AUGMENT, own.MODEL.POOLING, own.TRAIN.LOSS = usual.AUGMENT, usual.MODEL.POOLING, usual.TRAIN.LOSS
+        own.FRONTEND, own.AUGMENT, own.TRAIN = usual.FRONTEND, usual.AUGMENT, usual.TRAIN
+        own.MODEL.POOLING = usual.MODEL.POOLING
     return own
 
 

@@ -156,6 +156,7 @@ def evaluate_last(cfg: CfgNode, run_dir: Path, part: str) -> Record:
     checkpoint, _ = load_last(run_dir, ("train",))
     network, front_end = build_model(checkpoint.architecture), corpus.build_front_end().to(device)
     network.load_state_dict(checkpoint.model)
+    front_end.load_state_dict(checkpoint.front_end)
     embedder = network.to(device), front_end, corpus
     trials = None if part else corpus.test_trials()
     if trials is None:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
-from data_objects.frontend import BINS
+from data_objects.frontend import BINS, count_bins, front_end_settings
 from models import DERIVED, build_model, count_parameters, describe, network_kind
 from models.genotypes import PAPER_GENOTYPE, read_genotype
 from utils.system.errors import UserError
@@ -36,14 +36,14 @@ def summarize(cfg: CfgNode, text_arch: str | None) -> dict[str, Any]:
     return {
         "name": kind,
         "parameters": count_parameters(network),
-        "macs": count_macs(network, cfg.DATASET.PARTIAL_N_FRAMES),
+        "macs": count_macs(network, cfg.DATASET.PARTIAL_N_FRAMES, count_bins(front_end_settings(cfg))),
         "embedding_dim": network.embedding_dim,
         "num_classes": num_classes,
     }
 
 
-def count_macs(network: nn.Module, frames: int) -> int:
-    """Multiply-accumulates of the convolutions and linear layers that one input (1, frames, 257) passes through."""
+def count_macs(network: nn.Module, frames: int, bins: int = BINS) -> int:
+    """Multiply-accumulates of the convolutions and linear layers that one input (1, frames, bins) passes through."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, frames, BINS))
+        network.eval()(torch.zeros(1, frames, bins))
     return counter.get_total_flops() // 2

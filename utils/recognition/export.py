@@ -36,7 +36,7 @@ LENGTHS = (0.065, 0.4, 1.0, 2.99, 7.3)  # seconds of what is tried; and the shor
 class Spectrum(nn.Module):
     """The front end in real arithmetic: what is a Fourier transform elsewhere is a convolution here.
 
-    Waveforms (B, N) float32, N of 400 and more, to features (B, 1 + N // 160, 257), mirrored at the ends.
+    Waveforms (B, N) float32, N of 400 and more, to features (B, 1 + N // 160, F), mirrored at the ends.
     """
 
     def __init__(self, front_end: FrontEnd) -> None:
@@ -48,18 +48,15 @@ class Spectrum(nn.Module):
         angles = 2 * np.pi / N_FFT * (np.arange(BINS)[:, None] * taps % N_FFT)
         basis = np.concatenate([np.cos(angles), -np.sin(angles)]) * window  # (514, 512)
         self.register_buffer("basis", torch.from_numpy(basis[:, None].astype(np.float32)))
-        self.register_buffer("mean", front_end.mean.detach().clone())
-        self.register_buffer("deviation", front_end.deviation.detach().clone())
+        self.front_end = front_end
 
     basis: Tensor
-    mean: Tensor
-    deviation: Tensor
 
     def forward(self, waveforms: Tensor) -> Tensor:
         padded = functional.pad(waveforms[:, None], (CONTEXT, CONTEXT), mode="reflect")  # (B, 1, N + 512)
         real, imaginary = functional.conv1d(padded, self.basis, stride=HOP).split(BINS, dim=1)  # (B, 257, T) each
         magnitudes = (real.square() + imaginary.square()).sqrt().transpose(1, 2)
-        return (magnitudes - self.mean) / self.deviation
+        return self.front_end.normalise(self.front_end.extract(magnitudes))
 
 
 class Embedder(nn.Module):

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from data_objects.corpus import Corpus
 from data_objects.datasets import WindowBatch, move
-from data_objects.frontend import SETTINGS, FrontEnd
+from data_objects.frontend import FrontEnd, front_end_settings
 from data_objects.index import Rows
 from data_objects.lists import TrialList
 from models import USUAL, build_model, describe, network_kind
@@ -192,7 +192,7 @@ def load_trained(cfg: CfgNode, load_path: str, device: torch.device) -> TrainedN
     expected.pop("num_classes", None)  # the classes are the checkpoint's own
     expected["speeds"] = checkpoint.architecture.get("speeds", USUAL["speeds"])  # and so are those of training alone
     check_architecture(expected, checkpoint, path)
-    check_front_end(SETTINGS, checkpoint, path)
+    check_front_end(checkpoint, path, front_end_settings(cfg))
     check_frames(cfg, checkpoint, path)
     check_identity(checkpoint, path)
     return build_trained(checkpoint, path, device, cfg.EVAL.FOLD_NORMS)
@@ -205,7 +205,7 @@ def build_trained(checkpoint: Checkpoint, path: Path, device: torch.device, fold
         count = architecture["num_classes"]
         weights = {name: value[:count] if name.startswith(CLASSIFIER) else value for name, value in weights.items()}
         architecture = {name: value for name, value in architecture.items() if name != "speeds"}
-    network, front_end = build_model(architecture), FrontEnd()
+    network, front_end = build_model(architecture), FrontEnd(settings=checkpoint.front_end_settings)
     network.load_state_dict(weights)
     front_end.load_state_dict(checkpoint.front_end)
     network = fold_norms(network) if folds_norms else network.eval()

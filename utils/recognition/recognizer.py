@@ -110,7 +110,7 @@ class Recognizer:
         """
         path = find_checkpoint(run, BEST, "RUN")
         checkpoint = load_checkpoint(path, ("train", "train_baseline"))
-        check_front_end(SETTINGS, checkpoint, path)
+        check_front_end(checkpoint, path)
         check_identity(checkpoint, path)
         frames, batch_size, folds_norms = _settings(checkpoint)
         trained = build_trained(checkpoint, path, select_device(device), folds_norms)
@@ -125,6 +125,8 @@ class Recognizer:
         """A hash of all that an embedding depends on but the recording: weights, front end, windows."""
         checkpoint = self.trained.checkpoint
         digest = hashlib.sha256(f"{sorted(checkpoint.architecture.items())} {self.window_frames}".encode())
+        if checkpoint.front_end_settings != SETTINGS:  # else as before there were others: files of voices have it
+            digest.update(repr(sorted(checkpoint.front_end_settings.items())).encode())
         for state in (checkpoint.model, checkpoint.front_end):
             for name, value in sorted(state.items()):
                 digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())

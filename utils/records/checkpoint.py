@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from config import differing_settings, flatten
+from data_objects.frontend import SETTINGS, differing_front_end, is_known
 from models import USUAL
 from utils.system.errors import UserError
 from utils.system.files import expand_user, write_atomically
@@ -237,14 +238,23 @@ def check_architecture(expected: dict[str, Any], checkpoint: Checkpoint, path: P
             )
 
 
-def check_front_end(settings: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
-    """Refuse a checkpoint of another front end than this code's.
+def check_front_end(checkpoint: Checkpoint, path: Path, expected: dict[str, Any] | None = None) -> None:
+    """Refuse a checkpoint of a front end that this code does not have, or of another one than the settings ask for.
+
+    Args:
+        expected: by the settings; None: any that this code has.
 
     Raises:
         UserError: naming both.
     """
-    if checkpoint.front_end_settings != settings:
-        raise UserError(f"{path}: its front end is {checkpoint.front_end_settings}, this code's is {settings}")
+    found = checkpoint.front_end_settings
+    if not is_known(found):
+        raise UserError(f"{path}: its front end is {found}, this code's is {SETTINGS}")
+    if expected is not None and (differing := differing_front_end(found, expected)):
+        raise UserError(
+            f"{path} holds another network: its front end has {differing}; give the settings that it was trained with "
+            "(config.yaml in its run folder)"
+        )
 
 
 def identity_of(checkpoint: Checkpoint) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The network that a training is started from: its weights, and what it had learnt from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import yaml
 from torch import Tensor
 
+from data_objects.frontend import SETTINGS, differing_front_end
 from models import USUAL
 from models.base import SpeakerNetwork
 from utils.records.checkpoint import (
     BEST,
     FORMAT,
     ORIGINAL,
+    Checkpoint,
+    check_front_end,
     check_identity,
     checkpoint_of,
     find_checkpoint,
@@ -63,7 +66,9 @@ def read_pretraining(path: str) -> Pretraining:
     return Pretraining([own, *protocol.get("pretraining", [])], is_known)
 
 
-def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str]) -> str:
+def load_pretrained(
+    network: SpeakerNetwork, path: str, speakers: Sequence[str], front_end_settings: Mapping[str, Any] = SETTINGS
+) -> str:
     """Start a network from the weights in a file: a checkpoint, a run folder, or a plain dictionary of tensors.
 
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
@@ -74,13 +79,14 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
 
     Args:
         speakers: the classes of the network, without those of other speeds.
+        front_end_settings: of the front end that it is trained with; see `data_objects.frontend.settings_of`.
 
     Returns:
         What was taken over, what is as it was drawn, and what of the file is left over, in a line.
 
     Raises:
-        UserError: the file cannot be read, is of another network, or weights other than theirs are missing or of
-            another shape.
+        UserError: the file cannot be read, is of another network or front end, or weights other than theirs are missing
+            or of another shape.
     """
     file = find_checkpoint(path, BEST, "MODEL.PRETRAINED")
     content = read_tensors(file)
@@ -92,6 +98,7 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
     if is_ours:
         checkpoint = checkpoint_of(content, file, ("search", "train", "train_baseline"))
         _check_network(network, checkpoint.architecture, file)
+        _check_features(checkpoint, front_end_settings, file)
         check_identity(checkpoint, file)  # rows by name need the names that it was trained with
     own = network.state_dict()
     taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
@@ -112,6 +119,16 @@ def _check_network(network: SpeakerNetwork, found: dict[str, Any], file: Path) -
                 f"MODEL.PRETRAINED: {file} holds another network: its {name} is {found.get(name)}, this one's is "
                 f"{network.architecture.get(name)}; start from a network of the same"
             )
+
+
+def _check_features(checkpoint: Checkpoint, expected: Mapping[str, Any], file: Path) -> None:
+    """Refuse weights for other features."""
+    check_front_end(checkpoint, file)
+    if differing := differing_front_end(checkpoint.front_end_settings, expected):
+        raise UserError(
+            f"MODEL.PRETRAINED: {file} was trained with another front end, {differing}: set FRONTEND as there, or "
+            "start from another network"
+        )
 
 
 def _take(own: dict[str, Tensor], weights: dict[str, Any], name: str, file: Path) -> bool:

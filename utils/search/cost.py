@@ -3,7 +3,7 @@
 from torch import Tensor
 from yacs.config import CfgNode
 
-from data_objects.frontend import BINS
+from data_objects.frontend import count_bins, front_end_settings
 from models import build_cost
 from models.cost import DerivedCost, cost_loss
 from models.supernet import Supernet
@@ -66,6 +66,6 @@ class CostTarget:
 
 def build_cost_target(cfg: CfgNode, supernet: Supernet) -> CostTarget:
     """The target that the settings name, for networks that tell the supernet's speakers apart."""
-    cost = build_cost(cfg, supernet.classifier.out_features, BINS)
+    cost = build_cost(cfg, supernet.classifier.out_features, count_bins(front_end_settings(cfg)))
     of_derived = cfg.SEARCH.COST_OF == "derived"
     return CostTarget(cost, cfg.SEARCH.COST_TARGET * GIGA, cfg.SEARCH.COST_WEIGHT, of_derived)

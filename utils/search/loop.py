@@ -351,6 +351,7 @@ def training_command(cfg: CfgNode, config_file: str, genotype: Genotype, speaker
     options |= {"DATASET.SUB_DIR": cfg.DATASET.SUB_DIR, "OUT_DIR": cfg.OUT_DIR, "DEVICE": cfg.DEVICE}
     held_out = ("VAL_SPEAKERS", "VAL_TRIALS", "VAL_SEED", "VAL_CHOICE")
     options |= {f"DATASET.{key}": str(cfg.DATASET[key]) for key in held_out}
+    options |= {f"FRONTEND.{key}": str(value) for key, value in cfg.FRONTEND.items()}
     if training.MODEL.NUM_CLASSES not in (0, speakers):
         options["MODEL.NUM_CLASSES"] = str(speakers)
     settings = flatten(training)

@@ -46,11 +46,11 @@ from utils.training.state import TrainingState, check_finite, format_figures, op
 from utils.training.tuning import draw_noise
 from utils.training.validation import validate
 
-Features = tuple[Tensor, Tensor]  # (B, T, 257), and labels (B,)
+Features = tuple[Tensor, Tensor]  # (B, T, F), and labels (B,)
 
 
 def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> Features:
-    """Features (B, T, 257) and labels (B,) of a batch of crops, on the device."""
+    """Features (B, T, F) and labels (B,) of a batch of crops, on the device."""
     batch = batch.to(device)
     features = reverse_time(front_end(batch.waveforms, batch.gains, batch.curves), batch.reverse)
     return mask_features(features, batch.time_masks, batch.frequency_masks), batch.labels
@@ -116,7 +116,7 @@ def train_network(
         RunStoppedError: a signal asked it to stop; the checkpoint is written.
     """
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
-    check_masks(cfg, len(front_end.mean))
+    check_masks(cfg, front_end.bins)
     network.to(device)
     if isinstance(network, Network):
         network.shares = (rank(), processes())
@@ -270,7 +270,7 @@ def _run(
     corpus = Corpus(cfg)
     network = build(corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
     if cfg.MODEL.PRETRAINED and not load_path:
-        get_logger().info(load_pretrained(network, cfg.MODEL.PRETRAINED, corpus.speakers))
+        get_logger().info(load_pretrained(network, cfg.MODEL.PRETRAINED, corpus.speakers, corpus.front_end_settings))
     of_run: Any = {"script": script, "config_file": config_file, "load_path": load_path, "device": device}
     if isinstance(network, Statistics):
         cfg = cfg.clone()

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from config import last_epoch
 from data_objects.corpus import Corpus
-from data_objects.frontend import SETTINGS, FrontEnd
+from data_objects.frontend import FrontEnd
 from data_objects.lists import META
 from models import count_parameters
 from models.base import SpeakerNetwork
@@ -43,6 +43,7 @@ from utils.system.files import write_atomically
 from utils.system.locks import claim
 from utils.system.processes import is_main, processes
 from utils.training.choice import KINDS, describe_choice, doubts_of_choice
+from utils.training.measuring import measure_front_end
 from utils.training.meters import TrainingMeter
 from utils.training.run_log import LOG, RunLog
 from utils.training.tuning import MakeStep, Way, choose_way, keep_way, list_ways, time_ways
@@ -212,7 +213,7 @@ class TrainingState(Generic[N]):
             architecture=self.network.architecture,
             model=self.network.state_dict(),
             front_end=self.front_end.state_dict(),
-            front_end_settings=SETTINGS,
+            front_end_settings=self.front_end.settings,
             optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items() if can_go_on},
             generators=generator_states() if can_go_on else {},
             epoch=self.epoch,
@@ -303,7 +304,7 @@ class TrainingState(Generic[N]):
         """Refuse to go on with something else."""
         check_architecture(self.network.architecture, checkpoint, path)
         check_settings(self.cfg.dump(), checkpoint, path)
-        check_front_end(SETTINGS, checkpoint, path)
+        check_front_end(checkpoint, path, self.front_end.settings)
         if (checkpoint.speakers, checkpoint.sub_dir) != (self.corpus.speakers, self.corpus.sub_dir):
             raise UserError(
                 f"{path} was trained on {len(checkpoint.speakers)} speakers of SUB_DIR {checkpoint.sub_dir}, the "
@@ -338,6 +339,8 @@ def open_run(state: TrainingState[Any], config_file: str, load_path: str | None,
         write_protocol(state, run_dir)
     _introduce(state, log, doubts, is_new=not load_path)
     if not load_path:
+        if state.front_end.needs_measuring:
+            log.info(measure_front_end(state.front_end, state.corpus, state.device))
         choose(state, make_step, log)
     return log
 

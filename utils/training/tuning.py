@@ -20,7 +20,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from yacs.config import CfgNode
 
-from data_objects.frontend import BINS
+from data_objects.frontend import count_bins, front_end_settings
 from models.base import SpeakerNetwork
 from models.network import Network
 from utils.records.checkpoint import generator_states, restore_generators
@@ -178,8 +178,9 @@ def choose_way(seconds: Mapping[Way, float]) -> tuple[Way, str]:
 
 
 def draw_noise(cfg: CfgNode, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A batch as this process will have them, features (B, T, 257) of noise and labels (B,)."""
+    """A batch as this process will have them, features (B, T, F) of noise and labels (B,)."""
     size = check_divisible(cfg.TRAIN.BATCH_SIZE)
     generator = torch.Generator(device).manual_seed(0)
-    features = torch.randn(size, cfg.DATASET.PARTIAL_N_FRAMES, BINS, device=device, generator=generator)
+    shape = size, cfg.DATASET.PARTIAL_N_FRAMES, count_bins(front_end_settings(cfg))
+    features = torch.randn(shape, device=device, generator=generator)
     return features, torch.zeros(size, dtype=torch.int64, device=device)

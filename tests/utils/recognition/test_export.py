@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_objects.frontend import FrontEnd, pad_reflect
+from data_objects.frontend import FEATURES, NORMS, FrontEnd, count_bins, pad_reflect, settings_of
+from models.base import SpeakerNetwork
 from tests.helpers import environment, noise
 from tests.networks import save_run
 from utils.recognition import export
-from utils.recognition.export import Spectrum, export_onnx
+from utils.recognition.export import Embedder, Spectrum, export_onnx
 from utils.recognition.recognizer import Recognizer
 from utils.system.errors import UserError
 from utils.system.files import hash_file
@@ -24,22 +25,51 @@ pytestmark = pytest.mark.skipif(
     reason=f"not installed: {', '.join(export.PACKAGES)}",
 )
 
+FRONT_ENDS = [settings_of(feature, 40, norm) for feature in FEATURES for norm in NORMS]
+MODERN = {"front_end_settings": settings_of("log_mel", norm="utterance_mean")}
 NETWORKS = {
-    "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0}),
+    "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0, **MODERN}),
     "resnet18": ("resnet18", {}),
     "vggm": ("vggm", {}),
     "statistics": ("statistics", {}),
 }
 
 
+class Rectified(SpeakerNetwork):
+    """Embeddings (B, F) of features (B, T, F): the mean over time of what is positive."""
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        return features.relu().mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        settings_of("magnitude", norm="utterance_mean"),
+        settings_of("log_magnitude", norm="utterance_mean_deviation"),
+        settings_of("log_mel", 40),
+    ],
+)
+def test_graph_of_every_feature_and_norm(tmp_path: Path, settings: dict) -> None:
+    """Of any number of frames, over which an utterance's own norms go."""
+    bins = count_bins(settings)
+    front_end = FrontEnd(np.linspace(1, 0.1, bins), np.linspace(0.5, 2, bins), settings)
+    embedder = Embedder(Rectified(), front_end).eval()
+    export.write_graph(embedder, tmp_path / "net.onnx", {})
+    differences = export.compare_with_torch(tmp_path / "net.onnx", embedder.network, front_end, [400, 12_345, 60_000])
+    assert max(differences.values()) < export.TOLERANCE
+
+
+@pytest.mark.parametrize("settings", FRONT_ENDS)
 @pytest.mark.parametrize("samples", [400, 401, 16_000, 47_999])
-def test_spectrum_is_the_front_end(samples: int) -> None:
+def test_spectrum_is_the_front_end(samples: int, settings: dict) -> None:
     """By a convolution what the other has by a Fourier transform."""
-    front_end = FrontEnd(np.linspace(1, 0.1, 257), np.linspace(0.5, 2, 257))
+    bins = count_bins(settings)
+    front_end = FrontEnd(np.linspace(1, 0.1, bins), np.linspace(0.5, 2, bins), settings)
     waveform = noise(samples)
     expected = front_end(torch.from_numpy(pad_reflect(waveform))[None])
     found = Spectrum(front_end)(torch.from_numpy(waveform)[None])
-    assert found.shape == expected.shape == (1, 1 + samples // 160, 257)
+    assert found.shape == expected.shape == (1, 1 + samples // 160, bins)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
@@ -88,7 +118,7 @@ def test_file_that_differs_is_not_left(tmp_path: Path, monkeypatch: pytest.Monke
         """At the ends, where the front end mirrors."""
         padded = torch.nn.functional.pad(waveforms[:, None], (256, 256))
         parts = torch.nn.functional.conv1d(padded, spectrum.basis, stride=160).split(257, dim=1)
-        return ((parts[0].square() + parts[1].square()).sqrt().transpose(1, 2) - spectrum.mean) / spectrum.deviation
+        return spectrum.front_end.normalise((parts[0].square() + parts[1].square()).sqrt().transpose(1, 2))
 
     monkeypatch.setattr(Spectrum, "forward", with_zeros)
     with pytest.raises(UserError, match=r"net.onnx is not written: its embeddings differ from PyTorch's by"):

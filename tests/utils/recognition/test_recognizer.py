@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from data_objects.corpus import Corpus
+from data_objects.frontend import NORMS, front_end_settings, settings_of
 from tests.helpers import index_of, noise, write_audio, write_corpus
-from tests.networks import FRAMES, save_run, settings
+from tests.networks import FRAMES, configured, save_run, settings
 from utils.recognition.network import embed_utterances, load_trained
 from utils.recognition.recognizer import Recognizer
 from utils.records.checkpoint import load_checkpoint, save_checkpoint
@@ -45,11 +47,22 @@ def with_calibration(run: Path, scale: float = 10.0, offset: float = -5.0, **con
     return run / "calibration.json"
 
 
-@pytest.mark.parametrize("kind", ["network", "resnet18"])
-def test_embeddings_are_those_of_an_evaluation(tmp_path: Path, corpus: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "front_end"),
+    [
+        ("network", {}),
+        ("resnet18", {}),
+        ("network", {"FEATURE": "log_magnitude", "NORM": "corpus"}),
+        ("network", {"FEATURE": "magnitude", "NORM": "utterance_mean_deviation"}),
+        ("resnet18", {"FEATURE": "log_mel", "BANDS": 40, "NORM": "utterance_mean"}),
+    ],
+)
+def test_embeddings_are_those_of_an_evaluation(tmp_path: Path, corpus: Path, kind: str, front_end: dict) -> None:
     """To the bit, whichever are embedded together, and of a checkpoint alone."""
-    run = save_run(tmp_path / "run", kind)
-    cfg = settings(corpus, MODEL__NAME=kind, MODEL__LAYERS=3, DATASET__SUB_DIR="merged", EVAL__BATCH_SIZE=4)
+    chosen = {f"FRONTEND__{key}": value for key, value in front_end.items()}
+    run = save_run(tmp_path / "run", kind, front_end_settings=front_end_settings(configured(**chosen)))
+    small = {"MODEL__NAME": kind, "MODEL__LAYERS": 3, "DATASET__SUB_DIR": "merged", "EVAL__BATCH_SIZE": 4}
+    cfg = settings(corpus, **small, **chosen)
     trained = load_trained(cfg, str(run), torch.device("cpu"))
     loaded = Corpus(cfg)
     rows = loaded.index.rows_of(sorted(LENGTHS))
@@ -64,6 +77,29 @@ def test_embeddings_are_those_of_an_evaluation(tmp_path: Path, corpus: Path, kin
     assert np.array_equal(np.stack(list(map(recognizer.embed, files))), expected)
     assert np.array_equal(recognizer.embed_many(files[::-1], progress=True)[::-1], expected)
     assert expected.shape == (10, recognizer.embedding_dim)
+
+
+@pytest.mark.parametrize(
+    ("trained", "now", "complaint"),
+    [
+        ({"FEATURE": "log_mel"}, {}, "FRONTEND.FEATURE log_mel (not magnitude)"),
+        ({"FEATURE": "log_mel", "BANDS": 40}, {"FEATURE": "log_mel"}, "FRONTEND.BANDS 40 (not 80)"),
+        ({}, {"NORM": "utterance_mean"}, "FRONTEND.NORM corpus (not utterance_mean)"),
+    ],
+)
+def test_settings_of_another_front_end(tmp_path: Path, corpus: Path, trained: dict, now: dict, complaint: str) -> None:
+    """An evaluation refuses them in a line, as it does those of another network."""
+    own, other = ({f"FRONTEND__{key}": value for key, value in chosen.items()} for chosen in (trained, now))
+    run = save_run(tmp_path, "network", front_end_settings=front_end_settings(configured(**own)))
+    with pytest.raises(UserError, match=rf"holds another network: its front end has {re.escape(complaint)};") as raised:
+        load_trained(settings(corpus, **other), str(run), torch.device("cpu"))
+    assert "\n" not in str(raised.value)
+
+
+def test_fingerprint_tells_front_ends_apart(tmp_path: Path) -> None:
+    """Also where weights and statistics are the same."""
+    runs = [save_run(tmp_path / norm, "network", front_end_settings=settings_of(norm=norm)) for norm in NORMS]
+    assert len({Recognizer.load(run, "cpu").fingerprint for run in runs}) == len(NORMS)
 
 
 def test_no_decision_without_a_calibration(run: Path, corpus: Path) -> None:

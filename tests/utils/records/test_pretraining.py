@@ -1,11 +1,13 @@
 """Weights to start from: what is taken over, and what does not fit."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from data_objects.frontend import settings_of
 from models import build_model
 from models.base import SpeakerNetwork
 from models.resnet import resnet18
@@ -66,9 +68,9 @@ def test_weights_from_a_network_without_attention(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------
 # Checkpoints, which say what they are
 # ------------------------------------------------------------------------------------------------------------------
-def checkpoint_of(folder: Path, speakers: list[str], kind: str = "network", **architecture: object) -> Checkpoint:
+def checkpoint_of(folder: Path, speakers: list[str], kind: str = "network", **options: Any) -> Checkpoint:
     """A checkpoint of a small network for these five speakers, written as best.pt."""
-    checkpoint = load_checkpoint(save_run(folder, kind, **architecture) / "best.pt", ("train", "train_baseline"))
+    checkpoint = load_checkpoint(save_run(folder, kind, **options) / "best.pt", ("train", "train_baseline"))
     checkpoint.speakers = speakers
     checkpoint.identity = identity_of(checkpoint)
     save_checkpoint(checkpoint, folder / "best.pt")
@@ -181,6 +183,17 @@ def test_another_network_is_refused(tmp_path: Path, change: dict, complaint: str
     with pytest.raises(UserError, match=rf"MODEL.PRETRAINED: .*best.pt holds another network: {complaint}") as caught:
         load_pretrained(another(before, **change), str(tmp_path), OWN)
     assert "\n" not in str(caught.value)
+
+
+def test_another_front_end_is_refused(tmp_path: Path) -> None:
+    """Weights for other features are not for these; of the same, they are taken over."""
+    settings = settings_of("log_mel", norm="utterance_mean")
+    before = checkpoint_of(tmp_path, OWN, front_end_settings=settings)
+    complaint = r"FRONTEND.FEATURE log_mel \(not magnitude\), FRONTEND.NORM utterance_mean \(not corpus\): set"
+    with pytest.raises(UserError, match=rf"MODEL.PRETRAINED: .* another front end, {complaint}") as caught:
+        load_pretrained(another(before), str(tmp_path), OWN)
+    assert "\n" not in str(caught.value)
+    assert "classifier's 5 speakers, too" in load_pretrained(another(before), str(tmp_path), OWN, settings)
 
 
 def test_class_list_that_was_changed(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from torch import nn
 from config import load_config
 from data_objects.frontend import BINS
 from models import build_cost, build_supernet
+from models.network import Network
 from models.supernet import Supernet
 from tests.helpers import ROOT, SEARCH, call_script, options
 from tests.networks import configured
 from tests.runs import metrics, only_run
+from tools.networks.size import count_macs
 from utils.search.cost import GIGA, CostTarget, build_cost_target
 from utils.search.loop import search_iteration
 from utils.system.errors import UserError
@@ -39,6 +41,15 @@ def search_some(
         chosen = cost_target if with_target else None
         search_iteration(supernet, optimizers, nn.CrossEntropyLoss(), *batches, cost_target=chosen)
     return supernet, cost_target, before
+
+
+def test_cost_is_of_the_front_ends_bins() -> None:
+    """What a network of the settings costs, of as many bins as its front end gives."""
+    torch.manual_seed(0)
+    cfg = configured(**SMALL, MODEL__NAME="supernet", FRONTEND__FEATURE="log_mel", FRONTEND__BANDS=40)
+    supernet = build_supernet(cfg, 5)
+    network = Network(supernet.genotype(), channels=2, layers=3, num_classes=5)
+    assert build_cost_target(cfg, supernet).figures(supernet)["cost_derived"] == count_macs(network, 40, 40) / GIGA
 
 
 @pytest.mark.parametrize("factor", [0.75, 1.3])

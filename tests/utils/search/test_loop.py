@@ -32,7 +32,7 @@ def reports() -> Iterator[mock.Mock]:
         {"SEARCH__GRADIENT": "dense"},
         {"SEARCH__GRADIENT": "sampled", "SEARCH__TEMPERATURE": 5, "SEARCH__TEMPERATURE_END": 0.1},
         {"SEARCH__SAMPLING": "softmax", "SEARCH__DATA_SPLIT": "halves"},
-        {"SEARCH__SPACE": "s3"},
+        {"SEARCH__SPACE": "s3", "FRONTEND__FEATURE": "log_mel", "FRONTEND__BANDS": 40},
     ],
     ids=str,
 )
@@ -42,6 +42,9 @@ def test_modes_of_a_search(toy: Path, tmp_path: Path, settings: dict) -> None:
     chosen = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **small, **settings)
     outcome = call_script("search.py", "--cfg", SEARCH, *chosen)
     assert outcome.status == 0, outcome.stderr
+    assert [f"{key.replace('__', '.')} {value}" in outcome.last_line for key, value in settings.items()] == [
+        key.startswith("FRONTEND") for key in settings
+    ]  # the command that trains what was found
     run_dir = only_run(tmp_path, "search")
     figures, records = metrics(run_dir), architecture(run_dir)
     names = {f"{name}_{kind}" for kind in ("normal", "reduce") for name in ("entropy", "skip_share", "changed_edges")}

@@ -17,7 +17,7 @@ from utils.system.errors import UserError
 from utils.system.logger import get_logger
 from utils.training import tuning
 from utils.training.loop import make_step
-from utils.training.tuning import Way, choose_way, keep_way, list_ways, time_ways, wants_tuning
+from utils.training.tuning import Way, choose_way, draw_noise, keep_way, list_ways, time_ways, wants_tuning
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LAST, FIRST = (Way(layout) for layout in tuning.LAYOUTS)
@@ -281,3 +281,10 @@ def faked(seconds: dict[Way, float], *arguments: object) -> dict[Way, float]:
     """Steps are taken, and their times made up."""
     assert time_ways(*arguments).keys() == seconds.keys()
     return seconds
+
+
+@pytest.mark.parametrize(("feature", "bins"), [("magnitude", 257), ("log_mel", 80)])
+def test_noise_has_the_shape_of_features(feature: str, bins: int) -> None:
+    """As many bins as the front end gives."""
+    cfg = configured(FRONTEND__FEATURE=feature, TRAIN__BATCH_SIZE=2, DATASET__PARTIAL_N_FRAMES=40)
+    assert draw_noise(cfg, CPU)[0].shape == (2, 40, bins)
