@@ -72,6 +72,7 @@ class Corpus:
         self._num_workers = cfg.DATASET.NUM_WORKERS
         self._pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
         self._train_batch_size = cfg.TRAIN.BATCH_SIZE
+        self._is_balanced = cfg.DATASET.SAMPLING == "balanced"
         self._build_augmentation = partial(build_augmentation, cfg)  # when training: others need no noise
         self.window_batch_size = cfg.EVAL.BATCH_SIZE
 
@@ -135,13 +136,15 @@ class Corpus:
         return read_meta(path) if path.exists() else {}
 
     def crops(self, part: str) -> CropLoader:
-        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT says, or val.
+        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented as AUGMENT and drawn as DATASET.SAMPLING
+        says, or val.
 
         Raises:
             UserError: the part has no utterances, or fewer than a batch; what AUGMENT names is not there.
         """
         augmentation = self._build_augmentation() if part == "train" else None
-        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation)
+        is_balanced = self._is_balanced and part == "train"
+        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation, is_balanced=is_balanced)
 
     def halves(self) -> tuple[CropLoader, CropLoader]:
         """Batches of random crops of two halves of the train part, each with half of every speaker's utterances.
@@ -164,7 +167,12 @@ class Corpus:
         )
 
     def _load(
-        self, rows: np.ndarray, name: str, stream: tuple[int, ...] = (), augmentation: Augmentation | None = None
+        self,
+        rows: np.ndarray,
+        name: str,
+        stream: tuple[int, ...] = (),
+        augmentation: Augmentation | None = None,
+        is_balanced: bool = False,
     ) -> CropLoader:
         if self._train_batch_size > len(rows):
             raise UserError(
@@ -172,7 +180,8 @@ class Corpus:
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
         dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation)
-        return CropLoader(dataset, rows, self._train_batch_size, self._num_workers, self._pin_memory, stream)
+        how = self._train_batch_size, self._num_workers, self._pin_memory
+        return CropLoader(dataset, rows, *how, stream, is_balanced)
 
     def single_crops(self, part: str) -> DataLoader[Any]:
         """A crop of every utterance of a part, always the same, in batches of EVAL.BATCH_SIZE.

@@ -35,8 +35,10 @@ def move(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 
 # Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it; what
-# is done to a crop.
-SECOND_HALF, SPLIT, AUGMENTATION = 1, 2, 3
+# is done to a crop; the turns of speakers and their utterances.
+SECOND_HALF, SPLIT, AUGMENTATION, BALANCE = 1, 2, 3, 4
+# Where an utterance is taken again in an epoch, its crop is drawn as in an epoch so much later, which none comes to.
+AGAIN = 1_000_000
 
 
 class CropBatch(NamedTuple):
@@ -178,14 +180,53 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = self.rows[np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(self.rows))]
+        rows, epochs = self._choose()
+        order = np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(rows))
         for batch in range(self.first_batch, len(self)):
             begin = batch * self.batch_size + rank() * self.share
-            yield [(self.epoch, int(row)) for row in order[begin : begin + self.share]]
+            yield [(int(epochs[place]), int(rows[place])) for place in order[begin : begin + self.share]]
+
+    def _choose(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the epoch has, in any order: rows (N,), and the epochs (N,) that their crops are drawn as in."""
+        return self.rows, np.full(len(self.rows), self.epoch)
+
+
+class BalancedBatches(ShuffledBatches):
+    """The same of as many crops of every speaker, to one, whatever utterances these have.
+
+    All crops of a training are dealt out to the speakers in turn, and a speaker's to the utterances in turn, both in an
+    order that the seed draws once: so epochs differ in who has one crop more, and in which utterances they begin with,
+    and no utterance is taken twice more than another of the same speaker.
+
+    Args:
+        labels: of all rows of the index, the speakers.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, batch_size: int, seed: int, labels: np.ndarray, stream: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(rows, batch_size, seed, stream)
+        generator = np.random.default_rng((seed, 0, *stream, BALANCE))
+        drawn = rows[generator.permutation(len(rows))]
+        self._sorted = drawn[np.argsort(labels[drawn], kind="stable")]  # each speaker's behind each other
+        _, counts = np.unique(labels[self._sorted], return_counts=True)
+        order = generator.permutation(len(counts))
+        self._counts, self._starts = counts[order], (np.cumsum(counts) - counts)[order]
+
+    def _choose(self) -> tuple[np.ndarray, np.ndarray]:
+        size = len(self) * self.batch_size
+        turns, speakers = np.divmod(np.arange(self.epoch * size, (self.epoch + 1) * size), len(self._counts))
+        counts = self._counts[speakers]
+        first = -(-(self.epoch * size - speakers) // len(self._counts))  # of the speaker's turns in this epoch
+        return self._sorted[self._starts[speakers] + turns % counts], self.epoch + AGAIN * ((turns - first) // counts)
 
 
 class CropLoader:
-    """Batches of random crops of one part of the corpus, epoch by epoch or without end."""
+    """Batches of random crops of one part of the corpus, epoch by epoch or without end.
+
+    Args:
+        is_balanced: whether an epoch has as many crops of every speaker, and not every utterance once.
+    """
 
     def __init__(
         self,
@@ -195,8 +236,12 @@ class CropLoader:
         num_workers: int,
         pin_memory: bool = False,
         stream: tuple[int, ...] = (),
+        is_balanced: bool = False,
     ) -> None:
-        self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream)
+        if is_balanced:
+            self.batches: ShuffledBatches = BalancedBatches(rows, batch_size, dataset.seed, dataset.labels, stream)
+        else:
+            self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream)
         batch_bytes = self.batches.share * span(dataset.frames) * BYTES
         self._loader = open_loader(
             dataset, self.batches, collate_crops, num_workers, pin_memory, batch_bytes, persistent=True

@@ -28,7 +28,23 @@ SUPERNET = "supernet"
 DERIVED = "network"
 # What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
 # from before there was anything else are those of the usual.
-USUAL = {"pooling": "average", "loss": "softmax", "stem": "paper"}
+USUAL: dict[str, Any] = {"pooling": "average", "loss": "softmax", "subcenters": 1, "stem": "paper"}
+# Settings of how networks are trained that say nothing where none is, with the value that asks for nothing.
+OF_TRAINING = {
+    "MODEL.PRETRAINED": "",
+    "AUGMENT.NOISE_DIR": "",
+    "AUGMENT.RIR_DIR": "",
+    "AUGMENT.SPEED": "",
+    "DATASET.SAMPLING": "natural",
+    "TRAIN.SUBCENTERS": 1,
+    "TRAIN.TOP_K": 0,
+    "TRAIN.MARGIN_WARMUP": 0,
+    "TRAIN.LR_WARMUP": 0,
+    "TRAIN.OPTIMIZER": "adam",
+    "TRAIN.CLIP": 0,
+    "TRAIN.ACCUMULATE": 1,
+    "TRAIN.EMA": 0,
+}
 
 
 def network_kind(cfg: CfgNode) -> str:
@@ -68,6 +84,8 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
         if kind in (SUPERNET, STATISTICS):
             raise UserError(f"TRAIN.LOSS aam is for networks that are trained: leave it at softmax for a {kind}")
         options |= {"loss": "aam", "scale": cfg.TRAIN.SCALE}
+        if cfg.TRAIN.SUBCENTERS > 1:
+            options["subcenters"] = cfg.TRAIN.SUBCENTERS
     return options
 
 
@@ -112,7 +130,7 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
     """
     if cfg.MODEL.NAME in (*BASELINES, STATISTICS):
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
-    _check_untrained(cfg, "a search begins anew and takes its crops as they are")
+    _check_untrained(cfg, "a search begins anew, and takes its crops and its steps as they are")
     supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
     assert isinstance(supernet, Supernet)
     supernet.gradient, supernet.sampling, supernet.paths = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING, cfg.SEARCH.PATHS
@@ -120,10 +138,11 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
 
 
 def _check_untrained(cfg: CfgNode, reason: str) -> None:
-    keys = ["MODEL.PRETRAINED"] if cfg.MODEL.PRETRAINED else []
-    keys += [f"AUGMENT.{key}" for key in ("NOISE_DIR", "RIR_DIR", "SPEED") if cfg.AUGMENT[key]]
-    if keys:
-        raise UserError(f"{keys[0]} is for train.py and train_baseline.py's networks: {reason}; leave it empty")
+    for key, usual in OF_TRAINING.items():
+        section, name = key.split(".")
+        if cfg[section][name] != usual:
+            leave_it = "empty" if usual == "" else f"at {usual}"
+            raise UserError(f"{key} is for train.py and train_baseline.py's networks: {reason}; leave it {leave_it}")
 
 
 def build_cost(cfg: CfgNode, num_classes: int, bins: int) -> DerivedCost:
@@ -147,7 +166,7 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
 
     Args:
         architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space; where they are not
-            as USUAL, pooling, loss with scale, and a supernet's stem.
+            as USUAL, pooling, loss with scale, subcenters, and a supernet's stem.
     """
     kind, num_classes = architecture["kind"], architecture["num_classes"]
     if kind == STATISTICS:
@@ -155,6 +174,7 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
         fitted.architecture = architecture
         return fitted
     options: dict[str, Any] = {"cosine_scale": architecture.get("scale")}
+    options["subcenters"] = architecture.get("subcenters", USUAL["subcenters"])
     if kind != "vggm":
         options["pooling"] = architecture.get("pooling", USUAL["pooling"])
     if kind in BASELINES:

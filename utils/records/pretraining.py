@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 from torch import Tensor
 
+from models import USUAL
 from models.base import SpeakerNetwork
 from utils.records.checkpoint import (
     BEST,
@@ -66,7 +67,7 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
     network would compute if every channel held the spectrogram. The pooling's attention is taken over where it fits;
     the classifier's row of a speaker where a checkpoint of ours was trained on a speaker of that name, by the same kind
-    of classifier. All else must be there and fit.
+    of classifier with as many sub-centres. All else must be there and fit.
 
     Args:
         speakers: the classes of the network.
@@ -91,7 +92,9 @@ def load_pretrained(network: SpeakerNetwork, path: str, speakers: Sequence[str])
         check_identity(checkpoint, file)  # rows by name need the names that it was trained with
     own = network.state_dict()
     taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
-    shared = _take_rows(own, weights, speakers, _trained_classes(content)) if is_ours else 0
+    shared = 0
+    if is_ours and _subcenters(checkpoint.architecture) == _subcenters(network.architecture):
+        shared = _take_rows(own, weights, speakers, _trained_classes(content), _subcenters(network.architecture))
     network.load_state_dict(own)
     drawn = [name for name in own if name not in taken and not name.startswith(CLASSIFIER)]
     drawn = [name for name in drawn if not name.endswith(COUNTER)]
@@ -131,8 +134,16 @@ def _trained_classes(content: dict[str, Any]) -> dict[str, int]:
     return {name: row for row, name in enumerate(content["speakers"]) if name not in untrained}
 
 
-def _take_rows(own: dict[str, Tensor], weights: dict[str, Any], speakers: Sequence[str], rows: dict[str, int]) -> int:
-    """Take the classifier's rows of the speakers that both have; returns how many."""
+def _subcenters(architecture: dict[str, Any]) -> int:
+    """How many of a classifier's rows are a speaker's."""
+    return architecture.get("subcenters", USUAL["subcenters"])
+
+
+def _take_rows(
+    own: dict[str, Tensor], weights: dict[str, Any], speakers: Sequence[str], rows: dict[str, int], subcenters: int
+) -> int:
+    """Take the classifier's rows, as many as there are sub-centres, of the speakers that both have; returns how many
+    speakers that are."""
     names = [name for name in own if name.startswith(CLASSIFIER)]
     there = [name for name in weights if name.startswith(CLASSIFIER)]
     if names != there or any(own[name].shape[1:] != weights[name].shape[1:] for name in names):
@@ -142,7 +153,8 @@ def _take_rows(own: dict[str, Tensor], weights: dict[str, Any], speakers: Sequen
         here, other = map(list, zip(*pairs, strict=True))
         for name in names:
             own[name] = own[name].clone()
-            own[name][here] = weights[name][other]
+            blocks, given = (values.unflatten(0, (-1, subcenters)) for values in (own[name], weights[name]))
+            blocks[here] = given[other]
     return len(pairs)
 
 
