@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from config import default_config
-from models import BASELINES, build_baseline, build_network, build_supernet, count_parameters, describe
+from config import default_config, flatten
+from models import BASELINES, OF_TRAINING, build_baseline, build_network, build_supernet, count_parameters, describe
 from models.genotypes import PAPER_GENOTYPE
 from models.heads import CosineClassifier
 from tests.helpers import call_script
@@ -99,14 +99,30 @@ def test_usual_architecture_says_nothing_of_the_options() -> None:
         ("AUGMENT.NOISE_DIR", "noise"),
         ("AUGMENT.RIR_DIR", "rir"),
         ("AUGMENT.SPEED", "0.9 1.1"),
+        ("DATASET.SAMPLING", "balanced"),
+        ("TRAIN.SUBCENTERS", 2),
+        ("TRAIN.TOP_K", 5),
+        ("TRAIN.MARGIN_WARMUP", 1),
+        ("TRAIN.LR_WARMUP", 1),
+        ("TRAIN.OPTIMIZER", "sgd"),
+        ("TRAIN.CLIP", 1.0),
+        ("TRAIN.ACCUMULATE", 2),
+        ("TRAIN.EMA", 0.999),
     ],
 )
-def test_supernet_refuses_what_it_does_not_take(key: str, value: str) -> None:
-    """One line that names the key; a search would leave it out in silence otherwise."""
-    cfg = configured(MODEL__NAME="supernet", **{key: value})
-    with pytest.raises(UserError, match=rf"^{key}.*\bleave it\b.*$") as raised:
-        build_supernet(cfg, 3)
-    assert "\n" not in str(raised.value)
+def test_supernet_refuses_what_it_does_not_take(key: str, value: object) -> None:
+    """One line that names the key; a search would leave it out in silence otherwise. So would the statistics."""
+    for name, build in (("supernet", build_supernet), ("statistics", build_baseline)):
+        cfg = configured(MODEL__NAME=name, **{key: value})
+        with pytest.raises(UserError, match=rf"^{key}.*\bleave it\b.*$") as raised:
+            build(cfg, 3)
+        assert "\n" not in str(raised.value)
+
+
+def test_what_asks_for_nothing_is_the_default() -> None:
+    """A setting of training that is left alone is refused by nobody."""
+    cfg = flatten(default_config())
+    assert {key: cfg[key] for key in OF_TRAINING} == OF_TRAINING
 
 
 def test_vggm_takes_cosines_but_no_other_pooling() -> None:

@@ -24,6 +24,10 @@ SETTINGS = {"TRAIN__BATCH_SIZE": 4, "TRAIN__END_EPOCH": 2, "VAL_FREQ": 2, "MODEL
 SETTINGS |= {"TRAIN__LR": 0.01, "TRAIN__ARCH_LR": 0.01, "TRAIN__DROPPATH_PROB": 0.5}
 SETTINGS |= {"SEARCH__COST_WEIGHT": 1.0, "SEARCH__COST_TARGET": 0.002}
 
+MORE: dict[str, tuple[object, ...]] = {"search": ()}
+MORE["train"] = ("TRAIN.ACCUMULATE", 4, "TRAIN.CLIP", 0.5, "TRAIN.OPTIMIZER", "adamw", "TRAIN.WD", 0.01)
+MORE["train"] += ("TRAIN.EMA", 0.5, "TRAIN.LR_WARMUP", 1, "DATASET.SAMPLING", "balanced")
+
 
 def new_run(script: str, toy: Path, out: Path, *more: object) -> list[object]:
     """The command line of a new run."""
@@ -47,9 +51,10 @@ def test_two_processes_learn_what_one_does(
 ) -> None:
     """After two epochs: weights, alpha, optimizers and figures, to 1e-5 (in float64, where it is far less).
 
-    One process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
+    A training's gradients are accumulated and clipped, its weights averaged and its speakers balanced, besides. One
+    process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
     """
-    size = ("TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames)
+    size = ("TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames, *MORE[script])
     workers = ("DATASET.NUM_WORKERS", num_workers)
     done = torchrun("tests/in_float64.py", 1, f"{script}.py", *new_run(script, toy, tmp_path / "two", *size, *workers))
     assert done.returncode == 0, done.stderr
@@ -57,7 +62,8 @@ def test_two_processes_learn_what_one_does(
     two, one = only_run(tmp_path / "two", script), only_run(tmp_path / "one", script)
     checkpoints = [load_checkpoint(run_dir / "last.pt", (script,)) for run_dir in (two, one)]
     assert checkpoints[0].step == checkpoints[1].step == 2 * 24 // batch_size
-    learnt, expected = (tensors({"model": item.model, "optimizers": item.optimizers}) for item in checkpoints)
+    names = ("model", "trained", "optimizers")
+    learnt, expected = (tensors({name: getattr(item, name) for name in names}) for item in checkpoints)
     assert learnt.keys() == expected.keys()
     differences = {name: float((learnt[name] - expected[name]).abs().max()) for name in learnt}
     worst = max(differences, key=differences.get)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 NETWORKS = {
-    "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0}),
+    "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0, "subcenters": 2}),
     "resnet18": ("resnet18", {}),
     "vggm": ("vggm", {}),
     "statistics": ("statistics", {}),
