@@ -88,6 +88,8 @@ _C.DATASET.VAL_SPEAKERS = -1
 _C.DATASET.VAL_TRIALS = 10000
 # Draws the held-out speakers and their trials; apart from SEED, so that runs with several seeds are chosen alike
 _C.DATASET.VAL_SEED = 0
+# natural: an epoch has every training utterance once; balanced: as many crops, of every speaker as many as of any other
+_C.DATASET.SAMPLING = "natural"
 # How both are drawn: random; or hard: speakers with several sessions first, who are then not trained on, and non-target
 # trials between speakers of one gender (and nationality, where there are many), as vox1_meta.csv has them
 _C.DATASET.VAL_CHOICE = "random"
@@ -198,16 +200,28 @@ _C.SEARCH.COST_FRAMES = 300
 _C.TRAIN = CfgNode()
 # Utterances in a batch, of all processes together where there are several
 _C.TRAIN.BATCH_SIZE = 96
-# Adam's learning rate: cosine from LR in the first epoch towards LR_MIN at the end
+# The learning rate: cosine from LR in the first epoch towards LR_MIN at the end
 _C.TRAIN.LR = 0.01
 _C.TRAIN.LR_MIN = 0.001
+# Epochs at the begin in which it rises, step by step in a straight line, to what the cosine has after them; 0: none
+_C.TRAIN.LR_WARMUP = 0
 # With MODEL.PRETRAINED: a factor of the learning rate of all but classifier and pooling
 _C.TRAIN.LR_PRETRAINED = 1.0
-# Adam's weight decay and betas
+# adam, adamw (weight decay apart from the gradient) or sgd (with Nesterov's momentum)
+_C.TRAIN.OPTIMIZER = "adam"
+# sgd: its momentum
+_C.TRAIN.MOMENTUM = 0.9
+# Weight decay (adam: of all weights, in the gradient; else not of biases and norms), and Adam's betas
 _C.TRAIN.WD = 0.0
 _C.TRAIN.BETA1 = 0.9
 _C.TRAIN.BETA2 = 0.999
-# The same for the architecture parameters
+# The greatest length of a step's gradient, over all weights; a longer one is brought to it. 0: any length
+_C.TRAIN.CLIP = 0.0
+# Batches that a step's gradient is the mean of: as a batch of so many times the size, but for the norms' statistics
+_C.TRAIN.ACCUMULATE = 1
+# Decay of a moving average of the weights (0.999, say), by which is validated, chosen and evaluated; 0: none is kept
+_C.TRAIN.EMA = 0.0
+# Adam's learning rate, weight decay and betas for the architecture parameters
 _C.TRAIN.ARCH_LR = 0.001
 _C.TRAIN.ARCH_WD = 0.001
 _C.TRAIN.ARCH_BETA1 = 0.5
@@ -219,6 +233,13 @@ _C.TRAIN.LOSS = "softmax"
 # aam: what is added to the target's angle, radians, and the factor of the cosines
 _C.TRAIN.MARGIN = 0.2
 _C.TRAIN.SCALE = 30.0
+# aam: epochs at the begin in which the margins rise, step by step in a straight line from 0; 0: none
+_C.TRAIN.MARGIN_WARMUP = 0
+# aam: directions that each class has, of which the nearest one counts
+_C.TRAIN.SUBCENTERS = 1
+# aam: how many of the other classes, the nearest ones, have their angles made smaller, and by how much, radians
+_C.TRAIN.TOP_K = 0
+_C.TRAIN.TOP_K_MARGIN = 0.06
 # Share of the target spread evenly over all classes
 _C.TRAIN.LABEL_SMOOTHING = 0.1
 # fp32, or bf16: forward passes under bfloat16 autocast, for GPUs and for CPUs with instructions for it (AVX512-BF16 or
@@ -279,6 +300,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DEVICE_TUNING": ("auto", "on", "off"),
     "DATASET.SUB_DIR": ("merged", "dev"),
     "DATASET.VAL_CHOICE": ("random", "hard"),
+    "DATASET.SAMPLING": ("natural", "balanced"),
     "MODEL.POOLING": ("average", "attentive"),
     "FRONTEND.FEATURE": ("magnitude", "log_magnitude", "log_mel"),
     "FRONTEND.NORM": ("corpus", "utterance_mean", "utterance_mean_deviation"),
@@ -293,6 +315,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "TRAIN.COMPILE": (True, False, "auto"),
     "TRAIN.CUDA_GRAPHS": (True, False, "auto"),
     "TRAIN.LOSS": ("softmax", "aam"),
+    "TRAIN.OPTIMIZER": ("adam", "adamw", "sgd"),
     "TRAIN.PRECISION": ("fp32", "bf16"),
 }
 
@@ -340,11 +363,16 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.BATCH_SIZE": (1, None),
     "TRAIN.LR": (0, None),
     "TRAIN.LR_MIN": (0, None),
+    "TRAIN.LR_WARMUP": (0, None),
     "TRAIN.LR_PRETRAINED": (0, 10),
     "MODEL.FREEZE": (0, None),
+    "TRAIN.MOMENTUM": (0, 0.9999),
     "TRAIN.WD": (0, None),
     "TRAIN.BETA1": (0, 0.9999),
     "TRAIN.BETA2": (0, 0.99999),
+    "TRAIN.CLIP": (0, None),
+    "TRAIN.ACCUMULATE": (1, None),
+    "TRAIN.EMA": (0, 0.999999),
     "TRAIN.ARCH_LR": (0, None),
     "TRAIN.ARCH_WD": (0, None),
     "TRAIN.ARCH_BETA1": (0, 0.9999),
@@ -352,6 +380,10 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "TRAIN.DROPPATH_PROB": (0, 0.99),
     "TRAIN.MARGIN": (0, 1.5),
     "TRAIN.SCALE": (1, None),
+    "TRAIN.MARGIN_WARMUP": (0, None),
+    "TRAIN.SUBCENTERS": (1, None),
+    "TRAIN.TOP_K": (0, None),
+    "TRAIN.TOP_K_MARGIN": (0, 1.5),
     "TRAIN.LABEL_SMOOTHING": (0, 0.99),
     "TRAIN.CHECKPOINT_MINUTES": (0, None),
     "TRAIN.KEEP_EPOCHS": (0, None),
@@ -421,6 +453,7 @@ def override(cfg: CfgNode, options: Sequence[object]) -> CfgNode:
     for key, value in zip(options[::2], options[1::2], strict=True):
         _set(cfg, str(key), value, "option")
     _check_epochs(cfg)
+    _check_steps(cfg)
     if not cfg.MODEL.PRETRAINED and (cfg.MODEL.FREEZE or cfg.TRAIN.LR_PRETRAINED != 1):
         key = "MODEL.FREEZE" if cfg.MODEL.FREEZE else "TRAIN.LR_PRETRAINED"
         raise UserError(f"{key} is for a network that starts from another one's weights: set MODEL.PRETRAINED, too")
@@ -486,6 +519,21 @@ def _check_augmentation(cfg: CfgNode) -> None:
             f"AUGMENT.TIME_MASK_FRAMES {settings.TIME_MASK_FRAMES} must be less than a crop's {shortest} frames, of "
             "which nothing may be left otherwise"
         )
+
+
+def _check_steps(cfg: CfgNode) -> None:
+    """Refuse what would say nothing, or would never come to its end."""
+    for key in ("MARGIN_WARMUP", "SUBCENTERS", "TOP_K"):
+        if cfg.TRAIN[key] != _C.TRAIN[key] and cfg.TRAIN.LOSS != "aam":
+            raise UserError(f"TRAIN.{key} {cfg.TRAIN[key]} is for TRAIN.LOSS aam: set that, too")
+    if cfg.TRAIN.TOP_K_MARGIN != _C.TRAIN.TOP_K_MARGIN and not cfg.TRAIN.TOP_K:
+        raise UserError(f"TRAIN.TOP_K_MARGIN {cfg.TRAIN.TOP_K_MARGIN} says nothing: set TRAIN.TOP_K, too")
+    if cfg.TRAIN.MOMENTUM != _C.TRAIN.MOMENTUM and cfg.TRAIN.OPTIMIZER != "sgd":
+        raise UserError(f"TRAIN.MOMENTUM {cfg.TRAIN.MOMENTUM} is for TRAIN.OPTIMIZER sgd: set that, too")
+    epochs = cfg.TRAIN.END_EPOCH - cfg.TRAIN.BEGIN_EPOCH
+    for key in ("LR_WARMUP", "MARGIN_WARMUP"):
+        if cfg.TRAIN[key] >= epochs:
+            raise UserError(f"TRAIN.{key} {cfg.TRAIN[key]} must be less than the {epochs} epochs of the training")
 
 
 def last_epoch(cfg: CfgNode) -> int:

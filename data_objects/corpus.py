@@ -76,6 +76,7 @@ class Corpus:
         self._num_workers = cfg.DATASET.NUM_WORKERS
         self._pin_memory = cfg.DEVICE != "cpu" and torch.cuda.is_available()
         self._train_batch_size = cfg.TRAIN.BATCH_SIZE
+        self._is_balanced = cfg.DATASET.SAMPLING == "balanced"
         self._build_augmentation = partial(build_augmentation, cfg)  # when training: others need no noise
         self.window_batch_size = cfg.EVAL.BATCH_SIZE
         self.front_end_settings = front_end_settings(cfg)
@@ -167,15 +168,20 @@ class Corpus:
         return read_meta(path) if path.exists() else {}
 
     def crops(self, part: str) -> CropLoader:
-        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, augmented and as long as the settings say, or val.
+        """Batches of TRAIN.BATCH_SIZE random crops of a part: train, drawn and augmented as the settings say, or val.
 
         Raises:
             UserError: the part has no utterances, or fewer than a batch; what AUGMENT names is not there.
         """
         if part != "train":
             return self._load(self.rows(part), f"the {part} part")
-        augmentation, fewest = self._build_augmentation(), self._fewest_frames
-        return self._load(self.rows(part), f"the {part} part", augmentation=augmentation, fewest_frames=fewest)
+        return self._load(
+            self.rows(part),
+            f"the {part} part",
+            augmentation=self._build_augmentation(),
+            fewest_frames=self._fewest_frames,
+            is_balanced=self._is_balanced,
+        )
 
     def halves(self) -> tuple[CropLoader, CropLoader]:
         """Batches of random crops of two halves of the train part, each with half of every speaker's utterances.
@@ -204,6 +210,7 @@ class Corpus:
         stream: tuple[int, ...] = (),
         augmentation: Augmentation | None = None,
         fewest_frames: int = 0,
+        is_balanced: bool = False,
     ) -> CropLoader:
         if self._train_batch_size > len(rows):
             raise UserError(
@@ -211,8 +218,8 @@ class Corpus:
                 f"of SUB_DIR {self.sub_dir}: set it to {len(rows)} or less"
             )
         dataset = TrainingCrops(self.index, self.frames, self.speakers, self._seed, augmentation, rows)
-        workers = self._num_workers, self._pin_memory
-        return CropLoader(dataset, rows, self._train_batch_size, *workers, stream, fewest_frames)
+        how = self._train_batch_size, self._num_workers, self._pin_memory
+        return CropLoader(dataset, rows, *how, stream, fewest_frames, is_balanced)
 
     def single_crops(self, part: str, limit: int | None = None) -> DataLoader[Any]:
         """A crop of every utterance of a part, always the same, in batches of EVAL.BATCH_SIZE.

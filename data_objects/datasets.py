@@ -35,8 +35,11 @@ def move(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 
 # Streams of random numbers of a seed, besides the first: the order of the second half's batches, and who is in it; what
-# is done to a crop's samples, who talks in its background, what is done to its spectrum; the length of a batch's crops.
-SECOND_HALF, SPLIT, AUGMENTATION, BABBLE, SPECTRAL, LENGTH = 1, 2, 3, 4, 5, 6
+# is done to a crop's samples, who talks in its background, what is done to its spectrum; the length of a batch's crops;
+# the turns of speakers and their utterances.
+SECOND_HALF, SPLIT, AUGMENTATION, BABBLE, SPECTRAL, LENGTH, BALANCE = 1, 2, 3, 4, 5, 6, 7
+# Where an utterance is taken again in an epoch, its crop is drawn as in an epoch so much later, which none comes to.
+AGAIN = 1_000_000
 
 
 class CropBatch(NamedTuple):
@@ -231,11 +234,16 @@ class ShuffledBatches(Sampler[list[tuple[int, ...]]]):
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
-        order = self.rows[np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(self.rows))]
+        rows, epochs = self._choose()
+        order = np.random.default_rng((self.seed, self.epoch, *self.stream)).permutation(len(rows))
         for batch in range(self.first_batch, len(self)):
             begin = batch * self.batch_size + rank() * self.share
             length = self._draw_length(batch)
-            yield [(self.epoch, int(row), *length) for row in order[begin : begin + self.share]]
+            yield [(int(epochs[place]), int(rows[place]), *length) for place in order[begin : begin + self.share]]
+
+    def _choose(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the epoch has, in any order: rows (N,), and the epochs (N,) that their crops are drawn as in."""
+        return self.rows, np.full(len(self.rows), self.epoch)
 
     def _draw_length(self, batch: int) -> tuple[int, ...]:
         """The frames of a batch's crops, where they are drawn."""
@@ -245,8 +253,48 @@ class ShuffledBatches(Sampler[list[tuple[int, ...]]]):
         return (int(generator.integers(*self.lengths, endpoint=True)),)
 
 
+class BalancedBatches(ShuffledBatches):
+    """The same of as many crops of every speaker, to one, whatever utterances these have.
+
+    All crops of a training are dealt out to the speakers in turn, and a speaker's to the utterances in turn, both in an
+    order that the seed draws once: so epochs differ in who has one crop more, and in which utterances they begin with,
+    and no utterance is taken twice more than another of the same speaker.
+
+    Args:
+        labels: of all rows of the index, the speakers.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seed: int,
+        labels: np.ndarray,
+        stream: tuple[int, ...] = (),
+        lengths: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(rows, batch_size, seed, stream, lengths)
+        generator = np.random.default_rng((seed, 0, *stream, BALANCE))
+        drawn = rows[generator.permutation(len(rows))]
+        self._sorted = drawn[np.argsort(labels[drawn], kind="stable")]  # each speaker's behind each other
+        _, counts = np.unique(labels[self._sorted], return_counts=True)
+        order = generator.permutation(len(counts))
+        self._counts, self._starts = counts[order], (np.cumsum(counts) - counts)[order]
+
+    def _choose(self) -> tuple[np.ndarray, np.ndarray]:
+        size = len(self) * self.batch_size
+        turns, speakers = np.divmod(np.arange(self.epoch * size, (self.epoch + 1) * size), len(self._counts))
+        counts = self._counts[speakers]
+        first = -(-(self.epoch * size - speakers) // len(self._counts))  # of the speaker's turns in this epoch
+        return self._sorted[self._starts[speakers] + turns % counts], self.epoch + AGAIN * ((turns - first) // counts)
+
+
 class CropLoader:
-    """Batches of random crops of one part of the corpus, epoch by epoch or without end."""
+    """Batches of random crops of one part of the corpus, epoch by epoch or without end.
+
+    Args:
+        is_balanced: whether an epoch has as many crops of every speaker, and not every utterance once.
+    """
 
     def __init__(
         self,
@@ -257,10 +305,14 @@ class CropLoader:
         pin_memory: bool = False,
         stream: tuple[int, ...] = (),
         fewest_frames: int = 0,
+        is_balanced: bool = False,
     ) -> None:
         """`fewest_frames`: of a batch's crops, where they are not always those of the dataset."""
-        lengths = (fewest_frames, dataset.frames) if fewest_frames else None
-        self.batches = ShuffledBatches(rows, batch_size, dataset.seed, stream, lengths)
+        how = stream, (fewest_frames, dataset.frames) if fewest_frames else None
+        if is_balanced:
+            self.batches: ShuffledBatches = BalancedBatches(rows, batch_size, dataset.seed, dataset.labels, *how)
+        else:
+            self.batches = ShuffledBatches(rows, batch_size, dataset.seed, *how)
         batch_bytes = self.batches.share * span(dataset.frames) * BYTES
         self._loader = open_loader(
             dataset, self.batches, collate_crops, num_workers, pin_memory, batch_bytes, persistent=True

@@ -28,20 +28,31 @@ SUPERNET = "supernet"
 DERIVED = "network"
 # What an architecture has of which it says nothing: only what is something else is recorded, so that the checkpoints
 # from before there was anything else are those of the usual.
-USUAL = {"pooling": "average", "loss": "softmax", "stem": "paper", "speeds": ""}
-# Settings that change the crops of a training.
-OF_CROPS = (
-    "AUGMENT.NOISE_DIR",
-    "AUGMENT.RIR_DIR",
-    "AUGMENT.SPEED",
-    "AUGMENT.BABBLE",
-    "AUGMENT.EQ_DB",
-    "AUGMENT.GAIN_DB",
-    "AUGMENT.BAND_PROBABILITY",
-    "AUGMENT.TIME_MASKS",
-    "AUGMENT.FREQUENCY_MASKS",
-    "DATASET.PARTIAL_N_FRAMES_MIN",
-)
+USUAL: dict[str, Any] = {"pooling": "average", "loss": "softmax", "subcenters": 1, "stem": "paper", "speeds": ""}
+# Settings of how networks are trained that say nothing where none is, with the value that asks for nothing.
+OF_TRAINING = {
+    "MODEL.PRETRAINED": "",
+    "AUGMENT.NOISE_DIR": "",
+    "AUGMENT.RIR_DIR": "",
+    "AUGMENT.SPEED": "",
+    "AUGMENT.BABBLE": 0,
+    "AUGMENT.EQ_DB": 0,
+    "AUGMENT.GAIN_DB": 0,
+    "AUGMENT.BAND_PROBABILITY": 0,
+    "AUGMENT.TIME_MASKS": 0,
+    "AUGMENT.FREQUENCY_MASKS": 0,
+    "DATASET.PARTIAL_N_FRAMES_MIN": 0,
+    "DATASET.SAMPLING": "natural",
+    "TRAIN.SUBCENTERS": 1,
+    "TRAIN.TOP_K": 0,
+    "TRAIN.MARGIN_WARMUP": 0,
+    "TRAIN.LR_WARMUP": 0,
+    "TRAIN.OPTIMIZER": "adam",
+    "TRAIN.CLIP": 0,
+    "TRAIN.ACCUMULATE": 1,
+    "TRAIN.EMA": 0,
+    "TRAIN.KEEP_EPOCHS": 0,
+}
 
 
 def network_kind(cfg: CfgNode) -> str:
@@ -82,6 +93,8 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
         if kind in (SUPERNET, STATISTICS):
             raise UserError(f"TRAIN.LOSS aam is for networks that are trained: leave it at softmax for a {kind}")
         options |= {"loss": "aam", "scale": cfg.TRAIN.SCALE}
+        if cfg.TRAIN.SUBCENTERS > 1:
+            options["subcenters"] = cfg.TRAIN.SUBCENTERS
     if cfg.AUGMENT.SPEED_CLASSES and kind not in (SUPERNET, STATISTICS):
         options["speeds"] = " ".join(cfg.AUGMENT.SPEED.replace(",", " ").split())
     return options
@@ -141,7 +154,7 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
     """
     if cfg.MODEL.NAME in (*BASELINES, STATISTICS):
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is a baseline, not a supernet: use train_baseline.py")
-    _check_untrained(cfg, "a search begins anew and takes its crops as they are")
+    _check_untrained(cfg, "a search begins anew, and takes its crops and its steps as they are")
     supernet = build_model(describe(cfg, SUPERNET) | {"num_classes": num_classes})
     assert isinstance(supernet, Supernet)
     supernet.gradient, supernet.sampling, supernet.paths = cfg.SEARCH.GRADIENT, cfg.SEARCH.SAMPLING, cfg.SEARCH.PATHS
@@ -149,15 +162,11 @@ def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
 
 
 def _check_untrained(cfg: CfgNode, reason: str) -> None:
-    if cfg.TRAIN.KEEP_EPOCHS:
-        raise UserError(
-            "TRAIN.KEEP_EPOCHS is for networks that train.py and train_baseline.py train epoch by epoch: leave it at 0"
-        )
-    for key in ("MODEL.PRETRAINED", *OF_CROPS):
+    for key, usual in OF_TRAINING.items():
         section, name = key.split(".")
-        if value := cfg[section][name]:
-            usual = "empty" if isinstance(value, str) else "at 0"
-            raise UserError(f"{key} is for train.py and train_baseline.py's networks: {reason}; leave it {usual}")
+        if cfg[section][name] != usual:
+            leave_it = "empty" if usual == "" else f"at {usual}"
+            raise UserError(f"{key} is for train.py and train_baseline.py's networks: {reason}; leave it {leave_it}")
 
 
 def build_cost(cfg: CfgNode, num_classes: int, bins: int) -> DerivedCost:
@@ -181,8 +190,8 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
 
     Args:
         architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space; where they are not
-            as USUAL, pooling, loss with scale, a supernet's stem, and the speeds that make classes besides the
-            num_classes of the speakers themselves, which come first.
+            as USUAL, pooling, loss with scale, subcenters, a supernet's stem, and the speeds that make classes besides
+            the num_classes of the speakers themselves, which come first.
     """
     kind = architecture["kind"]
     num_classes = architecture["num_classes"] * (1 + len(architecture.get("speeds", USUAL["speeds"]).split()))
@@ -191,6 +200,7 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
         fitted.architecture = architecture
         return fitted
     options: dict[str, Any] = {"cosine_scale": architecture.get("scale")}
+    options["subcenters"] = architecture.get("subcenters", USUAL["subcenters"])
     if kind != "vggm":
         options["pooling"] = architecture.get("pooling", USUAL["pooling"])
     if kind in BASELINES:

@@ -69,11 +69,13 @@ class Network(SpeakerNetwork):
         num_classes: K.
         pooling: which of `models.pooling.POOLINGS` makes the embedding of the last cell's output.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
+        subcenters: of each class of a cosine classifier.
 
     Attributes:
         drop_path_probability: set by the training loop every epoch.
         shares: this process's place among those that share a batch, and their number.
         uses_all: whether every parameter takes part in the forward pass.
+        replays: whether training steps are replayed as CUDA graphs, which write over what they gave before.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Network(SpeakerNetwork):
         num_classes: int,
         pooling: str = "average",
         cosine_scale: float | None = None,
+        subcenters: int = 1,
     ) -> None:
         super().__init__()
         self.stem_0, self.stem_1 = build_stems(channels)
@@ -92,11 +95,12 @@ class Network(SpeakerNetwork):
         self.cells = nn.ModuleList(Cell(genes, plan) for genes, plan in zip(kinds, plans, strict=True))
         self.pooling = POOLINGS[pooling](4 * plans[-1].channels)
         self.embedding_dim = self.pooling.embedding_dim
-        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)
+        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale, subcenters)
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
         # Where no operation of a kind of cell reads one of its inputs, what prepares that input learns nothing.
         self.uses_all = all({0, 1} <= {source for _, source in genes} for genes in kinds)
+        self.replays = False
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def compile_for_training(self, *, kernels: bool = True, graphs: bool = False) -> None:
@@ -109,6 +113,7 @@ class Network(SpeakerNetwork):
             graphs: they are recorded as CUDA graphs and replayed, so that a GPU does not wait for Python. Where
                 torch.compile finds that they cannot be, on CPUs say, they are launched one by one.
         """
+        self.replays = graphs
         if kernels:
             self._compiled = torch.compile(self.compute, mode="reduce-overhead" if graphs else None)
         else:

@@ -37,6 +37,7 @@ class ResNet(SpeakerNetwork):
         num_classes: K.
         pooling: which of `models.pooling.POOLINGS` makes the embedding of the last stage's output.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
+        subcenters: of each class of a cosine classifier.
 
     The first convolution has padding 2, where the usual network has 3: so do the published baselines. The layers bear
     the names that published weights files use, so that MODEL.PRETRAINED can load one.
@@ -48,6 +49,7 @@ class ResNet(SpeakerNetwork):
         num_classes: int,
         pooling: str = "average",
         cosine_scale: float | None = None,
+        subcenters: int = 1,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=2, bias=False)
@@ -59,7 +61,7 @@ class ResNet(SpeakerNetwork):
         self.layer4 = _stage(blocks[3], 256, 512, stride=2)
         self.pooling = POOLINGS[pooling](512)
         self.embedding_dim = self.pooling.embedding_dim
-        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)
+        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale, subcenters)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -82,11 +84,15 @@ def _stage(count: int, channels_in: int, channels_out: int, stride: int) -> nn.S
     return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, 1) for _ in range(count - 1)))
 
 
-def resnet18(num_classes: int, pooling: str = "average", cosine_scale: float | None = None) -> ResNet:
+def resnet18(
+    num_classes: int, pooling: str = "average", cosine_scale: float | None = None, subcenters: int = 1
+) -> ResNet:
     """ResNet-18: 11,812,003 parameters with 1,251 classes."""
-    return ResNet((2, 2, 2, 2), num_classes, pooling, cosine_scale)
+    return ResNet((2, 2, 2, 2), num_classes, pooling, cosine_scale, subcenters)
 
 
-def resnet34(num_classes: int, pooling: str = "average", cosine_scale: float | None = None) -> ResNet:
+def resnet34(
+    num_classes: int, pooling: str = "average", cosine_scale: float | None = None, subcenters: int = 1
+) -> ResNet:
     """ResNet-34: 21,920,163 parameters with 1,251 classes."""
-    return ResNet((3, 4, 6, 3), num_classes, pooling, cosine_scale)
+    return ResNet((3, 4, 6, 3), num_classes, pooling, cosine_scale, subcenters)

@@ -29,11 +29,12 @@ class VGGM(SpeakerNetwork):
     Args:
         num_classes: K.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
+        subcenters: of each class of a cosine classifier.
     """
 
     embedding_dim = 1024
 
-    def __init__(self, num_classes: int, cosine_scale: float | None = None) -> None:
+    def __init__(self, num_classes: int, cosine_scale: float | None = None, subcenters: int = 1) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             *_conv_norm(1, 96, (7, 7), stride=(2, 1), padding=1),  # conv1: (T, F) 300 x 257 -> 148 x 253
@@ -48,7 +49,7 @@ class VGGM(SpeakerNetwork):
             nn.AdaptiveAvgPool2d(1),  # apool6
             *_conv_norm(4096, 1024, (1, 1)),  # fc7
         )
-        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale)  # fc8
+        self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale, subcenters)  # fc8
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -111,6 +111,18 @@ def test_large_search_is_the_papers_but_for_its_batches() -> None:
     assert differing == {"TRAIN.BATCH_SIZE", "TRAIN.ARCH_LR", "TRAIN.PRECISION", "DATASET.NUM_WORKERS"}
 
 
+def test_large_margin_goes_on_with_what_scratch_modern_trains() -> None:
+    """The same network, trained otherwise."""
+    first, second = (
+        flatten(load_config(ROOT / f"exps/scratch/{name}.yaml")) for name in ("scratch_modern", "large_margin")
+    )
+    differing = {key for key in first if first[key] != second[key]}
+    how = {"MARGIN", "BATCH_SIZE", "ACCUMULATE", "LR", "LR_MIN", "END_EPOCH"}
+    others = {"MODEL.PRETRAINED", "DATASET.PARTIAL_N_FRAMES", "AUGMENT.SPEED", "EVAL.BATCH_SIZE"}
+    assert differing == others | {f"TRAIN.{name}" for name in how}
+    assert second["TRAIN.BATCH_SIZE"] * second["TRAIN.ACCUMULATE"] == first["TRAIN.BATCH_SIZE"]
+
+
 def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
     """In this order."""
     path = write(tmp_path, "TRAIN: {LR: 0.5, WD: 0.25}")
@@ -255,6 +267,29 @@ def test_hard_choice_of_nobody(tmp_path: Path) -> None:
         UserError, match=r"^DATASET\.VAL_CHOICE hard says .*: set DATASET\.VAL_SPEAKERS to more than 0$"
     ):
         load_config(write(tmp_path, "DATASET: {VAL_CHOICE: hard, VAL_SPEAKERS: 0}"))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("TRAIN.SUBCENTERS 3", r"TRAIN\.SUBCENTERS 3 is for TRAIN\.LOSS aam: set that, too"),
+        ("TRAIN.TOP_K 5", r"TRAIN\.TOP_K 5 is for TRAIN\.LOSS aam"),
+        ("TRAIN.MARGIN_WARMUP 5", r"TRAIN\.MARGIN_WARMUP 5 is for TRAIN\.LOSS aam"),
+        ("TRAIN.LOSS aam TRAIN.TOP_K_MARGIN 0.1", r"TRAIN\.TOP_K_MARGIN 0\.1 says nothing: set TRAIN\.TOP_K, too"),
+        ("TRAIN.OPTIMIZER adamw TRAIN.MOMENTUM 0.8", r"TRAIN\.MOMENTUM 0\.8 is for TRAIN\.OPTIMIZER sgd"),
+        ("TRAIN.BEGIN_EPOCH 291 TRAIN.LR_WARMUP 10", r"TRAIN\.LR_WARMUP 10 must be less than the 10 epochs"),
+        ("TRAIN.LOSS aam TRAIN.MARGIN_WARMUP 301", r"TRAIN\.MARGIN_WARMUP 301 must be less than the 301 epochs"),
+        ("TRAIN.OPTIMIZER lamb", r"TRAIN\.OPTIMIZER must be one of adam, adamw, sgd, not 'lamb'"),
+        ("DATASET.SAMPLING fair", r"DATASET\.SAMPLING must be one of natural, balanced, not 'fair'"),
+        ("TRAIN.EMA 1", r"TRAIN\.EMA must be from 0 to 0\.999999, not 1\.0"),
+        ("TRAIN.ACCUMULATE 0", r"TRAIN\.ACCUMULATE must be at least 1, not 0"),
+    ],
+)
+def test_options_of_training_that_do_not_go_together(tmp_path: Path, options: str, complaint: str) -> None:
+    """One line with the remedy."""
+    with pytest.raises(UserError, match=complaint) as raised:
+        load_config(write(tmp_path, ""), options.split())
+    assert "\n" not in str(raised.value)
 
 
 @given(st.binary(max_size=60))

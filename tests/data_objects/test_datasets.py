@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_objects.audio import read_samples
+from data_objects.corpus import Corpus
 from data_objects.datasets import (
+    AGAIN,
+    BalancedBatches,
     CropBatch,
     CropLoader,
     EvaluationWindows,
@@ -26,6 +29,7 @@ from data_objects.datasets import (
 from data_objects.frontend import HOP, FrontEnd, count_frames, pad_reflect, span, tile
 from data_objects.index import Index, load_index
 from tests.helpers import SPEAKERS, index_of, noise, write_audio, write_corpus, write_lists
+from tests.networks import settings
 from tests.runs import assert_same_batch
 
 FRAMES = 50
@@ -220,6 +224,76 @@ def test_crops_of_a_length_of_their_own(toy: Path) -> None:
             assert np.array_equal(part, expected)
     loader = CropLoader(crops, np.arange(24), 4, 0, fewest_frames=33)
     assert all(33 <= count_frames(batch.waveforms.shape[1] - 512) <= FRAMES for batch in loader.epoch(0))
+
+
+def balanced(counts: list[int], batch_size: int) -> tuple[BalancedBatches, np.ndarray]:
+    """Batches of speakers with so many utterances each, whose rows lie apart; and the labels of all rows."""
+    labels = np.random.default_rng(0).permutation(np.repeat(range(len(counts)), counts))
+    return BalancedBatches(np.arange(len(labels)), batch_size, 3, labels), labels
+
+
+def of_epoch(batches: BalancedBatches, epoch: int) -> list[tuple[int, int]]:
+    batches.epoch = epoch
+    return [item for batch in batches for item in batch]
+
+
+def spread(counts: Counter, keys: Iterable[int]) -> int:
+    """By how much the most frequent one has more than the least."""
+    numbers = [counts[key] for key in keys]
+    return max(numbers) - min(numbers)
+
+
+@pytest.mark.parametrize("counts", [[1, 2, 7, 20], [3] * 10, [40, 1, 1], [1] * 5 + [50]])
+def test_balanced_epochs(counts: list[int]) -> None:
+    """As many crops of every speaker, to one, and of every utterance of a speaker; in each epoch, and in all together.
+
+    No crop is the same as another.
+    """
+    batches, labels = balanced(counts, 4)
+    total, orders, size = Counter(), set(), len(labels) // 4 * 4
+    for epoch in range(7):
+        items = of_epoch(batches, epoch)
+        assert len(items) == len(set(items)) == size
+        rows = Counter(row for _, row in items)
+        total += rows
+        orders.add(tuple(items))
+        for taken in (rows, total):
+            speakers = Counter({label: sum(taken[row] for row in np.flatnonzero(labels == label))
+                                for label in range(len(counts))})  # fmt: skip
+            assert spread(speakers, range(len(counts))) <= 1
+            assert all(spread(taken, np.flatnonzero(labels == label)) <= 1 for label in range(len(counts)))
+        for row, number in rows.items():
+            assert sorted(drawn for drawn, other in items if other == row) == [
+                epoch + AGAIN * again for again in range(number)
+            ]
+    assert len(orders) == 7
+    again = balanced(counts, 4)[0]
+    assert tuple(of_epoch(again, 5)) in orders  # whatever was asked for before
+
+
+def test_balanced_batches_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its share of every batch, begun anywhere."""
+    whole, _ = balanced([1, 2, 7, 20], 4)
+    whole.epoch, whole.first_batch = 3, 2
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr("data_objects.datasets.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("data_objects.datasets.check_divisible", lambda size: size // 2)
+        share, _ = balanced([1, 2, 7, 20], 4)
+        share.epoch, share.first_batch = 3, 2
+        shares.append(list(share))
+    monkeypatch.undo()
+    assert [one + other for one, other in zip(*shares, strict=True)] == list(whole)
+    assert len(list(whole)) == 30 // 4 - 2
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_training_crops_alone_are_balanced(toy: Path, part: str) -> None:
+    """By DATASET.SAMPLING."""
+    for sampling, kind in (("balanced", BalancedBatches), ("natural", ShuffledBatches)):
+        crops = Corpus(settings(toy, DATASET__SAMPLING=sampling)).crops(part)
+        assert type(crops.batches) is (kind if part == "train" else ShuffledBatches)
+        assert len(list(crops.epoch(0))) == len(crops)
 
 
 def test_loader_processes_change_nothing(toy: Path) -> None:

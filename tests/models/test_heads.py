@@ -24,6 +24,33 @@ def test_logits_are_scaled_cosines() -> None:
             assert logits[row, label].item() == pytest.approx(SCALE * cosine.item())
 
 
+def test_nearest_subcentre_counts() -> None:
+    """The greatest cosine of a class's own weights, one behind the other; of one weight each, nothing is different."""
+    classifier = CosineClassifier(5, CLASSES, SCALE, subcenters=3).double()
+    assert (classifier.weight.shape, classifier.out_features) == ((3 * CLASSES, 5), CLASSES)
+    embeddings = torch.randn(20, 5, dtype=torch.float64)
+    logits, chosen = classifier(embeddings), set()
+    for row, embedding in enumerate(embeddings):
+        for label in range(CLASSES):
+            own = classifier.weight[3 * label : 3 * label + 3]
+            cosines = [embedding @ weight / (embedding.norm() * weight.norm()) for weight in own]
+            assert logits[row, label].item() == pytest.approx(SCALE * max(cosines).item())
+            chosen.add(cosines.index(max(cosines)))
+    assert chosen == {0, 1, 2}
+    single, plain = CosineClassifier(5, CLASSES, SCALE, subcenters=1), CosineClassifier(5, CLASSES, SCALE)
+    single.load_state_dict(plain.state_dict())
+    assert torch.equal(single(embeddings.float()), plain(embeddings.float()))
+
+
+def test_nearest_subcentre_alone_learns() -> None:
+    """The others' gradients are 0."""
+    classifier = CosineClassifier(5, 1, SCALE, subcenters=3)
+    with torch.no_grad():
+        classifier.weight.copy_(torch.eye(5)[:3])
+    classifier(torch.tensor([[0.1, 0.7, 0.2, 0.1, 0.0]])).sum().backward()
+    assert [bool(row.any()) for row in classifier.weight.grad] == [False, True, False]
+
+
 def test_cosines_are_not_taken_in_bfloat16() -> None:
     """Under autocast too; the embeddings may be."""
     classifier, embeddings = CosineClassifier(64, CLASSES, SCALE), torch.randn(3, 64).bfloat16()
@@ -35,8 +62,9 @@ def test_cosines_are_not_taken_in_bfloat16() -> None:
 
 @pytest.mark.parametrize("kind", ["network", *BASELINES])
 def test_contract_of_a_network_with_cosines(kind: str) -> None:
-    """`classifier` gives the logits of `embed`, without margin, whatever the mode."""
-    network = build_model(TINY | {"kind": kind}).eval()
+    """`classifier` gives the logits of `embed`, without margin, whatever the mode; there may be sub-centres."""
+    network = build_model(TINY | {"kind": kind, "subcenters": 2}).eval()
+    assert len(network.classifier.weight) == 2 * CLASSES
     features = torch.randn(2, 101, 257)
     with torch.no_grad():
         logits, embeddings = network(features), network.embed(features)

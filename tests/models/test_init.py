@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from config import default_config
-from models import BASELINES, build_baseline, build_network, build_supernet, count_parameters, describe
+from config import default_config, flatten
+from models import BASELINES, OF_TRAINING, build_baseline, build_network, build_supernet, count_parameters, describe
 from models.genotypes import PAPER_GENOTYPE
 from models.heads import CosineClassifier
 from tests.helpers import call_script
@@ -106,6 +106,15 @@ def test_usual_architecture_says_nothing_of_the_options() -> None:
         ("AUGMENT.TIME_MASKS", 2),
         ("AUGMENT.FREQUENCY_MASKS", 2),
         ("DATASET.PARTIAL_N_FRAMES_MIN", 200),
+        ("DATASET.SAMPLING", "balanced"),
+        ("TRAIN.SUBCENTERS", 2),
+        ("TRAIN.TOP_K", 5),
+        ("TRAIN.MARGIN_WARMUP", 1),
+        ("TRAIN.LR_WARMUP", 1),
+        ("TRAIN.OPTIMIZER", "sgd"),
+        ("TRAIN.CLIP", 1.0),
+        ("TRAIN.ACCUMULATE", 2),
+        ("TRAIN.EMA", 0.999),
     ],
 )
 def test_what_is_not_trained_refuses_what_it_does_not_take(key: str, value: object) -> None:
@@ -147,6 +156,12 @@ def test_front_ends_that_a_network_does_not_take(kind: str, key: str, value: str
     with pytest.raises(UserError, match=rf"^{key} {value} is not for {kind}") as raised:
         build_baseline(configured(MODEL__NAME=kind, **{key: value}), 3)
     assert "\n" not in str(raised.value)
+
+
+def test_what_asks_for_nothing_is_the_default() -> None:
+    """A setting of training that is left alone is refused by nobody."""
+    cfg = flatten(default_config())
+    assert {key: cfg[key] for key in OF_TRAINING} == OF_TRAINING
 
 
 @pytest.mark.parametrize("kind", ["network", "supernet", "resnet18"])

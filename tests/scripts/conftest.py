@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import GENOTYPE, ROOT, SCRATCH, SEARCH, Outcome, call_script, environment, options, run_script
-from tests.runs import long_run, only_run
+from tests.runs import OPTIONS, long_run, only_run
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +78,13 @@ def uninterrupted(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
         return only_run(out, script)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained_otherwise(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a training by `OPTIONS`, of a checkpoint at the end of every epoch."""
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path_factory.mktemp("otherwise"), **OPTIONS)
+    outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings)
+    assert outcome.status == 0, outcome.stderr
+    assert "TRAIN.EMA 0.9: what is validated, and kept as best.pt, is the average" in outcome.stderr
+    return Path(json.loads(outcome.last_line)["run_dir"])

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -18,9 +18,11 @@ import pytest
 import torch
 
 from data_objects.corpus import Corpus
+from data_objects.datasets import CropBatch, CropLoader
 from tests.helpers import GENOTYPE, ROOT, SCRATCH, call_script, environment, options, run_script
 from tests.runs import (
     LONG,
+    OPTIONS,
     RESUMABLE,
     SIMULATED,
     assert_same,
@@ -422,3 +424,34 @@ def test_fine_tuning_goes_on_within_and_after_its_frozen_epochs(
     for name, value in frozen.items():
         assert torch.equal(value, given[name]) == (not name.startswith("classifier.")), name
     assert not torch.equal(first["classifier.weight"], frozen["classifier.weight"])
+
+
+@pytest.mark.parametrize(("epoch", "batch", "goes_on"), [(0, 1, (0, 0)), (1, 3, (1, 3))])
+def test_stopped_among_the_batches_of_a_step(
+    toy: Path, trained_otherwise: Path, tmp_path: Path, epoch: int, batch: int, goes_on: tuple[int, int]
+) -> None:
+    """What was taken of them is forgotten; gone on with after the step before, the run is the one that did not stop.
+
+    With all options: the margins, the learning rate and the average count steps; an epoch's last one has a batch.
+    """
+    load = CropLoader.epoch
+
+    def interrupt(loader: CropLoader, number: int, first: int = 0) -> Iterator[CropBatch]:
+        for place, crops in enumerate(load(loader, number, first), start=first):
+            yield crops
+            if (number, place) == (epoch, batch):
+                signal.raise_signal(signal.SIGTERM)
+
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **OPTIONS)
+    with mock.patch.object(CropLoader, "epoch", interrupt):
+        outcome = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *settings)
+    assert outcome.status == 143
+    run_dir = only_run(tmp_path, "train")
+    checkpoint = load_checkpoint(run_dir / "last.pt", ("train",))
+    assert (checkpoint.epoch, checkpoint.batch) == goes_on
+    outcome = call_script("train.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+    assert outcome.status == 0, outcome.stderr
+    assert_same_run("train", run_dir, trained_otherwise)
+    last, best = (torch.load(run_dir / name, weights_only=True) for name in ("last.pt", "best.pt"))
+    assert not torch.equal(last["trained"]["classifier.weight"], last["model"]["classifier.weight"])
+    assert best["trained"] == {}

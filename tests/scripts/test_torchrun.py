@@ -25,6 +25,10 @@ SETTINGS |= {"TRAIN__LR": 0.01, "TRAIN__ARCH_LR": 0.01, "TRAIN__DROPPATH_PROB": 
 SETTINGS |= {"SEARCH__COST_WEIGHT": 1.0, "SEARCH__COST_TARGET": 0.002}
 SETTINGS |= {"FRONTEND__FEATURE": "log_mel"}  # whose statistics are measured by all processes together
 
+MORE: dict[str, tuple[object, ...]] = {"search": ()}
+MORE["train"] = ("TRAIN.ACCUMULATE", 4, "TRAIN.CLIP", 0.5, "TRAIN.OPTIMIZER", "adamw", "TRAIN.WD", 0.01)
+MORE["train"] += ("TRAIN.EMA", 0.5, "TRAIN.LR_WARMUP", 1, "DATASET.SAMPLING", "balanced")
+
 
 def new_run(script: str, toy: Path, out: Path, *more: object) -> list[object]:
     """The command line of a new run."""
@@ -48,9 +52,10 @@ def test_two_processes_learn_what_one_does(
 ) -> None:
     """After two epochs: weights, alpha, optimizers and figures, to 1e-5 (in float64, where it is far less).
 
-    One process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
+    A training's gradients are accumulated and clipped, its weights averaged and its speakers balanced, besides. One
+    process computes the norms of either half of its batch apart, as two do: see tests/in_float64.py.
     """
-    size = ["TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames]
+    size = ["TRAIN.BATCH_SIZE", batch_size, "DATASET.PARTIAL_N_FRAMES", frames, *MORE[script]]
     if script == "train":
         changed = SIMULATED | {"AUGMENT__SPEED": "0.9", "AUGMENT__SPEED_CLASSES": True}
         size += [word for key, value in changed.items() for word in (key.replace("__", "."), value)]
@@ -61,7 +66,8 @@ def test_two_processes_learn_what_one_does(
     two, one = only_run(tmp_path / "two", script), only_run(tmp_path / "one", script)
     checkpoints = [load_checkpoint(run_dir / "last.pt", (script,)) for run_dir in (two, one)]
     assert checkpoints[0].step == checkpoints[1].step == 2 * 24 // batch_size
-    learnt, expected = (tensors({"model": item.model, "optimizers": item.optimizers}) for item in checkpoints)
+    names = ("model", "trained", "optimizers")
+    learnt, expected = (tensors({name: getattr(item, name) for name in names}) for item in checkpoints)
     assert learnt.keys() == expected.keys()
     differences = {name: float((learnt[name] - expected[name]).abs().max()) for name in learnt}
     worst = max(differences, key=differences.get)

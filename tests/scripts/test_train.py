@@ -109,3 +109,19 @@ def test_verification_where_nobody_has_two_sessions(tmp_path: Path, held_out: in
     else:
         assert outcome.status == 2
         assert "hold speakers out to choose the best epoch by (DATASET.VAL_SPEAKERS)" in outcome.stderr
+
+
+def test_large_margin_fine_tuning(toy: Path, trained_otherwise: Path, tmp_path: Path) -> None:
+    """The shipped second stage takes all over from a run: what embeds, and what tells its speakers apart."""
+    first = load_checkpoint(trained_otherwise / "best.pt", ("train",))
+    settings = {"MODEL__POOLING": "average", "TRAIN__SUBCENTERS": 2, "AUGMENT__NOISE_DIR": "", "AUGMENT__RIR_DIR": ""}
+    settings |= {"MODEL__PRETRAINED": trained_otherwise, "DATASET__PARTIAL_N_FRAMES": 96, "DATASET__NUM_WORKERS": 0}
+    command = ("--cfg", "exps/scratch/large_margin.yaml", "--text_arch", GENOTYPE)
+    outcome = call_script("train.py", *command, *options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **settings))
+    assert outcome.status == 0, outcome.stderr
+    taken = f"{len(first.model) - 1} tensors taken over; the classifier's {len(first.speakers)} speakers, too\n"
+    assert f"MODEL.PRETRAINED: {taken}" in outcome.stderr
+    second = load_checkpoint(Path(json.loads(outcome.last_line)["run_dir"]) / "best.pt", ("train",))
+    for name in ("classifier.weight", "stem_0.0.weight"):  # two steps or so, of a ten-thousandth each
+        moved = (second.model[name] - first.model[name]).abs().max()
+        assert 0 < moved < 0.001

@@ -202,7 +202,7 @@ def build_trained(checkpoint: Checkpoint, path: Path, device: torch.device, fold
     """The network that a checkpoint, of the file `path`, holds; of its classes, the speakers at their own speed."""
     architecture, weights = checkpoint.architecture, checkpoint.model
     if "speeds" in architecture:
-        count = architecture["num_classes"]
+        count = architecture["num_classes"] * architecture.get("subcenters", USUAL["subcenters"])  # their rows
         weights = {name: value[:count] if name.startswith(CLASSIFIER) else value for name, value in weights.items()}
         architecture = {name: value for name, value in architecture.items() if name != "speeds"}
     network, front_end = build_model(architecture), FrontEnd(settings=checkpoint.front_end_settings)

@@ -46,9 +46,11 @@ class Checkpoint:
     Attributes:
         script: search, train or train_baseline.
         architecture: what the network is built from: kind, num_classes and, unless a baseline, layers, channels and
-            genotype (as text; the supernet has its space instead); pooling, loss and scale where they are not as
-            `models.USUAL`.
+            genotype (as text; the supernet has its space instead); pooling, loss, scale and subcenters where they are
+            not as `models.USUAL`.
         model, front_end: state dicts; front_end_settings: what its numbers mean.
+        trained: where the model is a moving average (TRAIN.EMA), the weights that it is of, to go on with; not in
+            best.pt.
         optimizers: a state dict each, by name.
         generators: torch's generator states, by device type.
         epoch: epochs done; step: iterations done; batch: those of them in the epoch under way.
@@ -79,6 +81,7 @@ class Checkpoint:
     sub_dir: str
     speakers: list[str]
     index: str
+    trained: dict[str, Any] = field(default_factory=dict)
     batch: int = 0
     meters: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)

@@ -74,8 +74,8 @@ def load_pretrained(
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
     network would compute if every channel held the spectrogram. The pooling's attention is taken over where it fits;
     the classifier's row of a speaker where a checkpoint of ours was trained on a speaker of that name, by the same kind
-    of classifier; of a speaker at another speed (AUGMENT.SPEED_CLASSES), where it was trained at that speed, too. All
-    else must be there and fit.
+    of classifier with as many sub-centres; of a speaker at another speed (AUGMENT.SPEED_CLASSES), where it was trained
+    at that speed, too. All else must be there and fit.
 
     Args:
         speakers: the classes of the network, without those of other speeds.
@@ -102,8 +102,10 @@ def load_pretrained(
         check_identity(checkpoint, file)  # rows by name need the names that it was trained with
     own = network.state_dict()
     taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
-    classes = list_classes(speakers, getattr(network, "architecture", {}))
-    shared = _take_rows(own, weights, classes, _trained_classes(content)) if is_ours else 0
+    architecture = getattr(network, "architecture", {})
+    classes, shared = list_classes(speakers, architecture), 0
+    if is_ours and _subcenters(checkpoint.architecture) == _subcenters(architecture):
+        shared = _take_rows(own, weights, classes, _trained_classes(content), _subcenters(architecture))
     network.load_state_dict(own)
     drawn = [name for name in own if name not in taken and not name.startswith(CLASSIFIER)]
     drawn = [name for name in drawn if not name.endswith(COUNTER)]
@@ -160,10 +162,20 @@ def _trained_classes(content: dict[str, Any]) -> dict[Class, int]:
     return {(name, speed): row for row, (name, speed) in enumerate(classes) if name not in untrained}
 
 
+def _subcenters(architecture: dict[str, Any]) -> int:
+    """How many of a classifier's rows are a class's."""
+    return architecture.get("subcenters", USUAL["subcenters"])
+
+
 def _take_rows(
-    own: dict[str, Tensor], weights: dict[str, Any], classes: Sequence[Class], rows: dict[Class, int]
+    own: dict[str, Tensor],
+    weights: dict[str, Any],
+    classes: Sequence[Class],
+    rows: dict[Class, int],
+    subcenters: int,
 ) -> int:
-    """Take the classifier's rows of the classes that both have; returns how many."""
+    """Take the classifier's rows, as many as there are sub-centres, of the classes that both have; returns how many
+    classes that are."""
     names = [name for name in own if name.startswith(CLASSIFIER)]
     there = [name for name in weights if name.startswith(CLASSIFIER)]
     if names != there or any(own[name].shape[1:] != weights[name].shape[1:] for name in names):
@@ -173,7 +185,8 @@ def _take_rows(
         here, other = map(list, zip(*pairs, strict=True))
         for name in names:
             own[name] = own[name].clone()
-            own[name][here] = weights[name][other]
+            blocks, given = (values.unflatten(0, (-1, subcenters)) for values in (own[name], weights[name]))
+            blocks[here] = given[other]
     return len(pairs)
 
 

@@ -5,6 +5,7 @@ by all of them, in the same order.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -106,6 +107,15 @@ def check_alike(tensors: Sequence[Tensor], name: str) -> None:
         )
 
 
+def apart(model: nn.Module, is_apart: bool) -> AbstractContextManager[object]:
+    """In it, a step's gradients stay those of this process, to be averaged with those of a later batch.
+
+    Args:
+        model: as `wrap` gives it.
+    """
+    return model.no_sync() if is_apart and isinstance(model, DistributedDataParallel) else nullcontext()
+
+
 def wrap(network: nn.Module, device: torch.device, uses_all: bool) -> nn.Module:
     """The network as the training loop should call it: under DistributedDataParallel where there are processes.
 
@@ -124,3 +134,8 @@ def wrap(network: nn.Module, device: torch.device, uses_all: bool) -> nn.Module:
         find_unused_parameters=not uses_all,
         gradient_as_bucket_view=True,
     )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network that `wrap` was given."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

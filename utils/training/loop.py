@@ -5,14 +5,16 @@ Where several processes share the job (see utils/system/distributed.py), all of 
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from yacs.config import CfgNode
 
 from config import last_epoch
@@ -32,21 +34,24 @@ from utils.records.pretraining import load_pretrained
 from utils.records.provenance import build_provenance, write_results
 from utils.system.commands import call_of
 from utils.system.device import autocast, prepare
-from utils.system.distributed import agree, wrap
+from utils.system.distributed import agree, apart, unwrap, wrap
 from utils.system.errors import UserError
 from utils.system.interruption import Watch
 from utils.system.logger import get_logger, progress_bar
 from utils.system.processes import processes, rank
+from utils.training.averaging import MovingAverage
 from utils.training.finetuning import freeze, split_parameters
 from utils.training.fitting import fit_statistics
-from utils.training.losses import build_criterion
-from utils.training.optim import build_weight_optimizer, cosine_lr, set_lr
+from utils.training.losses import AdditiveAngularMargin, build_criterion, check_top_k
+from utils.training.optim import build_weight_optimizer, count_steps, learning_rate, margin_share, set_lr
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite, format_figures, open_run
 from utils.training.tuning import draw_noise
 from utils.training.validation import validate
 
 Features = tuple[Tensor, Tensor]  # (B, T, F), and labels (B,)
+T = TypeVar("T")
+Outcome = tuple[Tensor, Tensor, Tensor]  # loss, logits (B, K), labels (B,)
 
 
 def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> Features:
@@ -56,18 +61,16 @@ def to_features(batch: CropBatch, front_end: FrontEnd, device: torch.device) -> 
     return mask_features(features, batch.time_masks, batch.frequency_masks), batch.labels
 
 
-def take_gradients(
-    model: nn.Module, batch: Features, criterion: nn.Module, precision: str
-) -> tuple[Tensor, Tensor, Tensor]:
+def take_gradients(model: nn.Module, batch: Features, criterion: nn.Module, precision: str, count: int = 1) -> Outcome:
     """Loss, logits and labels of a batch of features (B, T, F) and labels (B,).
 
-    Its gradients are added to those of the parameters that learn.
+    Its gradients, those of the mean of `count` batches, are added to those of the parameters that learn.
     """
     features, labels = batch
     with autocast(features.device, precision):
         logits = model(features)
     loss = criterion(logits.float(), labels)
-    loss.backward()
+    (loss / count if count > 1 else loss).backward()
     return loss, logits, labels
 
 
@@ -78,14 +81,49 @@ def train_step(
     criterion: nn.Module,
     precision: str,
     frozen: Sequence[nn.Parameter] = (),
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A step on a batch's own gradients, but for the parameters that are frozen; returns what `take_gradients` does."""
+) -> Outcome:
+    """A step on one batch: see `accumulated_step`."""
+    (outcome,) = accumulated_step(model, optimizer, [batch], 1, criterion, precision, frozen)
+    return outcome
+
+
+def accumulated_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Features],
+    count: int,
+    criterion: nn.Module,
+    precision: str,
+    frozen: Sequence[nn.Parameter] = (),
+    clip: float = 0.0,
+) -> list[Outcome]:
+    """A step on the mean of the gradients of `count` batches of one size; returns what `take_gradients` does of each.
+
+    Args:
+        frozen: parameters that take no step.
+        clip: the greatest length of the gradient of all others together; 0: any length.
+    """
     optimizer.zero_grad(set_to_none=True)
-    outcome = take_gradients(model, batch, criterion, precision)
+    outcomes = []
+    for number, batch in enumerate(batches, start=1):
+        with apart(model, number < count):
+            outcome = take_gradients(model, batch, criterion, precision, count)
+        outcomes.append((outcome[0].detach(), outcome[1].detach(), outcome[2]))
+        if number == 1 < count:
+            _keep_gradients(unwrap(model))
     for parameter in frozen:
         parameter.grad = None
+    if clip:  # of gradients that all processes have the same of
+        clip_grad_norm_([parameter for group in optimizer.param_groups for parameter in group["params"]], clip)
     optimizer.step()
-    return outcome
+    return outcomes
+
+
+def _keep_gradients(network: nn.Module) -> None:
+    """Copy the gradients where CUDA graphs have given them: the next replay may write over its own."""
+    if isinstance(network, Network) and network.replays:
+        for parameter in network.parameters():
+            parameter.grad = None if parameter.grad is None else parameter.grad.clone()
 
 
 def train_network(
@@ -115,6 +153,7 @@ def train_network(
             network; a loss that is not finite.
         RunStoppedError: a signal asked it to stop; the checkpoint is written.
     """
+    check_top_k(cfg, len(corpus.speakers))
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
     check_masks(cfg, front_end.bins)
     network.to(device)
@@ -124,12 +163,14 @@ def train_network(
     optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, *groups)}
     state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
     log = open_run(state, config_file, load_path, partial(make_step, cfg))
+    if cfg.TRAIN.EMA:
+        log.info(f"TRAIN.EMA {cfg.TRAIN.EMA}: what is validated, and kept as {BEST}, is the average of the weights")
     model = wrap(network, device, uses_all=not isinstance(network, Network) or network.uses_all)
     began = time.perf_counter()
     where = partial(state.where, log.run_dir, len(crops))
     with closing(log), Watch(partial(state.save, log.run_dir / LAST), cfg.TRAIN.CHECKPOINT_MINUTES, where) as watch:
         while state.epoch < last_epoch(cfg):
-            set_epoch(state)
+            set_epoch(state, len(crops))
             figures = train_epoch(state, model, crops, watch, log)
             state.check_sound()
             watch.before_validation()
@@ -155,14 +196,25 @@ def make_step(cfg: CfgNode, network: SpeakerNetwork) -> Callable[[], object]:
     if isinstance(network, Network):
         network.drop_path_probability = cfg.MODEL.DROP_PATH_PROB
     optimizer, criterion = build_weight_optimizer(cfg, network.parameters()), build_criterion(cfg)
-    batch = draw_noise(cfg, next(network.parameters()).device)
-    return partial(train_step, network.train(), optimizer, batch, criterion, cfg.TRAIN.PRECISION)
+    batches = [draw_noise(cfg, next(network.parameters()).device)] * cfg.TRAIN.ACCUMULATE
+    average = MovingAverage(network, cfg.TRAIN.EMA) if cfg.TRAIN.EMA else None
+    network.train()
+
+    def step() -> None:
+        how = criterion, cfg.TRAIN.PRECISION, (), cfg.TRAIN.CLIP
+        accumulated_step(network, optimizer, batches, len(batches), *how)
+        if average is not None:
+            average.update(network, 0)
+
+    return step
 
 
-def set_epoch(state: TrainingState[SpeakerNetwork]) -> None:
-    """Set the learning rate and drop-path of the epoch that begins."""
+def set_epoch(state: TrainingState[SpeakerNetwork], batches: int) -> None:
+    """Set the learning rate and drop-path of the epoch of so many batches that begins, or is gone on with."""
     cfg, epochs = state.cfg, state.cfg.TRAIN.END_EPOCH
-    set_lr(state.optimizers["weights"], cosine_lr(state.epoch, epochs, cfg.TRAIN.LR, cfg.TRAIN.LR_MIN))
+    steps = count_steps(batches, cfg.TRAIN.ACCUMULATE)
+    step = min(count_steps(state.batch, cfg.TRAIN.ACCUMULATE), steps - 1)
+    set_lr(state.optimizers["weights"], learning_rate(cfg, state.epoch, step, steps))
     if isinstance(state.network, Network):
         probability = cfg.MODEL.DROP_PATH_PROB * state.epoch / epochs
         state.network.drop_path_probability = 0.0 if is_frozen(state) else probability
@@ -189,14 +241,22 @@ def train_epoch(
     frozen = split_parameters(state.network)[1] if is_frozen(state) else ()
     cfg, (meter,) = state.cfg, state.begin_epoch("train")
     criterion = build_criterion(cfg)
-    epoch, steps = f"epoch {state.epoch + 1}", len(crops)
+    epoch, steps, optimizer = f"epoch {state.epoch + 1}", len(crops), state.optimizers["weights"]
+    of_step = cfg.TRAIN.ACCUMULATE
     batches = to_device(crops.epoch(state.epoch, state.batch), state.device)
-    for batch in progress_bar(watch.waiting(batches), steps, epoch, done=state.batch):
-        features = to_features(batch, state.front_end, state.device)
-        optimizer = state.optimizers["weights"]
-        meter.update(*train_step(model, optimizer, features, criterion, cfg.TRAIN.PRECISION, frozen))
-        state.count_step()
-        if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
+    # Those of a step are waited for together, so that wherever a run stops, it is between two steps of the weights.
+    groups = watch.waiting(in_groups(batches, of_step))
+    bar = progress_bar(groups, count_steps(steps, of_step), epoch, done=count_steps(state.batch, of_step))
+    for group in bar:
+        of_group = (to_features(batch, state.front_end, state.device) for batch in group)
+        step = set_step(state, criterion, steps)
+        how = criterion, cfg.TRAIN.PRECISION, frozen, cfg.TRAIN.CLIP
+        for outcome in accumulated_step(model, optimizer, of_group, len(group), *how):
+            meter.update(*outcome)
+        if state.average is not None:
+            state.average.update(state.network, step)
+        state.count_batches(len(group))
+        if state.batch % cfg.PRINT_FREQ < len(group) and state.batch < steps:
             figures = meter.read()
             check_finite(figures["loss"], state.epoch, state.batch)
             log.info(f"{epoch}, step {state.batch}/{steps}: {format_figures(figures)}")
@@ -205,6 +265,28 @@ def train_epoch(
     check_finite(figures["loss"], state.epoch, steps)
     speed = figures.pop("utterances_per_second")
     return {f"train_{name}": value for name, value in figures.items()} | {"utterances_per_second": speed}
+
+
+def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in order, so many at a time; the last ones may be fewer."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def set_step(state: TrainingState[SpeakerNetwork], criterion: nn.Module, batches: int) -> int:
+    """Set the learning rate and the margin's share of the step that begins, in an epoch of so many batches.
+
+    Returns:
+        How many steps the weights have taken before, from TRAIN.BEGIN_EPOCH on.
+    """
+    cfg, steps = state.cfg, count_steps(batches, state.cfg.TRAIN.ACCUMULATE)
+    step = state.batch // cfg.TRAIN.ACCUMULATE
+    if cfg.TRAIN.LR_WARMUP:
+        set_lr(state.optimizers["weights"], learning_rate(cfg, state.epoch, step, steps))
+    if isinstance(criterion, AdditiveAngularMargin):
+        criterion.share = margin_share(cfg, state.epoch, step, steps)
+    return (state.epoch - cfg.TRAIN.BEGIN_EPOCH) * steps + step
 
 
 def end_epoch(

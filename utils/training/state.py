@@ -20,6 +20,7 @@ from data_objects.lists import META
 from models import count_parameters
 from models.base import SpeakerNetwork
 from utils.records.checkpoint import (
+    BEST,
     LAST,
     PREVIOUS,
     Checkpoint,
@@ -42,6 +43,7 @@ from utils.system.errors import DivergedError, UserError
 from utils.system.files import write_atomically
 from utils.system.locks import claim
 from utils.system.processes import is_main, processes
+from utils.training.averaging import MovingAverage
 from utils.training.choice import KINDS, describe_choice, doubts_of_choice
 from utils.training.measuring import measure_front_end
 from utils.training.meters import TrainingMeter
@@ -96,6 +98,7 @@ class TrainingState(Generic[N]):
     """All that a run must save to go on later as if it had not stopped: see `Checkpoint`.
 
     Attributes:
+        average: of the network's weights, which is validated, chosen and kept instead; None without TRAIN.EMA.
         device: where the network is.
         protocol: the guard's summary of the corpus, with what checkpoints hold beside it (see `Checkpoint`), as plain
             values: its names of all utterances would be copied for every loader process.
@@ -125,6 +128,7 @@ class TrainingState(Generic[N]):
         self.script = script
         self.network = network
         self.front_end = front_end
+        self.average = MovingAverage(network, cfg.TRAIN.EMA) if cfg.TRAIN.EMA else None
         self.optimizers = optimizers
         self.corpus = corpus
         self.device = next(network.parameters()).device
@@ -136,6 +140,11 @@ class TrainingState(Generic[N]):
         self.way = Way()
         self._meters: dict[str, TrainingMeter] = {}
         self._restored_meters: dict[str, Any] = {}
+
+    @property
+    def evaluated(self) -> SpeakerNetwork:
+        """The network that is validated, chosen and kept: the average, where there is one."""
+        return self.network if self.average is None else self.average.network
 
     def is_better(self, figures: dict[str, float]) -> bool:
         """Whether these figures of a validation beat the best so far.
@@ -149,6 +158,8 @@ class TrainingState(Generic[N]):
         """Have steps taken so, in this run and those that go on with it."""
         self.way = way
         way.take(self.network)
+        if self.average is not None:
+            way.lay_out(self.average.network)
 
     def begin_epoch(self, *names: str) -> list[TrainingMeter]:
         """The epoch's meters, by name; within an epoch that is gone on with, they go on too."""
@@ -158,8 +169,12 @@ class TrainingState(Generic[N]):
 
     def count_step(self) -> None:
         """Count an iteration."""
-        self.batch += 1
-        self.step += 1
+        self.count_batches(1)
+
+    def count_batches(self, number: int) -> None:
+        """Count so many iterations."""
+        self.batch += number
+        self.step += number
 
     def advance(self, best: dict[str, float] | None = None) -> None:
         """Count an epoch, and its figures if they are the best."""
@@ -211,7 +226,8 @@ class TrainingState(Generic[N]):
         checkpoint = Checkpoint(
             script=self.script,
             architecture=self.network.architecture,
-            model=self.network.state_dict(),
+            model=self.evaluated.state_dict(),
+            trained=self.network.state_dict() if self.average is not None and can_go_on and path.name != BEST else {},
             front_end=self.front_end.state_dict(),
             front_end_settings=self.front_end.settings,
             optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items() if can_go_on},
@@ -262,7 +278,9 @@ class TrainingState(Generic[N]):
             known = checkpoint.protocol["pretraining"], checkpoint.protocol["pretraining_known"]
             self._guard(Pretraining(*known))
         self.take_way(keep_way(Way(checkpoint.layout, checkpoint.compiled, checkpoint.graphs), self.ways))
-        self.network.load_state_dict(checkpoint.model)
+        self.network.load_state_dict(checkpoint.trained or checkpoint.model)
+        if self.average is not None:
+            self.average.network.load_state_dict(checkpoint.model)
         self.front_end.load_state_dict(checkpoint.front_end)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(checkpoint.optimizers[name])

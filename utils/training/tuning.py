@@ -51,9 +51,13 @@ class Way(NamedTuple):
     def take(self, network: SpeakerNetwork) -> None:
         """Lay a network's weights out, and by them what it computes, and have it compiled; optimizers keep their hold
         of the weights."""
-        network.to(memory_format=LAYOUTS[self.layout])  # type: ignore[call-overload]  # which its annotations leave out
+        self.lay_out(network)
         if isinstance(network, Network):
             network.compile_for_training(kernels=self.compiled, graphs=self.graphs)
+
+    def lay_out(self, network: SpeakerNetwork) -> None:
+        """Lay a network's weights out."""
+        network.to(memory_format=LAYOUTS[self.layout])  # type: ignore[call-overload]  # which its annotations leave out
 
 
 def list_ways(cfg: CfgNode, network: SpeakerNetwork, device: torch.device) -> tuple[list[Way], list[str]]:

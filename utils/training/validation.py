@@ -19,7 +19,7 @@ def validate(state: TrainingState[Any]) -> dict[str, float]:
     if not validates(state):
         return {}
     corpus = state.corpus
-    network = state.network, state.front_end
+    network = state.evaluated, state.front_end
     figures: dict[str, float] = {}
     if state.trials is None or corpus.has_rows("val"):  # a corpus of one session a speaker has none in `dev`
         figures = identify(*network, corpus, corpus.rows("val"), corpus.speakers, state.device)

@@ -28,7 +28,10 @@ pytestmark = pytest.mark.skipif(
 FRONT_ENDS = [settings_of(feature, 40, norm) for feature in FEATURES for norm in NORMS]
 MODERN = {"front_end_settings": settings_of("log_mel", norm="utterance_mean")}
 NETWORKS = {
-    "derived, attentive, AAM": ("network", {"pooling": "attentive", "loss": "aam", "scale": 30.0, **MODERN}),
+    "derived, attentive, AAM": (
+        "network",
+        {"pooling": "attentive", "loss": "aam", "scale": 30.0, "subcenters": 2, **MODERN},
+    ),
     "resnet18": ("resnet18", {}),
     "vggm": ("vggm", {}),
     "statistics": ("statistics", {}),

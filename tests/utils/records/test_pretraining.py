@@ -103,6 +103,31 @@ def test_rows_of_the_classifier_are_the_speakers_own(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("subcenters", [1, 3])
+def test_directions_of_a_cosine_classifier_are_the_speakers_own(tmp_path: Path, subcenters: int) -> None:
+    """All of a speaker's sub-centres; another scale is no obstacle."""
+    aam = {"loss": "aam", "scale": 30.0, "subcenters": subcenters}
+    before = checkpoint_of(tmp_path, ["c", "x", "a", "e", "y"], **aam)
+    network = another(before, scale=20.0)
+    drawn = network.classifier.weight.detach().clone().unflatten(0, (5, subcenters))
+    said = load_pretrained(network, str(tmp_path), OWN)
+    given = before.model["classifier.weight"].unflatten(0, (5, subcenters))
+    expected = torch.stack([given[2], drawn[1], given[0], drawn[3], given[3]])
+    assert torch.equal(network.classifier.weight.unflatten(0, (5, subcenters)), expected)
+    assert "the classifier drawn anew for 2 of 5 speakers" in said
+
+
+def test_another_number_of_subcentres_is_drawn_anew(tmp_path: Path) -> None:
+    """Which of them would be whose, nobody can say; the log does not keep it back."""
+    before = checkpoint_of(tmp_path, OWN, loss="aam", scale=30.0, subcenters=2)
+    network = another(before, subcenters=3)
+    drawn = network.classifier.weight.clone()
+    assert "the classifier drawn anew; left over in the file: classifier.weight" in load_pretrained(
+        network, str(tmp_path), OWN
+    )
+    assert torch.equal(network.classifier.weight, drawn)
+
+
 def test_rows_of_other_people_are_never_taken(tmp_path: Path) -> None:
     """As many classes, other names; nor of a file that has no names."""
     before = checkpoint_of(tmp_path, ["v", "w", "x", "y", "z"])

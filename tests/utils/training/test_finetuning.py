@@ -43,11 +43,14 @@ def is_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_frozen_and_freed(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"), [*((kind, "adam") for kind in KINDS), ("network", "adamw"), ("network", "sgd")]
+)
+def test_frozen_and_freed(kind: str, name: str) -> None:
     """The backbone does not move by a bit, its norms neither, while the classifier learns; then all does."""
     network = build_small(kind)
-    optimizer = build_weight_optimizer(configured(TRAIN__LR=0.01), network.parameters())
+    cfg = configured(TRAIN__LR=0.01, TRAIN__OPTIMIZER=name, TRAIN__WD=0.1)
+    optimizer = build_weight_optimizer(cfg, network.parameters())
     before = state(network, False), state(network, True)
     step(network, kind, optimizer, frozen=True)
     assert is_same(state(network, False), before[0])

@@ -1,11 +1,13 @@
-"""Training a network: it learns, drop-path rises, and it may learn in bfloat16."""
+"""Training a network: it learns, by steps on one batch or several, drop-path rises, and it may learn in bfloat16."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from data_objects.lists import speaker_of
 from tests.helpers import (
@@ -20,11 +22,14 @@ from tests.helpers import (
     write_corpus,
     write_small_corpus,
 )
-from tests.networks import build, configured, settings
+from tests.networks import build, build_small, configured, settings
 from tests.runs import metrics, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
-from utils.training.loop import check_masks, keeps, train_network
+from utils.training.loop import accumulated_step, check_masks, in_groups, keeps, set_epoch, set_step, train_network
+from utils.training.losses import build_criterion
+from utils.training.optim import build_weight_optimizer, cosine_lr
+from utils.training.state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -91,3 +96,97 @@ def test_learning_in_bfloat16(toy: Path, tmp_path: Path, script: str, device: st
         assert {value.dtype for value in model.values()} == {torch.float32, torch.int64}
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# A step
+# ------------------------------------------------------------------------------------------------------------------
+def draw(size: int) -> tuple[Tensor, Tensor]:
+    """A batch of noise, in float64."""
+    generator = torch.Generator().manual_seed(size)
+    features = torch.randn(size, 40, 257, generator=generator, dtype=torch.float64)
+    return features, torch.randint(5, (size,), generator=generator)
+
+
+def stepped(batches: list[tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch, **changes: object) -> nn.Module:
+    """A network, whose norms stand still, after a step on batches, in float64; it has its gradients."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.manual_seed(0)
+    network = build_small("network").double().eval()
+    cfg = configured(TRAIN__OPTIMIZER="sgd", TRAIN__LR=0.01, **changes)
+    optimizer = build_weight_optimizer(cfg, network.parameters())
+    how = build_criterion(cfg), "fp32", (), cfg.TRAIN.CLIP
+    outcomes = accumulated_step(network, optimizer, iter(batches), len(batches), *how)
+    assert [len(labels) for _, _, labels in outcomes] == [len(labels) for _, labels in batches]
+    return network
+
+
+@pytest.mark.parametrize("parts", [(0, 4, 8), (0, 2, 4, 6, 8)])
+def test_accumulated_step_is_that_of_the_larger_batch(monkeypatch: pytest.MonkeyPatch, parts: tuple[int, ...]) -> None:
+    """But for what norms see: gradients and weights."""
+    features, labels = draw(8)
+    batches = [(features[begin:end], labels[begin:end]) for begin, end in pairwise(parts)]
+    whole, accumulated = stepped([(features, labels)], monkeypatch), stepped(batches, monkeypatch)
+    for one, other in zip(whole.parameters(), accumulated.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_gradient_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is brought to the length that is allowed, of all weights together; a shorter one is left alone."""
+    gradients = []
+    for clip in (0.0, 0.05, 1e6):
+        network = stepped([draw(4), draw(4)], monkeypatch, TRAIN__CLIP=clip)
+        gradients.append(torch.cat([value.grad.flatten() for value in network.parameters()]))
+    assert gradients[0].norm() > 0.1
+    torch.testing.assert_close(gradients[1], gradients[0] * 0.05 / gradients[0].norm(), rtol=1e-4, atol=0)
+    assert torch.equal(gradients[2], gradients[0])
+
+
+def test_gradients_of_replays_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA graphs write a batch's gradients where they wrote those of the batch before."""
+    network, optimizer = build_small("network"), None
+    network.replays = True
+    written = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
+
+    def replay(*arguments: object) -> tuple[Tensor, Tensor, Tensor]:
+        for name, value in network.named_parameters():
+            before = None if value.grad is None else value.grad
+            written[name] += 1
+            value.grad = written[name] if before is None else before + written[name]
+        return torch.zeros(()), torch.zeros(4, 5), torch.zeros(4)
+
+    monkeypatch.setattr("utils.training.loop.take_gradients", replay)
+    optimizer = build_weight_optimizer(configured(), network.parameters())
+    accumulated_step(network, optimizer, [draw(4)] * 2, 2, nn.CrossEntropyLoss(), "fp32")
+    assert all((value.grad == 1 + 2).all() for value in network.parameters())
+
+
+def test_batches_in_groups() -> None:
+    """All, in order; no more are taken than are asked for."""
+    items = iter(range(8))
+    assert next(in_groups(items, 3)) == [0, 1, 2]
+    assert list(in_groups(items, 3)) == [[3, 4, 5], [6, 7]]
+    assert list(in_groups([], 3)) == []
+
+
+def test_what_rises_does_so_by_the_step(toy: Path) -> None:
+    """The number of steps counts, not of batches; an epoch that is gone on with after its last step keeps its rate."""
+    changes = {"TRAIN__LOSS": "aam", "TRAIN__LR_WARMUP": 1, "TRAIN__MARGIN_WARMUP": 2, "TRAIN__ACCUMULATE": 3}
+    cfg = settings(toy, TRAIN__END_EPOCH=4, **changes)
+    network, front_end, corpus = build(cfg)
+    optimizer, criterion = build_weight_optimizer(cfg, network.parameters()), build_criterion(cfg)
+    state = TrainingState(cfg, "train", network, front_end, {"weights": optimizer}, corpus)
+    peak, found = cosine_lr(1, 4, 0.01, 0.001), []
+    for epoch in range(3):
+        state.epoch = epoch
+        for batch in (0, 3, 6):  # of 8
+            state.batch = batch
+            taken = set_step(state, criterion, 8)
+            found.append((taken, optimizer.param_groups[0]["lr"], criterion.share))
+        state.batch = 8
+        set_epoch(state, 8)
+        assert optimizer.param_groups[0]["lr"] == (peak if epoch == 0 else cosine_lr(epoch, 4, 0.01, 0.001))
+    assert [taken for taken, _, _ in found] == list(range(9))
+    assert [rate for _, rate, _ in found[:4]] == pytest.approx([peak / 3, 2 * peak / 3, peak, peak])
+    assert [share for _, _, share in found] == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1])

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from config import default_config
-from utils.training.losses import AdditiveAngularMargin, build_criterion
+from tests.networks import configured
+from utils.system.errors import UserError
+from utils.training.losses import AdditiveAngularMargin, build_criterion, check_top_k
 
 SCALE, MARGIN, CLASSES = 30.0, 0.2, 7
 
@@ -59,11 +61,41 @@ def test_loss_by_its_definition(smoothing: float) -> None:
     torch.testing.assert_close(loss, -(share * logs).sum(dim=1).mean())
 
 
-def test_gradient_of_the_loss() -> None:
+@pytest.mark.parametrize(("top_k", "margin"), [(1, 0.06), (3, 0.06), (CLASSES - 1, 1.0)])
+def test_hardest_others_by_their_definition(top_k: int, margin: float) -> None:
+    """One row after the other: the smallest angles but the target's are lowered, and go on falling where they end."""
+    angles, labels = draw(200)
+    expected, are_within = margin_by_definition(angles, labels, MARGIN), set()
+    for row, label in enumerate(labels.tolist()):
+        others = sorted((angle, place) for place, angle in enumerate(angles[row].tolist()) if place != label)
+        for angle, place in others[:top_k]:
+            is_within = angle >= margin
+            lowered = math.cos(angle - margin) if is_within else math.cos(angle) + margin * math.sin(margin)
+            expected[row, place] = SCALE * lowered
+            are_within.add(is_within)
+    assert True in are_within
+    assert margin < 1 or False in are_within
+    logits = AdditiveAngularMargin(MARGIN, SCALE, 0.0, top_k, margin).add_margin(SCALE * angles.cos(), labels)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-9)
+
+
+def test_share_of_the_margins() -> None:
+    """Both are as if they were set so small; at 0 there is none."""
+    angles, labels = draw()
+    logits, criterion = SCALE * angles.cos(), AdditiveAngularMargin(0.4, SCALE, 0.0, 2, 0.1)
+    criterion.share = 0.25
+    smaller = AdditiveAngularMargin(0.1, SCALE, 0.0, 2, 0.025)
+    torch.testing.assert_close(criterion.add_margin(logits, labels), smaller.add_margin(logits, labels))
+    criterion.share = 0.0
+    torch.testing.assert_close(criterion.add_margin(logits, labels), logits)
+
+
+@pytest.mark.parametrize("top_k", [0, 2])
+def test_gradient_of_the_loss(top_k: int) -> None:
     """By finite differences."""
     angles, labels = draw()
     logits = (SCALE * angles.cos()).requires_grad_()
-    criterion = AdditiveAngularMargin(MARGIN, SCALE, 0.1)
+    criterion = AdditiveAngularMargin(MARGIN, SCALE, 0.1, top_k, 0.06)
     assert torch.autograd.gradcheck(lambda logits: criterion(logits, labels), logits)
 
 
@@ -75,11 +107,12 @@ def test_target_falls_with_its_angle() -> None:
     assert (logits.diff(dim=0) < 0).all()
 
 
+@pytest.mark.parametrize("target", [0, 1])
 @pytest.mark.parametrize("cosine", [1.0, -1.0, 1 + 1e-6, -1 - 1e-6])
-def test_gradient_at_the_ends_is_finite(cosine: float) -> None:
-    """Where the sine is 0, and where rounding passes 1."""
+def test_gradient_at_the_ends_is_finite(cosine: float, target: int) -> None:
+    """Of the target and of another class, where the sine is 0, and where rounding passes 1."""
     logits = torch.tensor([[SCALE * cosine, 0.0]], requires_grad=True)
-    loss = AdditiveAngularMargin(MARGIN, SCALE)(logits, torch.tensor([0]))
+    loss = AdditiveAngularMargin(MARGIN, SCALE, 0.0, 1, 0.06)(logits, torch.tensor([target]))
     loss.backward()
     assert loss.isfinite()
     assert logits.grad.isfinite().all()
@@ -93,3 +126,13 @@ def test_criterion_of_the_settings() -> None:
     cfg.TRAIN.LOSS, cfg.TRAIN.MARGIN, cfg.TRAIN.SCALE = "aam", 0.3, 20.0
     criterion = build_criterion(cfg)
     assert (criterion.margin, criterion.scale, criterion.label_smoothing) == (0.3, 20.0, 0.1)
+    assert criterion.top_k == 0
+    cfg.TRAIN.TOP_K, cfg.TRAIN.TOP_K_MARGIN = 5, 0.1
+    assert (build_criterion(cfg).top_k, build_criterion(cfg).top_k_margin) == (5, 0.1)
+
+
+def test_more_others_than_there_are() -> None:
+    """One line; all of them may be looked for."""
+    check_top_k(configured(TRAIN__TOP_K=4), 5)
+    with pytest.raises(UserError, match=r"^TRAIN\.TOP_K 5 must be less than the 5 speakers that are told apart$"):
+        check_top_k(configured(TRAIN__TOP_K=5), 5)

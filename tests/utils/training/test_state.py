@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from tests.networks import build, settings
+from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import DivergedError, UserError
 from utils.training.run_log import RunLog
 from utils.training.state import TrainingState, check_finite
+from utils.training.validation import validate
 
 
 def test_best_epoch_has_the_highest_accuracy_and_then_the_lowest_loss(toy: Path) -> None:
@@ -43,6 +45,28 @@ def test_nothing_that_is_no_number_is_saved(toy: Path, tmp_path: Path, name: str
         state.save(tmp_path / "last.pt")
     assert (tmp_path / "last.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_average_is_what_is_validated_and_kept(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it is of beside it in last.pt, to go on with; without one, the network is."""
+    network, front_end, corpus = build(settings(toy))
+    cfg, weight = settings(toy, TRAIN__EMA=0.5), network.classifier.weight.detach().clone()
+    state = TrainingState(cfg, "train", network, front_end, {}, corpus)
+    with torch.no_grad():
+        network.classifier.weight.add_(1)
+    state.average.update(network, 8)
+    for name in ("last.pt", "best.pt"):
+        state.save(tmp_path / name)
+        checkpoint = load_checkpoint(tmp_path / name, ("train",))
+        torch.testing.assert_close(checkpoint.model["classifier.weight"], weight + 0.5)
+        trained = {"classifier.weight": network.classifier.weight} if name == "last.pt" else {}
+        assert checkpoint.trained.keys() == (network.state_dict().keys() if trained else set())
+        assert all(torch.equal(checkpoint.trained[own], value) for own, value in trained.items())
+    validated = []
+    monkeypatch.setattr("utils.training.validation.identify", lambda own, *others: validated.append(own) or {})
+    validate(state)
+    validate(TrainingState(settings(toy), "train", network, front_end, {}, corpus))
+    assert validated == [state.average.network, network]
 
 
 def test_figures_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:

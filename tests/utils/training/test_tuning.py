@@ -16,7 +16,7 @@ from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
 from utils.training import tuning
-from utils.training.loop import make_step
+from utils.training.loop import make_step, take_gradients
 from utils.training.tuning import Way, choose_way, draw_noise, keep_way, list_ways, time_ways, wants_tuning
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -24,6 +24,7 @@ LAST, FIRST = (Way(layout) for layout in tuning.LAYOUTS)
 GRAPHS, COMPILED = Way(graphs=True), Way(compiled=True)
 NO_GRAPHS = "TRAIN.CUDA_GRAPHS True: a CPU has none; steps are launched one operation after the other"
 SMALL = {"TRAIN__BATCH_SIZE": 2, "DATASET__PARTIAL_N_FRAMES": 40, "MODEL__DROP_PATH_PROB": 0.5}
+SMALL |= {"TRAIN__ACCUMULATE": 2, "TRAIN__EMA": 0.9, "TRAIN__CLIP": 1.0}
 
 
 def layout_of(network: SpeakerNetwork) -> str:
@@ -204,6 +205,23 @@ def test_graphs_that_are_not_recorded(warnings: list[str]) -> None:
     (warning,) = warnings
     assert warning.startswith("channels_last, CUDA graphs is passed over: ")
     assert "not record" in warning
+
+
+def test_timed_step_is_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All batches that it is of, the optimizer's step, the average's."""
+    calls: list[str] = []
+    for name in ("loop.take_gradients", "loop.clip_grad_norm_", "averaging.MovingAverage.update"):
+        module, _, function = name.partition(".")
+        target = f"utils.training.{module}.{function}"
+        before = {"take_gradients": take_gradients}.get(function, lambda *arguments: None)
+
+        def note(*arguments: object, name: str = function, before: Callable = before) -> object:
+            calls.append(name)
+            return before(*arguments)
+
+        monkeypatch.setattr(target, note)
+    make_step(configured(**SMALL), derived(layers=3, channels=4, num_classes=2))()
+    assert calls == ["take_gradients", "take_gradients", "clip_grad_norm_", "MovingAverage.update"]
 
 
 @pytest.fixture
