@@ -120,8 +120,10 @@ def overrides_of(name: str, options: Mapping[str, Overrides]) -> Overrides:
     return {key: value for option in used for key, value in options[option].items()}
 
 
-def describe_clashes(options: Mapping[str, Overrides]) -> list[str]:
-    """A line, if there is need for one, of what options together set more than once, and whose value is taken."""
+def describe_clashes(options: Mapping[str, Overrides], names: Sequence[str]) -> list[str]:
+    """A line, where `names` has options together that set one key, of whose value is taken."""
+    if not set(names) - {NONE, *options}:
+        return []
     clashes = []
     for key in dict.fromkeys(key for own in options.values() for key in own):
         setting = [name for name, own in options.items() if key in own]

@@ -28,7 +28,7 @@ from tools.comparison.calls import (
     with_intervals,
 )
 from tools.comparison.engine import TRAINING, Job, settings_of
-from tools.comparison.options import ALL, NONE, Recipe, choose_names, describe_clashes, make_recipes, read_options
+from tools.comparison.options import NONE, Recipe, choose_names, describe_clashes, make_recipes, read_options
 from tools.comparison.report import RESULTS, figure, make_table, plain, plot_spread, summarise, write_comparison
 from utils.evaluation.lists import open_lists
 from utils.metrics.bootstrap import Interval, middle, verification_replicates
@@ -145,7 +145,7 @@ def compare_recipes(
     options = read_options(file)
     names = choose_names(options, *chosen)
     recipes = make_recipes(cfg, file, options, names)
-    own, notes = [recipes[name] for name in names], describe_clashes(options) if ALL in names else []
+    own, notes = [recipes[name] for name in names], describe_clashes(options, names)
     for line in notes:
         get_logger().warning(line)
     if text and not any(network_kind(recipe.cfg) == DERIVED for recipe in own):
@@ -224,9 +224,9 @@ def report(
         "warnings": [*notes, *warn(work, jobs)],
     }
     records = DataFrame(comparison["trainings"])
-    picture = Pictures(work.folder)(RESULTS, plot(records), f"Every recipe, speaker-disjoint trials; {KEY}.")
-    described = [(name, ", ".join(f"{key} {value}" for key, value in own.items()) or DASH)
-                 for name, own in comparison["recipes"].items()]  # fmt: skip
+    picture = Pictures(work.folder)(RESULTS, plot(records), f"Every recipe; {KEY}.")
+    overrides = {name: [f"{key} {value}" for key, value in own.items()] for name, own in comparison["recipes"].items()}
+    described = [(name, ", ".join(own) or DASH) for name, own in overrides.items()]
     sections = [
         Section("The comparison", "", tabulate(comparison), [picture]),
         Section("The recipes", "", [Table("What each sets over the common settings", ("recipe", "sets"), described)]),

@@ -39,10 +39,11 @@ def test_what_recipes_set() -> None:
     assert overrides_of("b", OPTIONS) == OPTIONS["b"]
     assert overrides_of("all", OPTIONS) == {"TRAIN.LR": 0.2, "TRAIN.WD": 0.5, "EVAL.BACKENDS": "snorm"}
     assert overrides_of("all-but-b", OPTIONS) == OPTIONS["a"] | OPTIONS["c"]
-    (line,) = describe_clashes(OPTIONS)
+    (line,) = describe_clashes(OPTIONS, ["none", "all"])
     assert "TRAIN.LR 0.2 of b (not of a)" in line
     assert "TRAIN.WD" not in line
-    assert describe_clashes({"a": {"TRAIN.LR": 0.1}, "b": {"TRAIN.LR": 0.1, "TRAIN.WD": 1}}) == []
+    assert describe_clashes({"a": {"TRAIN.LR": 0.1}, "b": {"TRAIN.LR": 0.1, "TRAIN.WD": 1}}, ["all"]) == []
+    assert describe_clashes(OPTIONS, ["none", *OPTIONS]) == []  # none of them together
 
 
 def test_settings_of_recipes(tmp_path: Path) -> None:
