@@ -6,6 +6,7 @@ The key names are the original's, so that its YAML files load here.
 import difflib
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from yacs.config import CfgNode
 from utils.system.errors import UserError
 from utils.system.files import expand_user, read_text
 from utils.system.logger import get_logger
+from utils.system.text import parse_factors
 
 _C = CfgNode()
 
@@ -127,7 +129,7 @@ _C.AUGMENT.PROBABILITY = 0.6
 # Speech above added noise, dB: evenly drawn between the two
 _C.AUGMENT.SNR_MIN = 0.0
 _C.AUGMENT.SNR_MAX = 15.0
-# With which probability 3 to 7 other training speakers talk in the background, 13 to 20 dB below; 0: never
+# With which probability 3 to 7 utterances of other training speakers are the background, 13 to 20 dB below; 0: never
 _C.AUGMENT.BABBLE = 0.0
 # Raise and lower frequencies by up to so many dB, by a random curve (see data_objects/spectral.py); 0: no equalisation
 _C.AUGMENT.EQ_DB = 0.0
@@ -319,6 +321,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "TRAIN.PRECISION": ("fp32", "bf16"),
 }
 
+SLOWEST, FASTEST = 0.5, 2.0  # of AUGMENT.SPEED
+
 BACKENDS = ("cosine", "centred", "snorm", "lda", "plda")
 
 # key -> (least, greatest) value, both allowed; None: no limit
@@ -509,10 +513,14 @@ def _check_lengths(cfg: CfgNode) -> None:
 
 def _check_augmentation(cfg: CfgNode) -> None:
     settings = cfg.AUGMENT
+    _check_speeds(settings.SPEED, settings.SPEED_CLASSES)
     if settings.SNR_MIN > settings.SNR_MAX:
         raise UserError(f"AUGMENT.SNR_MIN {settings.SNR_MIN} must not be more than AUGMENT.SNR_MAX {settings.SNR_MAX}")
     if settings.SPEED_CLASSES and not settings.SPEED:
         raise UserError("AUGMENT.SPEED_CLASSES True needs factors that make them: set AUGMENT.SPEED to '0.9 1.1', say")
+    for masks, widest in (("TIME_MASKS", "TIME_MASK_FRAMES"), ("FREQUENCY_MASKS", "FREQUENCY_MASK_BINS")):
+        if settings[widest] != _C.AUGMENT[widest] and not settings[masks]:
+            raise UserError(f"AUGMENT.{widest} {settings[widest]} says nothing: set AUGMENT.{masks}, too")
     shortest = cfg.DATASET.PARTIAL_N_FRAMES_MIN or cfg.DATASET.PARTIAL_N_FRAMES
     if settings.TIME_MASKS and shortest <= settings.TIME_MASK_FRAMES:
         raise UserError(
@@ -530,6 +538,9 @@ def _check_steps(cfg: CfgNode) -> None:
         raise UserError(f"TRAIN.TOP_K_MARGIN {cfg.TRAIN.TOP_K_MARGIN} says nothing: set TRAIN.TOP_K, too")
     if cfg.TRAIN.MOMENTUM != _C.TRAIN.MOMENTUM and cfg.TRAIN.OPTIMIZER != "sgd":
         raise UserError(f"TRAIN.MOMENTUM {cfg.TRAIN.MOMENTUM} is for TRAIN.OPTIMIZER sgd: set that, too")
+    for key in ("BETA1", "BETA2"):
+        if cfg.TRAIN[key] != _C.TRAIN[key] and cfg.TRAIN.OPTIMIZER == "sgd":
+            raise UserError(f"TRAIN.{key} {cfg.TRAIN[key]} is Adam's: leave it at {_C.TRAIN[key]} for OPTIMIZER sgd")
     epochs = cfg.TRAIN.END_EPOCH - cfg.TRAIN.BEGIN_EPOCH
     for key in ("LR_WARMUP", "MARGIN_WARMUP"):
         if cfg.TRAIN[key] >= epochs:
@@ -567,6 +578,21 @@ def backends(cfg: CfgNode) -> list[str]:
             f"EVAL.BACKENDS must be some of {', '.join(BACKENDS)}, each once, not {_quoted(cfg.EVAL.BACKENDS)}"
         )
     return names
+
+
+def _check_speeds(text: str, make_classes: bool) -> None:
+    try:
+        speeds = parse_factors(text)
+    except (ValueError, ZeroDivisionError):
+        speeds = [Fraction(0)]
+    if not all(SLOWEST <= speed <= FASTEST for speed in speeds):
+        factors = f"factors from {SLOWEST} to {FASTEST}, as in '0.9 1.1'"
+        raise UserError(f"AUGMENT.SPEED must be {factors}, not {_quoted(text)}")
+    if make_classes and len({Fraction(1), *speeds}) <= len(speeds):
+        raise UserError(
+            f"AUGMENT.SPEED {_quoted(text)} must be factors that differ from each other and from 1, of which every one "
+            "makes other speakers (AUGMENT.SPEED_CLASSES)"
+        )
 
 
 class _StandsTwiceError(Exception):

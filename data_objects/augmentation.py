@@ -29,9 +29,9 @@ from data_objects.sources import Found, walk
 from data_objects.spectral import Channel, Masks
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
+from utils.system.text import parse_factors
 
 PEAK = 32_767  # of a crop that is brought back to 16 bits
-SLOWEST, FASTEST = 0.5, 2.0
 MARGIN = 20  # samples at either end of a resampled crop that the filter's ends may reach
 # Of babble, as in Kaldi's recipe for VoxCeleb: speakers, and decibels of speech above it
 FEWEST_TALKERS, MOST_TALKERS = 3, 7
@@ -317,18 +317,14 @@ def build_augmentation(cfg: CfgNode) -> Augmentation | None:
     """What the section AUGMENT asks for; None where it asks for nothing.
 
     Raises:
-        UserError: a folder is missing or holds no audio; SPEED is not factors, or not such as make classes.
+        UserError: a folder is missing or holds no audio.
     """
     settings = cfg.AUGMENT
     spectral = _build_spectral(settings)
     if not (settings.NOISE_DIR or settings.RIR_DIR or settings.SPEED or settings.BABBLE or spectral):
         return None
-    speeds = parse_speeds(settings.SPEED)
-    if settings.SPEED_CLASSES and len({Fraction(1), *speeds}) <= len(speeds):
-        raise UserError(
-            f"AUGMENT.SPEED {settings.SPEED!r} must be factors that differ from each other and from 1, of which every "
-            "one makes other speakers (AUGMENT.SPEED_CLASSES)"
-        )
+    speeds = parse_factors(settings.SPEED)
+    _warn_of_norm(cfg)
     noises = find_recordings("NOISE_DIR", settings.NOISE_DIR) if settings.NOISE_DIR else []
     responses = find_responses(settings.RIR_DIR) if settings.RIR_DIR else []
     get_logger().info(
@@ -346,6 +342,18 @@ def build_augmentation(cfg: CfgNode) -> Augmentation | None:
         babble=settings.BABBLE,
         **spectral,
     )
+
+
+def _warn_of_norm(cfg: CfgNode) -> None:
+    """Say where a norm takes out what is constant over time: of logarithms what is added, of magnitudes a factor."""
+    norm, is_log = cfg.FRONTEND.NORM, cfg.FRONTEND.FEATURE != "magnitude"
+    if norm == "utterance_mean_deviation" or (norm == "utterance_mean" and is_log):
+        for key in ("EQ_DB", "GAIN_DB"):
+            if cfg.AUGMENT[key]:
+                get_logger().warning(
+                    f"AUGMENT.{key} does next to nothing with FRONTEND.NORM {norm} of {cfg.FRONTEND.FEATURE}: the norm "
+                    "takes out what is the same in all frames"
+                )
 
 
 def _build_spectral(settings: CfgNode) -> dict[str, Any]:
@@ -398,18 +406,3 @@ def find_recordings(key: str, folder: str) -> list[Path]:
             "leave it empty"
         )
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
-def parse_speeds(text: str) -> list[Fraction]:
-    """The factors of AUGMENT.SPEED, with spaces or commas between them, each to the hundredth.
-
-    Raises:
-        UserError: something else, or factors too far from 1.
-    """
-    try:
-        speeds = [Fraction(word).limit_denominator(100) for word in text.replace(",", " ").split()]
-    except (ValueError, ZeroDivisionError):
-        speeds = [Fraction(0)]
-    if not all(SLOWEST <= speed <= FASTEST for speed in speeds):
-        raise UserError(f"AUGMENT.SPEED must be factors from {SLOWEST} to {FASTEST}, as in '0.9 1.1', not {text!r}")
-    return speeds

@@ -21,6 +21,7 @@ from models.supernet import Supernet
 from models.vggm import SHORTEST, VGGM
 from utils.system.errors import UserError
 from utils.system.processes import check_divisible
+from utils.system.text import parse_factors
 
 BASELINES: dict[str, Callable[..., SpeakerNetwork]] = {"resnet18": resnet18, "resnet34": resnet34, "vggm": VGGM}
 STATISTICS = "statistics"  # a baseline that is fitted, not trained
@@ -96,7 +97,7 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
         if cfg.TRAIN.SUBCENTERS > 1:
             options["subcenters"] = cfg.TRAIN.SUBCENTERS
     if cfg.AUGMENT.SPEED_CLASSES and kind not in (SUPERNET, STATISTICS):
-        options["speeds"] = " ".join(cfg.AUGMENT.SPEED.replace(",", " ").split())
+        options["speeds"] = " ".join(map(str, parse_factors(cfg.AUGMENT.SPEED)))
     return options
 
 

@@ -277,6 +277,7 @@ def test_hard_choice_of_nobody(tmp_path: Path) -> None:
         ("TRAIN.MARGIN_WARMUP 5", r"TRAIN\.MARGIN_WARMUP 5 is for TRAIN\.LOSS aam"),
         ("TRAIN.LOSS aam TRAIN.TOP_K_MARGIN 0.1", r"TRAIN\.TOP_K_MARGIN 0\.1 says nothing: set TRAIN\.TOP_K, too"),
         ("TRAIN.OPTIMIZER adamw TRAIN.MOMENTUM 0.8", r"TRAIN\.MOMENTUM 0\.8 is for TRAIN\.OPTIMIZER sgd"),
+        ("TRAIN.OPTIMIZER sgd TRAIN.BETA2 0.99", r"TRAIN\.BETA2 0\.99 is Adam's: leave it at 0\.999 for OPTIMIZER sgd"),
         ("TRAIN.BEGIN_EPOCH 291 TRAIN.LR_WARMUP 10", r"TRAIN\.LR_WARMUP 10 must be less than the 10 epochs"),
         ("TRAIN.LOSS aam TRAIN.MARGIN_WARMUP 301", r"TRAIN\.MARGIN_WARMUP 301 must be less than the 301 epochs"),
         ("TRAIN.OPTIMIZER lamb", r"TRAIN\.OPTIMIZER must be one of adam, adamw, sgd, not 'lamb'"),

@@ -4,13 +4,12 @@
     python tools/compare_validation.py runs/train/scratch_veri-... --out FOLDER
     python tools/compare_validation.py a=RUN b=RUN --from_epoch 20 --out FOLDER DATASET.DATA_DIR /path/to/VoxCeleb1
 
-Of the speakers that a run held out, trials of three kinds are drawn: random, as DATASET.VAL_CHOICE random has them;
-hard, whose non-target trials are between speakers of one gender; and hard trials of those alone who have several
-sessions, where not all have. Every network that TRAIN.KEEP_EPOCHS kept scores them and the test trials, by cosine. The
-folder gets validation.csv (EER and minDCF at every epoch), validation.json, .md, .html and pictures: how validation and
-test go together (Pearson, Spearman), and what the test EER is at the epoch that each kind would have chosen, at the
-best and at the last. That is for looking back: whoever trains by it has tested on the test. The last line of standard
-output is validation.json.
+Of the speakers that a run held out, trials of three kinds are drawn: random and hard, as DATASET.VAL_CHOICE has them;
+and hard ones of those alone who have several sessions, where not all have. Every network that TRAIN.KEEP_EPOCHS kept
+scores them and the test trials, by cosine. The folder gets validation.csv (EER and minDCF at every epoch),
+validation.json, .md, .html and pictures: how validation and test go together (Pearson, Spearman), and what the test EER
+is at the epoch that each kind would have chosen, at the best and at the last. That is for looking back: whoever trains
+by it has tested on the test. The last line of standard output is validation.json.
 """
 
 import argparse

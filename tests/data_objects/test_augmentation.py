@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ from data_objects.augmentation import (
     find_recordings,
     find_responses,
     frames_needed,
-    parse_speeds,
     quantise,
     read_noise,
     read_response,
@@ -32,7 +32,7 @@ from data_objects.augmentation import (
 )
 from data_objects.corpus import Corpus
 from data_objects.datasets import CropLoader, TrainingCrops, collate_crops, read_frames
-from data_objects.frontend import span
+from data_objects.frontend import BINS, FrontEnd, settings_of, span
 from data_objects.index import Index
 from data_objects.spectral import Channel, Masks
 from tests.helpers import (
@@ -50,6 +50,8 @@ from tests.helpers import (
 from tests.runs import SIMULATED, assert_same_batch, only_run
 from utils.records.checkpoint import load_checkpoint
 from utils.system.errors import UserError
+from utils.system.logger import WarningCollector
+from utils.system.text import parse_factors
 from utils.training.losses import AdditiveAngularMargin
 
 FRAMES, SEED = 50, 3
@@ -498,6 +500,33 @@ def build(folder: Path, *settings: object) -> Augmentation | None:
     return build_augmentation(load_config(ROOT / SCRATCH, [str(item).format(folder) for item in settings]))
 
 
+@pytest.mark.parametrize(
+    ("feature", "norm", "count"),
+    [
+        ("magnitude", "corpus", 0),
+        ("magnitude", "utterance_mean", 0),
+        ("magnitude", "utterance_mean_deviation", 2),
+        ("log_mel", "corpus", 0),
+        ("log_mel", "utterance_mean", 2),
+    ],
+)
+def test_norms_that_undo_a_channel(tmp_path: Path, feature: str, norm: str, count: int) -> None:
+    """A warning for each of level and equalisation, where what they do to a spectrum is gone from its features."""
+    front_end, warned = ("FRONTEND.FEATURE", feature, "FRONTEND.NORM", norm), WarningCollector()
+    build(tmp_path, *front_end, "AUGMENT.EQ_DB", 6, "AUGMENT.GAIN_DB", 6, "AUGMENT.BAND_PROBABILITY", 0.5)
+    assert len(warned.messages) == count
+    assert all(f"does next to nothing with FRONTEND.NORM {norm}" in message for message in warned.messages)
+    magnitudes = np.random.default_rng(0).uniform(0.1, 3, (1, 60, BINS)).astype(np.float32)
+    curve = Channel(6.0, 6.0).draw(np.random.default_rng(1))
+    own = FrontEnd(settings=settings_of(feature, norm=norm))
+    with torch.no_grad():
+        plain, changed = (
+            own.normalise(own.extract(torch.from_numpy(each))) for each in (magnitudes, magnitudes * curve)
+        )
+    change = float((changed - plain).square().mean().sqrt() / plain.std())
+    assert change < 0.05 if count else change > 0.2
+
+
 def test_folders_of_any_depth_in_order(tmp_path: Path) -> None:
     """By their names below the folder; what is no audio does not count."""
     names = ["b/a.wav", "a/b/c.FLAC", "a.wav", "a/LICENSE", "a/z.ogg"]
@@ -523,7 +552,7 @@ def test_noises_among_the_rooms_are_left_out(tmp_path: Path) -> None:
 )
 def test_speeds(text: str, speeds: list) -> None:
     """Factors with spaces or commas between them."""
-    assert parse_speeds(text) == speeds
+    assert parse_factors(text) == speeds
 
 
 @pytest.mark.parametrize(
@@ -541,6 +570,11 @@ def test_speeds(text: str, speeds: list) -> None:
         (("AUGMENT.SNR_MIN", "20"), r"AUGMENT\.SNR_MIN 20\.0 must not be more than AUGMENT\.SNR_MAX 15\.0"),
         (("AUGMENT.EQ_DB", "-3"), r"option: AUGMENT\.EQ_DB must be from 0 to 40, not -3"),
         (("AUGMENT.BABBLE", "2"), r"option: AUGMENT\.BABBLE must be from 0 to 1, not 2"),
+        (
+            ("AUGMENT.TIME_MASK_FRAMES", "20"),
+            r"AUGMENT\.TIME_MASK_FRAMES 20 says nothing: set AUGMENT\.TIME_MASKS",
+        ),
+        (("AUGMENT.FREQUENCY_MASK_BINS", "9"), r"AUGMENT\.FREQUENCY_MASK_BINS 9 says nothing"),
         (("AUGMENT.SPEED_CLASSES", "True"), r"AUGMENT\.SPEED_CLASSES True needs .*: set AUGMENT\.SPEED"),
         (("AUGMENT.SPEED_CLASSES", "True", "AUGMENT.SPEED", "0.9 1"), r"AUGMENT\.SPEED '0\.9 1' must be .* from 1, of"),
         (("AUGMENT.SPEED_CLASSES", "True", "AUGMENT.SPEED", "0.9 0.90"), r"AUGMENT\.SPEED .* differ from each other"),
@@ -575,7 +609,7 @@ def test_settings_that_are_refused(tmp_path: Path, settings: tuple[str, ...], me
 def test_nothing_is_built_by_default(tmp_path: Path) -> None:
     """Nor by a probability alone."""
     assert build(tmp_path) is None
-    assert build(tmp_path, "AUGMENT.PROBABILITY", "1", "AUGMENT.TIME_MASK_FRAMES", 5) is None
+    assert build(tmp_path, "AUGMENT.PROBABILITY", "1") is None
     assert build(tmp_path, "AUGMENT.SPEED", "0.9").speeds == SPEEDS[:1]
 
 
@@ -661,7 +695,7 @@ def test_run_with_everything_on(toy: Path, sounds: Path, tmp_path: Path, monkeyp
     checkpoint = load_checkpoint(run_dir / "best.pt", ("train",))
     architecture = checkpoint.architecture
     assert (architecture["pooling"], architecture["loss"], architecture["scale"]) == ("attentive", "aam", 30.0)
-    assert (architecture["num_classes"], architecture["speeds"], len(checkpoint.speakers)) == (6, "0.9 1.1", 6)
+    assert (architecture["num_classes"], architecture["speeds"], len(checkpoint.speakers)) == (6, "9/10 11/10", 6)
     assert len(checkpoint.model["classifier.weight"]) == 18
     for step, figure in (("identification", "top1"), ("verification", "eer")):
         arguments = (f"evaluate_{step}.py", "--cfg", SCRATCH, "--load_path", run_dir, *plain)

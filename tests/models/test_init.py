@@ -131,7 +131,7 @@ def test_speeds_make_classes() -> None:
     cfg = configured(MODEL__NAME="resnet18", AUGMENT__SPEED_CLASSES=True)
     cfg.AUGMENT.SPEED = "0.9, 1.1"
     network = build_baseline(cfg, 5)
-    assert network.architecture == {"kind": "resnet18", "num_classes": 5, "speeds": "0.9 1.1"}
+    assert network.architecture == {"kind": "resnet18", "num_classes": 5, "speeds": "9/10 11/10"}
     assert network.classifier.out_features == 15
     assert "speeds" not in describe(configured(AUGMENT__SPEED="0.9 1.1"), "network")
 

@@ -540,7 +540,7 @@ def test_epochs_to_keep_of_what_has_none(tmp_path: Path, corpus: Path, script: s
     """A supernet is no network to verify by, and statistics are fitted in one go."""
     arguments = TRAINING[script] if script == "search.py" else ("--cfg", "exps/baseline/statistics.yaml")
     settings = {"DATASET__DATA_DIR": corpus, "MODEL__NUM_CLASSES": 0, "TRAIN__KEEP_EPOCHS": 1}
-    assert_refused(tmp_path, script, arguments, "TRAIN.KEEP_EPOCHS is for networks", "leave it at 0", **settings)
+    assert_refused(tmp_path, script, arguments, "TRAIN.KEEP_EPOCHS is for train.py", "leave it at 0", **settings)
 
 
 def test_searching_with_the_settings_of_a_baseline(tmp_path: Path, corpus: Path) -> None:

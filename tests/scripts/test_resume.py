@@ -394,8 +394,8 @@ def test_fine_tuning_goes_on_within_and_after_its_frozen_epochs(
     start_from, kept = copy_run(trained_dev, tmp_path / "first"), []
     save = TrainingState.save
 
-    def keep(state: TrainingState, path: Path) -> None:
-        save(state, path)
+    def keep(state: TrainingState, path: Path, **how: bool) -> None:
+        save(state, path, **how)
         if path.name == "last.pt":
             kept.append(path.read_bytes())
 

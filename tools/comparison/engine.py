@@ -16,7 +16,7 @@ import yaml
 from yacs.config import CfgNode
 
 from config import default_config, differing_settings, flatten
-from models import STATISTICS
+from models import OF_TRAINING, STATISTICS
 from models.statistics import WINDOW
 from tools.comparison.command_line import METHODS
 from utils.records.checkpoint import FREE_SETTINGS, LAST, PREVIOUS
@@ -231,9 +231,12 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     own.MODEL.NAME, own.DATASET.SUB_DIR, own.SEED = network, sub_dir, seed
     if network == STATISTICS:
         usual = default_config()
-        own.DATASET.PARTIAL_N_FRAMES, own.DATASET.PARTIAL_N_FRAMES_MIN, own.EVAL.WINDOW_FRAMES = WINDOW, 0, 0
+        own.DATASET.PARTIAL_N_FRAMES, own.EVAL.WINDOW_FRAMES = WINDOW, 0
         own.FRONTEND, own.AUGMENT, own.TRAIN = usual.FRONTEND, usual.AUGMENT, usual.TRAIN
         own.MODEL.POOLING = usual.MODEL.POOLING
+        for key, value in OF_TRAINING.items():
+            section, name = key.split(".")
+            own[section][name] = value
     return own
 
 

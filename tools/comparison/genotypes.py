@@ -32,6 +32,7 @@ from utils.system.cli import split_name
 from utils.system.device import prepare
 from utils.system.errors import UserError
 from utils.system.logger import get_logger
+from utils.training.loop import check_options
 
 KEY = "rings: one seed; dots: mean ± deviation over the seeds; grey: the same of the random ones' means"
 LABELS = {"top1": "Top-1, %", "loss": "cross-entropy", "eer": "EER, %", "min_dcf": "minDCF"}
@@ -146,7 +147,9 @@ def check_recipe(cfg: CfgNode, corpus: Corpus) -> None:
     """Refuse what no training could begin with."""
     if cfg.MODEL.PRETRAINED:
         raise UserError("MODEL.PRETRAINED must be empty: the genotypes are compared by training from scratch")
-    _ = build_network(cfg, PAPER_GENOTYPE, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)), corpus.crops("train")
+    network = build_network(cfg, PAPER_GENOTYPE, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES))
+    _ = corpus.crops("train")
+    check_options(cfg, network, corpus)
     check_training(corpus)
 
 

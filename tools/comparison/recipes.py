@@ -39,6 +39,7 @@ from utils.reports.verification import SYSTEMS
 from utils.system.errors import UserError
 from utils.system.files import hash_file, write_atomically
 from utils.system.logger import get_logger
+from utils.training.loop import check_options
 from utils.training.losses import build_criterion
 from utils.training.optim import build_weight_optimizer
 
@@ -201,6 +202,7 @@ def check_recipe(cfg: CfgNode, genotype: Genotype) -> Corpus:
     classes = corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)
     network = build_network(cfg, genotype, classes) if is_derived else build_baseline(cfg, classes)
     _ = corpus.crops("train"), build_criterion(cfg), build_weight_optimizer(cfg, network.parameters())
+    check_options(cfg, network, corpus)
     check_training(corpus)
     return corpus
 

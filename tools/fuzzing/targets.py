@@ -68,7 +68,10 @@ def genotype_seeds() -> list[Sample]:
 
 
 def config_seeds() -> list[Sample]:
-    shipped = [Sample(".yaml", path.read_bytes()) for path in sorted((ROOT / "exps").rglob("*.yaml"))]
+    files = sorted((ROOT / "exps").rglob("*.yaml"))
+    shipped = [
+        Sample(".yaml", path.read_bytes()) for path in files if path.name != "ablation.yaml"
+    ]  # which has several
     return [*shipped, Sample(".yaml", default_config().dump().encode())]
 
 

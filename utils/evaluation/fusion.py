@@ -84,7 +84,8 @@ def open_sources(runs: Mapping[str, tuple[Path, str]], options: Sequence[str]) -
     if processes() > 1:
         raise UserError("a fusion is a job for one process: run tools/fuse.py without torchrun")
     sources = [open_source(name, run, run, options, system) for name, (run, system) in runs.items()]
-    warn_of_unused(sources[0].cfg, {source.system for source in sources})
+    for source in sources:
+        warn_of_unused(source.cfg, [source.system])
     return sources
 
 

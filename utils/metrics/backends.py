@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from utils.metrics.scoring import ROWS, row_norms
 
@@ -37,9 +36,9 @@ class Discriminants:
 def fit_discriminants(embeddings: np.ndarray, labels: np.ndarray, dimensions: int) -> Discriminants:
     """Linear discriminant analysis of embeddings, each brought to length 1.
 
-    The covariance within each speaker is shrunk as Ledoit and Wolf do (Journal of Multivariate Analysis, 2004), as in
-    `utils.training.fitting.fit`; of two utterances that does nothing. Memory is some times that of the embeddings in
-    float64.
+    The covariance within each speaker is shrunk as Ledoit and Wolf do (Journal of Multivariate Analysis, 2004); of two
+    utterances that does nothing. The result is that of scikit-learn's LinearDiscriminantAnalysis with shrinkage `auto`
+    (as in `utils.training.fitting.fit`), which estimates a matrix (D, D) for every speaker.
 
     Args:
         embeddings: (N, D), of several utterances of each speaker: of a speaker with one nothing is learnt here.
@@ -52,17 +51,53 @@ def fit_discriminants(embeddings: np.ndarray, labels: np.ndarray, dimensions: in
     """
     several = _have_several(labels)
     unit, labels = _unit(embeddings[several]), labels[several]
-    _group(unit, labels)
-    most = min(dimensions, len(np.unique(labels)) - 1, unit.shape[1])
-    analysis = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=most)
+    _, counts, residuals = _group(unit, labels)
+    most, mean = min(dimensions, len(counts) - 1, unit.shape[1]), unit.mean(axis=0)
+    within, deviation = shrink_within(residuals, labels), _deviation(unit)
+    whole = ledoit_wolf((unit - mean) / deviation)[0] * np.outer(deviation, deviation)
+    size = len(within)
     try:
-        analysis.fit(unit, labels)
+        _, directions = eigh(whole - within, within, subset_by_index=(size - most, size - 1))
     except np.linalg.LinAlgError as error:
         raise ValueError(
             f"no covariance in {unit.shape[1]} dimensions comes of so few utterances: three or more are needed of most "
             "speakers"
         ) from error
-    return Discriminants(unit.mean(axis=0), analysis.scalings_[:, :most])
+    return Discriminants(mean, directions[:, ::-1])
+
+
+def shrink_within(residuals: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean over utterances of their speakers' covariances (D, D), each shrunk as Ledoit and Wolf do.
+
+    That of a speaker with n utterances, in coordinates in which each has a deviation of 1, is (1 - s) S + s I; how much
+    it is shrunk, s, follows from the n x n products of the utterances alone (their equations 14 to 16), so all S are
+    summed in one product.
+
+    Args:
+        residuals: (N, D), less the speaker's mean.
+        labels: (N,), whose they are.
+    """
+    weighted, diagonal = np.empty_like(residuals), np.zeros(residuals.shape[1])
+    for label in np.unique(labels):
+        rows = labels == label
+        own = residuals[rows]
+        deviation = _deviation(own)
+        standard = own / deviation
+        count, size = own.shape
+        products = standard @ standard.T  # (n, n)
+        level = np.trace(products) / count / size  # the mean variance: 1, but for what never varies
+        distance = np.square(products).sum() / count**2 / size - level**2
+        error = (np.square(np.diag(products)).sum() / count - np.square(products).sum() / count**2) / count / size
+        share = min(error, distance) / distance if distance > 0 else 0.0
+        weighted[rows] = own * np.sqrt(1 - share)
+        diagonal += count * share * level * deviation**2
+    return (weighted.T @ weighted + np.diag(diagonal)) / len(residuals)
+
+
+def _deviation(vectors: np.ndarray) -> np.ndarray:
+    """The deviation (D,) of every dimension of vectors (N, D); 1 where it never varies."""
+    deviation = vectors.std(axis=0)
+    return np.where(deviation > 0, deviation, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,9 @@ def read_calibration(checkpoint: Path, window_frames: int, given: Path | None) -
             raise UserError(f"{message}: make one with '{call_of('tools/recognize.py')} calibrate'")
         get_logger().warning(f"{message}: it is not used")
         return None
+    if given is None and isinstance(content.get("systems"), dict) and SYSTEM not in content["systems"]:
+        get_logger().warning(f"{path} has no calibration of {SYSTEM} scores, but others: it is not used; {NEEDED}")
+        return None
     try:
         calibration = Calibration.from_dict(content["systems"][SYSTEM])
     except (KeyError, TypeError, ValueError) as error:

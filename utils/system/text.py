@@ -1,6 +1,7 @@
-"""Text for messages: names, some of many; what comes from outside, made fit for a terminal."""
+"""Text for messages: names, some of many; what comes from outside, made fit for a terminal; numbers in a setting."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 
 def some(names: Sequence[str], most: int) -> str:
@@ -24,3 +25,13 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, a line each, every column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def parse_factors(text: str) -> list[Fraction]:
+    """Factors with spaces or commas between them, each to the hundredth.
+
+    Raises:
+        ValueError: something else.
+        ZeroDivisionError: one over nothing.
+    """
+    return [Fraction(word).limit_denominator(100) for word in text.replace(",", " ").split()]

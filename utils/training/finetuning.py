@@ -24,8 +24,8 @@ def split_parameters(network: SpeakerNetwork) -> tuple[list[nn.Parameter], list[
 def freeze(network: SpeakerNetwork, is_frozen: bool) -> None:
     """Let the backbone stand still, or learn. In training mode it stands still where its norms do, too.
 
-    Several processes compute its gradients all the same, and `train_step` drops them: which parameters have gradients,
-    DistributedDataParallel must know from the beginning.
+    Several processes compute its gradients all the same, and `accumulated_step` drops them: which parameters have
+    gradients, DistributedDataParallel must know from the beginning.
     """
     for parameter in split_parameters(network)[1]:
         parameter.requires_grad_(not is_frozen or processes() > 1)

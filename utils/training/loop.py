@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 from config import last_epoch
 from data_objects.corpus import Corpus
 from data_objects.datasets import CropBatch, CropLoader, to_device
-from data_objects.frontend import FrontEnd, reverse_time
+from data_objects.frontend import FrontEnd, count_bins, reverse_time
 from data_objects.spectral import mask_features
 from models import build_baseline, build_network, count_parameters
 from models.base import SpeakerNetwork
@@ -153,9 +153,8 @@ def train_network(
             network; a loss that is not finite.
         RunStoppedError: a signal asked it to stop; the checkpoint is written.
     """
-    check_top_k(cfg, len(corpus.speakers))
+    check_options(cfg, network, corpus)
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
-    check_masks(cfg, front_end.bins)
     network.to(device)
     if isinstance(network, Network):
         network.shares = (rank(), processes())
@@ -180,6 +179,16 @@ def train_network(
         if state.epoch < cfg.TRAIN.END_EPOCH:
             log.info(f"{where()} TRAIN.STOP_EPOCH 0")
     return log.run_dir
+
+
+def check_options(cfg: CfgNode, network: SpeakerNetwork, corpus: Corpus) -> None:
+    """Refuse what does not go with this network and corpus.
+
+    Raises:
+        UserError: TRAIN.TOP_K is no less than there are classes; a mask over frequency may cover all bins.
+    """
+    check_top_k(cfg, network.classifier.out_features)
+    check_masks(cfg, count_bins(corpus.front_end_settings))
 
 
 def check_masks(cfg: CfgNode, bins: int) -> None:

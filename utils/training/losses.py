@@ -91,5 +91,5 @@ def check_top_k(cfg: CfgNode, num_classes: int) -> None:
     """
     if num_classes <= cfg.TRAIN.TOP_K:
         raise UserError(
-            f"TRAIN.TOP_K {cfg.TRAIN.TOP_K} must be less than the {num_classes} speakers that are told apart"
+            f"TRAIN.TOP_K {cfg.TRAIN.TOP_K} must be less than the {num_classes} classes that are told apart"
         )

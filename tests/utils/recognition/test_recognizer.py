@@ -154,6 +154,15 @@ def test_file_that_is_no_calibration(tmp_path: Path, text: str, message: str) ->
         Recognizer.load(run, calibration=tmp_path / "gone.json")
 
 
+def test_calibration_of_other_systems(tmp_path: Path) -> None:
+    """An evaluation by plda leaves one; recognition goes on without. Asked for by name, it is refused."""
+    run = save_run(tmp_path, "network")
+    file = with_calibration(run, systems={"plda": {"scale": 1.0, "offset": 0.0, "target_prior": 0.5}})
+    assert Recognizer.load(run).calibration is None
+    with pytest.raises(UserError, match="has no calibration of cosine scores"):
+        Recognizer.load(run, calibration=file)
+
+
 def test_calibration_of_other_windows(tmp_path: Path) -> None:
     """Scores of 60 frames say nothing of a threshold for 40."""
     run = save_run(tmp_path, "network")

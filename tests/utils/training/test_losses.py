@@ -134,5 +134,5 @@ def test_criterion_of_the_settings() -> None:
 def test_more_others_than_there_are() -> None:
     """One line; all of them may be looked for."""
     check_top_k(configured(TRAIN__TOP_K=4), 5)
-    with pytest.raises(UserError, match=r"^TRAIN\.TOP_K 5 must be less than the 5 speakers that are told apart$"):
+    with pytest.raises(UserError, match=r"^TRAIN\.TOP_K 5 must be less than the 5 classes that are told apart$"):
         check_top_k(configured(TRAIN__TOP_K=5), 5)
