@@ -296,6 +296,8 @@ _C.EVAL.CALIBRATION = True
 _C.EVAL.BOOTSTRAP = 1000
 # Keep embeddings beside the checkpoint and use them again while nothing has changed
 _C.EVAL.KEEP_EMBEDDINGS = True
+# Draw pictures and report.html; False: figures and scores alone, in a fraction of the time where there are few trials
+_C.EVAL.REPORT = True
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "DEVICE": ("auto", "cpu", "cuda"),

@@ -37,6 +37,7 @@ TINY = {
     "SEARCH.STEM": "paper",
     "SEARCH.RANDOM_PATHS": 2,
     "SEARCH.REPORT": False,  # drawing takes longer than searching
+    "EVAL.REPORT": False,  # and than evaluating
     "DEVICE": "cpu",
 }
 

@@ -63,7 +63,8 @@ def test_speakers_that_were_never_trained_on(tmp_path: Path) -> None:
     protocol = json.loads((run_dir / "protocol.json").read_text())
     assert protocol["roles"]["trained on"]["speakers"] == 2
     assert protocol["untrained_speakers"] == ["id10003", "id10004"]
-    outcome = call_script("evaluate_identification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
+    command = ("evaluate_identification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir, "EVAL.REPORT")
+    outcome = call_script(*command, True)
     assert f"WARNING: 2 of the 4 speakers tested on {missing}" in outcome.stderr
     results = json.loads((run_dir / "results-identification.json").read_text())
     assert results["test_speakers_never_trained_on"] == 2
@@ -71,6 +72,9 @@ def test_speakers_that_were_never_trained_on(tmp_path: Path) -> None:
     assert any("1 of the 4 utterances tested on are silent" in warning for warning in results["warnings"])
     assert any(missing in warning for warning in results["warnings"])
     assert missing in (run_dir / "identification" / "report.html").read_text()
+    call_script(*command, False)
+    assert not (run_dir / "identification").exists()
+    assert (run_dir / "accuracy_per_speaker.csv").exists()
     outcome = call_script("evaluate_verification.py", "--cfg", run_dir / "config.yaml", "--load_path", run_dir)
     assert "both trained on and tested on" not in outcome.stderr  # the trials are of the two others
 

@@ -65,7 +65,7 @@ def test_verification_says_where_it_comes_from(toy: Path, trained_dev: Path, tmp
 def test_verification_names_speakers_trained_on(toy: Path, trained: tuple[dict, Path], tmp_path: Path) -> None:
     """A network trained on all speakers gives no verification result: log, table, JSON and report say so."""
     arguments = ("--cfg", SCRATCH, "--load_path", copy_best(trained[1], tmp_path))
-    outcome = call_script("evaluate_verification.py", *arguments, *options(DATASET__DATA_DIR=toy))
+    outcome = call_script("evaluate_verification.py", *arguments, *options(DATASET__DATA_DIR=toy, EVAL__REPORT=True))
     printed = json.loads(outcome.last_line)
     assert (printed["speaker_overlap"], printed["speaker_disjoint"]) == (2, False)
     assert "2 of the trials' 2 speakers were trained on" in outcome.stderr
@@ -102,12 +102,13 @@ def test_verification_with_trials_that_are_missing(own_trials: Path, trained_dev
     (own_trials / "veri_test.txt").write_text(missing + trials)
     checkpoint = copy_best(trained_dev, tmp_path)
     arguments = ("--cfg", SCRATCH, "--load_path", checkpoint, *options(DATASET__DATA_DIR=own_trials))
+    drawn = ("EVAL.REPORT", True)
     outcome = call_script("evaluate_verification.py", *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "id10005/gone/00001.wav" in outcome.stderr
     assert "--allow_missing" in outcome.stderr
     assert not (tmp_path / "results-verification.json").exists()
-    outcome = call_script("evaluate_verification.py", "--allow_missing", *arguments)
+    outcome = call_script("evaluate_verification.py", "--allow_missing", *arguments, *drawn)
     printed = json.loads(outcome.last_line)
     assert (printed["trials"], printed["skipped_trials"]) == (len(trials.splitlines()), 1)
     assert f"1 of {1 + len(trials.splitlines())} trials name 1 utterances" in outcome.stderr
@@ -118,6 +119,7 @@ def test_verification_with_trials_that_are_missing(own_trials: Path, trained_dev
     (own_trials / "veri_test.txt").write_text(trials)
     call_script("evaluate_verification.py", *arguments)
     assert not (tmp_path / "skipped_trials.txt").exists()
+    assert not (tmp_path / "verification").exists()  # of the earlier evaluation
 
 
 def test_verification_on_several_lists(own_trials: Path, trained_dev: Path, tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_verification_on_several_lists(own_trials: Path, trained_dev: Path, tmp_
     checkpoint, out = copy_best(trained_dev, tmp_path / "run"), tmp_path / "out"
     arguments = ["--cfg", SCRATCH, "--load_path", checkpoint, "--out_dir", out]
     arguments += ["--trials", tmp_path / "first.txt", tmp_path / "second.txt", *options(DATASET__DATA_DIR=own_trials)]
-    outcome = call_script("evaluate_verification.py", *arguments)
+    outcome = call_script("evaluate_verification.py", *arguments, "EVAL.REPORT", True)
     assert outcome.status == 0, outcome.stderr
     kept = json.loads((out / "results-verification.json").read_text())
     counts = {name: entry["trials"] for name, entry in kept["lists"].items()}

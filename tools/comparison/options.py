@@ -37,6 +37,7 @@ OF_EVALUATION = (
     "EVAL.CALIBRATION",
     "EVAL.BOOTSTRAP",
     "EVAL.KEEP_EMBEDDINGS",
+    "EVAL.REPORT",
 )
 Overrides = dict[str, Any]  # dotted key -> value
 

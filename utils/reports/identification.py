@@ -63,9 +63,10 @@ def write(evaluation: Evaluation, identification: Identification) -> None:
         "worst_speakers": per_speaker.head(5).to_dict("records"),
         "breakdowns": identification.break_down(corpus.index, corpus.speaker_details(), replicates),
     }
-    picture = Pictures(evaluation.folder / "identification")
-    breakdowns = breakdown_section(results["breakdowns"], "top1", "Top-1", results["top1"], picture)
-    sections = [_summary_section(results), _speakers_section(identification, per_speaker, picture), breakdowns]
+    picture, sections = Pictures(evaluation.folder / IDENTIFICATION), []
+    if evaluation.cfg.EVAL.REPORT:
+        breakdowns = breakdown_section(results["breakdowns"], "top1", "Top-1", results["top1"], picture)
+        sections = [_summary_section(results), _speakers_section(identification, per_speaker, picture), breakdowns]
     shown = ", ".join(f"{title} {format_figure(results, key)} %" for key, title in TITLES.items())
     evaluation.write(
         results,

@@ -90,7 +90,8 @@ class Evaluation:
     def prepare(self) -> None:
         """Make the folders before anything is computed that could not be written; see `prepare_folder` for errors."""
         prepare_folder(self.folder)
-        prepare_folder(self.folder / self.kind)
+        if self.cfg.EVAL.REPORT:
+            prepare_folder(self.folder / self.kind)
 
     def write(
         self,
@@ -107,6 +108,8 @@ class Evaluation:
     ) -> None:
         """The report, with what all reports end with, and results-KIND.json: of what, from where, in which files.
 
+        Without EVAL.REPORT there is no report, and an earlier one goes.
+
         Args:
             keys: of the results, what is printed on standard output.
             title, sections: of the report.
@@ -118,15 +121,18 @@ class Evaluation:
         source = of.checkpoint, of.path, self.corpus.index, protocol, of.device
         provenance = build_provenance(self.cfg, *source, script=script, trials=trials, skipped_trials=skipped_trials)
         page, path = self.folder / self.kind / REPORT, self.folder / f"results-{self.kind}.json"
-        sections = [*sections, protocol_section(provenance.protocol), provenance_section(provenance)]
-        write_report(page, title, warnings=self.warnings, sections=sections)
-        get_logger().info(f"{summary}pictures and all tables: {page}")
+        if self.cfg.EVAL.REPORT:
+            sections = [*sections, protocol_section(provenance.protocol), provenance_section(provenance)]
+            write_report(page, title, warnings=self.warnings, sections=sections)
+            files = [page, *files]
+        where = f"pictures and all tables: {page}" if self.cfg.EVAL.REPORT else f"all figures: {path}"
+        get_logger().info(f"{summary}{where}")
         results |= {
             "checkpoint": str(of.path),
             "epoch": of.checkpoint.epoch,
             "window_frames": self.corpus.window_frames,
             "warnings": self.warnings,
-            "files": remove_earlier(path, [page, *files]),
+            "files": remove_earlier(path, files),
         }
         write_results(path, results, provenance, keys=keys)
 

@@ -81,7 +81,10 @@ def report_verification(
 def write(evaluation: Evaluation, verification: Verification, results: dict[str, Any]) -> None:
     """Everything that an evaluation leaves, and a table of it on standard error."""
     lists = verification.lists
-    sections, files = make_sections(evaluation.folder / VERIFICATION, verification, results)
+    sections: list[Section] = []
+    files: list[Path] = []
+    if evaluation.cfg.EVAL.REPORT:
+        sections, files = make_sections(evaluation.folder / VERIFICATION, verification, results)
     for name, text in make_files(evaluation, verification):
         files.append(evaluation.folder / name)
         write_atomically(files[-1], text)
