@@ -20,7 +20,7 @@ SCRIPT = "tools/rank_genotypes.py"
 def search(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a search, which tests must leave as it is."""
     out = tmp_path_factory.mktemp("search")
-    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, SEARCH__STEM="network", SEARCH__PATHS="genotypes")
+    settings = options(DATASET__DATA_DIR=toy, OUT_DIR=out, SEARCH__PATHS="genotypes")
     assert call_script("search.py", "--cfg", SEARCH, *settings).status == 0
     return only_run(out, "search")
 

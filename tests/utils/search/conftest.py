@@ -15,7 +15,7 @@ from utils.search.paths import PathScorer
 @pytest.fixture(scope="module")
 def scorer(toy: Path) -> PathScorer:
     """Of a small supernet whose weights learn by genotypes; tests leave it as it is, but for its batches' size."""
-    settings = options(DATASET__DATA_DIR=toy, SEARCH__STEM="network", SEARCH__PATHS="genotypes")
+    settings = options(DATASET__DATA_DIR=toy, SEARCH__PATHS="genotypes")
     cfg = load_config(ROOT / SEARCH, settings)
     corpus = Corpus(cfg)
     torch.manual_seed(1)

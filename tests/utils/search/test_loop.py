@@ -111,7 +111,7 @@ def test_search_that_collapses_ends_early(toy: Path, tmp_path: Path) -> None:
     assert "for 2 epochs (SEARCH.COLLAPSE_PATIENCE)" in outcome.stderr
 
 
-WARMED = {"SEARCH__WARMUP_EPOCHS": 1, "SEARCH__STEM": "network", "SEARCH__PATHS": "genotypes", "TRAIN__END_EPOCH": 2}
+WARMED = {"SEARCH__WARMUP_EPOCHS": 1, "SEARCH__PATHS": "genotypes", "TRAIN__END_EPOCH": 2}
 
 
 def test_search_with_a_warm_up_and_a_ranking(toy: Path, tmp_path: Path) -> None:
@@ -153,11 +153,12 @@ def test_search_with_a_warm_up_and_a_ranking(toy: Path, tmp_path: Path) -> None:
 def test_stems_of_the_supernet(toy: Path, tmp_path: Path) -> None:
     """A run with one goes on with it alone."""
     settings = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, TRAIN__END_EPOCH=1)
-    call_script("search.py", "--cfg", SEARCH, *settings, "SEARCH.STEM", "network")
+    outcome = call_script("search.py", "--cfg", SEARCH, *settings, "SEARCH.STEM", "paper")
+    assert outcome.status == 0, outcome.stderr
     run_dir = only_run(tmp_path, "search")
     outcome = call_script("search.py", "--cfg", SEARCH, *settings, "--load_path", run_dir)
     assert outcome.status == 2
-    assert "network" in outcome.stderr.splitlines()[-1]
+    assert "paper" in outcome.stderr.splitlines()[-1]
 
 
 def test_alpha_that_is_no_number_ends_the_search(toy: Path, tmp_path: Path) -> None:

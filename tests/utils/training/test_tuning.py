@@ -276,7 +276,6 @@ def test_run_keeps_its_way(
         monkeypatch.setattr("utils.training.state.time_ways", partial(faked, seconds))
         out = tmp_path / str(chosen)
         way = {"DEVICE_TUNING": "on"} if chosen else {"DEVICE_TUNING": "off", "TRAIN__CUDA_GRAPHS": True}
-        way |= {"SEARCH__STEM": "network"}  # the cheaper one
         outcome = call_script(f"{script}.py", *given, *options(DATASET__DATA_DIR=toy, OUT_DIR=out, **way))
         assert outcome.status == 0, outcome.stderr
         assert ("TRAIN.CUDA_GRAPHS True: " in outcome.stderr) == (chosen is None)
