@@ -103,7 +103,10 @@ def test_what_is_refused(toy: Path, run: Path, tmp_path: Path) -> None:
     for name in ("config.yaml", "epoch-0001.pt", "epoch-0003.pt"):
         shutil.copy(run / name, few)
     cases = [
-        ((tmp_path / "none",), "none has kept 0 epochs (epoch-*.pt), and 3 are needed: train with TRAIN.KEEP_EPOCHS"),
+        (
+            (tmp_path / "none",),
+            "none has kept 0 epochs (epoch-*.pt), and 3 are needed: train",
+        ),
         ((few,), "has kept 2 epochs"),
         ((run, "--from_epoch", 2), f"--from_epoch 2: {run.name} has kept 2 such epochs"),
         ((run, run), f"two runs are called {run.name}"),

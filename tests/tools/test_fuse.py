@@ -12,9 +12,11 @@ import soundfile
 from data_objects.lists import TrialList
 from tests.helpers import call_script, options, preprocess, run_script
 from tests.runs import only_run
-from utils.evaluation.fusion import Scored, measure_quality
+from utils.evaluation.fusion import FEW, Scored, measure_quality, warn_of_weights
 from utils.metrics.rates import equal_error_rate
+from utils.metrics.scoring import Fusion
 from utils.system.errors import UserError
+from utils.system.logger import WarningCollector
 
 TOOL, FRAMES = "tools/fuse.py", (40, 300)
 
@@ -125,6 +127,19 @@ def test_back_ends_and_quality(corpus: Path, runs: list[Path], tmp_path: Path) -
     )
     assert list(json.loads(alone.last_line)["fusion"]["quality"]) == ["log duration, smaller", "log duration, greater"]
     assert "EVAL.LDA_DIM does nothing here" in alone.stderr
+
+
+def test_weights_not_to_be_trusted() -> None:
+    """Those against a system, quality left aside, and those of few speakers, are warned of."""
+    fusion = Fusion((2.0, -1.0, -3.0), 0.0, 0.5)
+    for speakers, count in ((FEW, 1), (FEW - 1, 2)):
+        warned = WarningCollector()
+        warn_of_weights(fusion, ["one", "other"], speakers)
+        assert len(warned.messages) == count
+        assert warned.messages[0].startswith("other: a weight below 0")
+    warned = WarningCollector()
+    warn_of_weights(fusion, ["one"], FEW)
+    assert warned.messages == []
 
 
 def test_quality_that_never_changes() -> None:

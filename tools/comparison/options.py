@@ -136,7 +136,7 @@ def describe_clashes(options: Mapping[str, Overrides], names: Sequence[str]) -> 
 
 
 def make_recipes(cfg: CfgNode, file: Path, options: Mapping[str, Overrides], names: Sequence[str]) -> dict[str, Recipe]:
-    """The settings as they are and with every option, and those of `names`, in the order of the table.
+    """The settings as they are and with every option that they take, and those of `names`, in the order of the table.
 
     Raises:
         UserError: an option's settings are refused, or are those of another.
@@ -147,6 +147,8 @@ def make_recipes(cfg: CfgNode, file: Path, options: Mapping[str, Overrides], nam
         try:
             own = override(cfg, [word for pair in overrides.items() for word in pair])
         except UserError as error:
+            if name not in names:
+                continue  # nobody asks for it with these settings
             raise UserError(f"{file}: {name}: {error}{remedy(name)}") from error
         recipe = Recipe(name, {key: overrides[key] for key in overrides if key in all_keys()}, own)
         for other in recipes.values() if name in options else ():

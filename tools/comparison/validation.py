@@ -77,7 +77,8 @@ def find_kept(run: Path) -> list[Path]:
     files = sorted(run.glob(KEPT_FILES), key=lambda file: (len(file.name), file.name))
     if len(files) < FEWEST:
         raise UserError(
-            f"{run} has kept {len(files)} epochs ({KEPT_FILES}), and {FEWEST} are needed: train with TRAIN.KEEP_EPOCHS"
+            f"{run} has kept {len(files)} epochs ({KEPT_FILES}), and {FEWEST} are needed: train for more, with "
+            "TRAIN.KEEP_EPOCHS"
         )
     return files
 

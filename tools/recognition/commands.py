@@ -108,8 +108,9 @@ def tell_of_decisions(recognizer: Recognizer) -> None:
     """How to get a calibration, where there is none."""
     if recognizer.calibration is None:
         get_logger().warning(
-            f"no decision: {recognizer.trained.path.parent} has no calibration.json: "
-            f"'{call_of('evaluate_verification.py')}' makes one for a network trained on `dev`, "
+            f"no decision: {recognizer.trained.path.parent} has no calibration.json of cosine scores: "
+            f"'{call_of('evaluate_verification.py')}' makes one for a network trained on `dev`, with cosine among "
+            "EVAL.BACKENDS, "
             f"'{call_of('tools/recognize.py')} calibrate' one of pairs of yours (--calibration)"
         )
 

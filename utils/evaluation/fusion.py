@@ -25,6 +25,7 @@ from utils.system.logger import get_logger
 from utils.system.processes import processes
 
 FUSED = "fused"
+FEW = 10  # speakers to fit weights on
 ALREADY = Calibration(1.0, 0.0, EVEN)  # of log-likelihood ratios
 DURATION, NORM = "duration", "norm"  # what may tell how far a score is to be trusted
 SIDES = ("smaller", "greater")  # of the two utterances' measures
@@ -101,6 +102,15 @@ def open_source(name: str, run: Path, load_path: Path, options: Sequence[str], s
     trained, corpus = load_trained(cfg, str(load_path), prepare(cfg)), Corpus(cfg)
     check_index(trained.checkpoint, corpus.index, trained.path, False)
     return Source(name, cfg, trained, corpus, system)
+
+
+def warn_of_weights(fusion: Fusion, names: Sequence[str], speakers: int) -> None:
+    """Say where the weights of the systems, which come first, are not to be trusted."""
+    against = [name for name, weight in zip(names, fusion.weights[: len(names)], strict=True) if weight < 0]
+    if against:
+        get_logger().warning(f"{', '.join(against)}: a weight below 0; what it says for one speaker counts for two")
+    if speakers < FEW:
+        get_logger().warning(f"the weights are fitted to trials of {speakers} speakers: others would give other ones")
 
 
 def common_trials(sources: Sequence[Source]) -> TrialList:
@@ -204,6 +214,7 @@ def fuse(
     together = [np.stack(of_list, axis=1) for of_list in zip(*inputs, strict=True)]  # (N, S) each
     try:
         fusion = fit_fusion(together[-1], validation.labels, EVEN)
+        warn_of_weights(fusion, list(scores), len(validation.speakers))
     except ValueError as error:
         raise UserError(f"no fusion by the validation trials: {error}") from error
     calibrations = {name: calibrate(own[-1], validation, name) for name, own in scores.items()}

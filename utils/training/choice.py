@@ -42,8 +42,8 @@ def doubts_of_choice(corpus: Corpus) -> list[str]:
             )
         if not any(corpus.validation_kinds.values()):
             doubts.append(
-                f"DATASET.VAL_CHOICE hard: {corpus.list_path(META)} knows neither gender nor nationality of the "
-                "speakers held out, so their non-target trials are of any two"
+                f"DATASET.VAL_CHOICE hard: {corpus.list_path(META)} knows no gender of the speakers held "
+                "out, nor a nationality that enough of them share, so their non-target trials are of any two"
             )
     return doubts
 

@@ -109,6 +109,16 @@ def test_options_that_will_not_do(tmp_path: Path, text: str, parts: tuple[str, .
     assert "\n" not in str(caught.value)
 
 
+def test_options_that_nobody_asks_for(tmp_path: Path) -> None:
+    """One that does not go with the settings is refused where it is to be compared, alone or among all."""
+    file = written(tmp_path, "a: {TRAIN.LR: 0.1}\nb: {TRAIN.LR_WARMUP: 60}\n")
+    options = read_options(file)
+    assert set(make_recipes(load_config(ROOT / SCRATCH), file, options, ["none", "a"])) == {"none", "a"}
+    for names in (["b"], ["none", "all"]):
+        with pytest.raises(UserError, match=r"TRAIN\.LR_WARMUP 60"):
+            make_recipes(load_config(ROOT / SCRATCH), file, options, names)
+
+
 def test_shipped_options() -> None:
     """Each can be set over exps/mini/scratch.yaml, alone and with all others, for the network of a genotype."""
     file = ROOT / "exps/mini/ablation.yaml"

@@ -62,7 +62,7 @@ def test_doubts_of_a_hard_choice() -> None:
     assert "holds out 2 of the 3 dev speakers with several sessions, and leaves 1 to train on" in doubt
     assert describe_choice(own)["validation_kinds"] == {"a": "m", "b": "m"}
     (doubt,) = doubts_of_choice(corpus({"a": 2, "b": 3}, MANY, "hard", kind=""))
-    assert "DIR/vox1_meta.csv knows neither gender nor nationality" in doubt
+    assert "DIR/vox1_meta.csv knows no gender of the speakers held out" in doubt
     nobody = corpus({}, MANY, "hard")
     assert describe_choice(nobody) == {
         "validation_choice": "",
