@@ -84,21 +84,6 @@ def runs(out: Path) -> set[str]:
     return {path.name for path in (out / "runs" / "train").iterdir()}
 
 
-@pytest.fixture(scope="module")
-def compared(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
-    """A comparison: how it ended, and its folder, which tests must leave as it is."""
-    out = tmp_path_factory.mktemp("comparison") / "made by the tool"
-    outcome = compare(toy, out)
-    assert outcome.status == 0, outcome.stderr
-    return outcome, out
-
-
-@pytest.fixture
-def copied(compared: tuple[Outcome, Path], tmp_path: Path) -> Path:
-    """A copy of that folder."""
-    return Path(shutil.copytree(compared[1], tmp_path / "copy"))
-
-
 def test_files_of_a_comparison(compared: tuple[Outcome, Path]) -> None:
     """Settings, trainings, runs, and the comparison as JSON, as tables and as pictures."""
     _, out = compared

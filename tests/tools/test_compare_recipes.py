@@ -30,21 +30,6 @@ def compare(
     return call_tool(SCRIPT, *command, *options(DATASET__DATA_DIR=toy, **(SETTINGS | settings)), scripts=scripts)
 
 
-@pytest.fixture(scope="module")
-def compared(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
-    """A comparison: how it ended, and its folder, which tests must leave as it is."""
-    out = tmp_path_factory.mktemp("comparison") / "made by the tool"
-    outcome = compare(toy, out)
-    assert outcome.status == 0, outcome.stderr
-    return outcome, out
-
-
-@pytest.fixture
-def copied(compared: tuple[Outcome, Path], tmp_path: Path) -> Path:
-    """A copy of that folder."""
-    return Path(shutil.copytree(compared[1], tmp_path / "copy"))
-
-
 def evaluation(out: Path, name: str, seed: int) -> dict:
     """What evaluate_verification.py wrote, found without the tool's own record of it."""
     places = [*out.glob(f"runs/train/{name}-dev-seed{seed}-*"), *out.glob(f"evaluations/{name}-dev-seed{seed}")]

@@ -232,11 +232,15 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
     if network == STATISTICS:
         usual = default_config()
         own.DATASET.PARTIAL_N_FRAMES, own.EVAL.WINDOW_FRAMES = WINDOW, 0
-        own.FRONTEND, own.AUGMENT, own.TRAIN = usual.FRONTEND, usual.AUGMENT, usual.TRAIN
-        own.MODEL.POOLING = usual.MODEL.POOLING
-        for key, value in OF_TRAINING.items():
+        own.FRONTEND, own.AUGMENT, own.MODEL.POOLING = usual.FRONTEND, usual.AUGMENT, usual.MODEL.POOLING
+        for key in (
+            *OF_TRAINING,
+            "TRAIN.LOSS",
+            "TRAIN.TOP_K_MARGIN",
+            "TRAIN.MOMENTUM",
+        ):  # the last ones say what of these
             section, name = key.split(".")
-            own[section][name] = value
+            own[section][name] = usual[section][name]
     return own
 
 
