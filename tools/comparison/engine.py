@@ -233,12 +233,8 @@ def settings_of(cfg: CfgNode, network: str, sub_dir: str, seed: int) -> CfgNode:
         usual = default_config()
         own.DATASET.PARTIAL_N_FRAMES, own.EVAL.WINDOW_FRAMES = WINDOW, 0
         own.FRONTEND, own.AUGMENT, own.MODEL.POOLING = usual.FRONTEND, usual.AUGMENT, usual.MODEL.POOLING
-        for key in (
-            *OF_TRAINING,
-            "TRAIN.LOSS",
-            "TRAIN.TOP_K_MARGIN",
-            "TRAIN.MOMENTUM",
-        ):  # the last ones say what of these
+        depending = ("TRAIN.LOSS", "TRAIN.TOP_K_MARGIN", "TRAIN.MOMENTUM")  # which are refused without others of these
+        for key in (*OF_TRAINING, *depending):
             section, name = key.split(".")
             own[section][name] = usual[section][name]
     return own
