@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from utils.system.distributed import agree
 from utils.system.errors import RunStoppedError, UserError
 from utils.system.processes import is_main, processes
-from utils.system.shortage import explain_shortage
+from utils.system.shortage import LOADER_KILLED, explain_shortage, is_cut_off
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a scheduler's, of a terminal that is gone
@@ -20,6 +20,14 @@ PATIENCE = 30  # seconds that torchrun gives its processes between SIGTERM and S
 
 def _is_muted(number: int) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
+def _ignore_loaders() -> None:
+    """Let no end of a loader process interrupt what follows, as PyTorch's handler would; in the main thread alone."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    except RuntimeError:  # of a signal that was waiting for its handler
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class _Woken(BaseException):
@@ -63,7 +71,9 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            shortage = explain_shortage(error)
+            shortage = LOADER_KILLED if self._is_waiting and is_cut_off(error) else explain_shortage(error)
+            if shortage and self._before:
+                _ignore_loaders()
             if isinstance(error, _Woken) or (shortage and self._is_waiting and processes() == 1):
                 self._write()
             if isinstance(error, _Woken):

@@ -9,10 +9,14 @@ from pathlib import Path
 SHARED = Path("/dev/shm")  # Linux's memory that processes share
 MEGABYTE = 1e6
 
-# Parts of messages.
+# Parts of messages, and one that is given.
 NO_SHARED_MEMORY = ("unable to allocate shared memory", "unable to mmap", "Bus error")
 KILLED = ("killed by signal", "exited unexpectedly")
 NO_ROOM = "No space left on device"
+LOADER_KILLED = (
+    "a loader process was killed, most likely since memory ran out: give the job more memory, or lower "
+    "DATASET.NUM_WORKERS"
+)
 TOO_MANY_FILES = ("Too many open files", "received 0 items of ancdata")
 
 
@@ -28,10 +32,7 @@ def explain_shortage(error: BaseException | None) -> str:
     if any(part in text for part in NO_SHARED_MEMORY) or (is_full and _is_shared_memory_full()):
         return f"loader processes hand batches over in shared memory, and {shared_memory()}: {more_shared_memory(0)}"
     if is_of_loader and any(part in text for part in KILLED):
-        return (
-            "a loader process was killed, most likely since memory ran out: give the job more memory, or lower "
-            "DATASET.NUM_WORKERS"
-        )
+        return LOADER_KILLED
     if any(part in text for part in TOO_MANY_FILES) or _has(error, errno.EMFILE):
         return "too many files are open: raise the limit (ulimit -n 65536), or lower DATASET.NUM_WORKERS"
     if NO_ROOM in text and type(error).__module__.startswith("torch._inductor"):
@@ -46,6 +47,15 @@ def explain_shortage(error: BaseException | None) -> str:
             "name another folder, or set DATASET.NUM_WORKERS 0"
         )
     return ""
+
+
+def is_cut_off(error: BaseException | None) -> bool:
+    """Whether this, raised while a batch is waited for, is of the socket over which a process handed its batch.
+
+    What reads files has a message in its EOFError; one that writes to a closed pipe is not waiting.
+    """
+    is_end = isinstance(error, EOFError) and not error.args
+    return is_end or isinstance(error, ConnectionResetError | ConnectionRefusedError)
 
 
 def shared_memory() -> str:

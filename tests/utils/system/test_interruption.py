@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -76,6 +77,52 @@ def test_loader_process_killed(is_waiting: bool) -> None:
             if not is_waiting:
                 raise error
     assert len(saved) == is_waiting
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), ConnectionRefusedError(111, "no"), EOFError()])
+def test_loader_process_killed_while_it_hands_over(error: Exception) -> None:
+    """The socket's end comes before PyTorch's own word, which then does not come into the checkpoint's writing."""
+    saved: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def save() -> None:
+        signal.raise_signal(signal.SIGCHLD)
+        saved.append(1)
+
+    def batches() -> Iterator[int]:
+        yield 1
+        raise error
+
+    before = signal.signal(signal.SIGCHLD, interrupt)
+    try:
+        with (
+            pytest.raises(UserError, match=r"a loader process was killed.*NUM_WORKERS; stopped here; go on with: py"),
+            Watch(save, 0, lambda: "here; go on with: python") as watch,
+        ):
+            list(watch.waiting(batches()))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert saved == [1]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_waiting"),
+    [(EOFError("No data left in file"), True), (BrokenPipeError(), True), (ConnectionResetError(), False)],
+)
+def test_other_ends(error: Exception, is_waiting: bool) -> None:
+    """An empty file, a reader that is gone, a connection of something else: no loader process is blamed."""
+
+    def batches() -> Iterator[int]:
+        yield 1
+        raise error
+
+    with pytest.raises(type(error)) as caught, Watch(lambda: None, 0, lambda: "here") as watch:
+        for _ in watch.waiting(batches()):
+            if not is_waiting:
+                raise error
+    assert caught.value is error
 
 
 def test_nohup() -> None:
