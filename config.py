@@ -58,8 +58,9 @@ _C.MODEL.LAYERS = 8
 _C.MODEL.INIT_CHANNELS = 64
 # Derived network: drop-path probability that the last epoch approaches, rising linearly from 0
 _C.MODEL.DROP_PATH_PROB = 0.2
-# What makes the embedding of the last layer: average, or attentive (mean and deviation, weighted by attention over
-# time: see models/pooling.py; an embedding twice as long; not for vggm and the supernet)
+# What makes the embedding (see models/pooling.py; not for vggm and the supernet): average of the last layer; attentive
+# (its mean and deviation, weighted by attention over time); or correlation (means, deviations and correlations over
+# time of maps at every depth, of which a linear layer makes 192 values)
 _C.MODEL.POOLING = "average"
 # Weights to start from: a checkpoint, a run folder, or a file of tensors by name (a ResNet's); empty: from scratch
 _C.MODEL.PRETRAINED = ""
@@ -305,7 +306,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DATASET.SUB_DIR": ("merged", "dev"),
     "DATASET.VAL_CHOICE": ("random", "hard"),
     "DATASET.SAMPLING": ("natural", "balanced"),
-    "MODEL.POOLING": ("average", "attentive"),
+    "MODEL.POOLING": ("average", "attentive", "correlation"),
     "FRONTEND.FEATURE": ("magnitude", "log_magnitude", "log_mel"),
     "FRONTEND.NORM": ("corpus", "utterance_mean", "utterance_mean_deviation"),
     "SEARCH.SPACE": ("s2", "s3"),

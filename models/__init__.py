@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from models.base import SpeakerNetwork
+from models.base import BINS, SpeakerNetwork
 from models.cost import DerivedCost
 from models.genotypes import SEARCH_SPACES, Genotype, parse_genotype
 from models.network import Network
@@ -83,13 +83,15 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
     """What is not as USUAL."""
     _check_front_end(cfg, kind)
     options: dict[str, Any] = {}
-    if cfg.MODEL.POOLING == "attentive":
+    if (pooling := cfg.MODEL.POOLING) != USUAL["pooling"]:
         if kind in (SUPERNET, STATISTICS, "vggm"):
             raise UserError(
-                f"MODEL.POOLING attentive is for the network of a genotype and for ResNets, not for {kind}: leave it "
+                f"MODEL.POOLING {pooling} is for the network of a genotype and for ResNets, not for {kind}: leave it "
                 "at average"
             )
-        options["pooling"] = "attentive"
+        options["pooling"] = pooling
+        if pooling == "correlation":  # alone knows how many there are
+            options["bins"] = cfg.FRONTEND.BANDS if cfg.FRONTEND.FEATURE == "log_mel" else BINS
     if cfg.TRAIN.LOSS == "aam":
         if kind in (SUPERNET, STATISTICS):
             raise UserError(f"TRAIN.LOSS aam is for networks that are trained: leave it at softmax for a {kind}")
@@ -117,7 +119,7 @@ def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:
     """The baseline that MODEL.NAME names.
 
     Raises:
-        UserError: no baseline has this name; crops or batches too small for VGG-M, or a pooling that it does not have;
+        UserError: no baseline has this name; crops or batches too small for it, or a pooling that it does not have;
             settings of training for statistics, which are fitted.
     """
     if cfg.MODEL.NAME not in (*BASELINES, STATISTICS):
@@ -130,6 +132,7 @@ def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:
             raise UserError(f"DATASET.{key} must be at least {SHORTEST} for vggm: its pooling needs as many")
     if cfg.MODEL.NAME == "vggm" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
         raise UserError("TRAIN.BATCH_SIZE must be at least 2 a process for vggm: fc7's norm has one value an utterance")
+    _check_batch(cfg)
     return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
 
 
@@ -137,14 +140,23 @@ def build_network(cfg: CfgNode, genotype: Genotype, num_classes: int) -> Network
     """The network that a genotype derives to, with MODEL.LAYERS cells and MODEL.INIT_CHANNELS channels.
 
     Raises:
-        UserError: MODEL.NAME means another kind of network.
+        UserError: MODEL.NAME means another kind of network; batches too small for its pooling.
     """
     if network_kind(cfg) != DERIVED:
         script = "search.py" if network_kind(cfg) == SUPERNET else "train_baseline.py"
         raise UserError(f"MODEL.NAME {cfg.MODEL.NAME!r} is not the network of a genotype but one for {script}")
+    _check_batch(cfg)
     network = build_model(describe(cfg, DERIVED) | {"num_classes": num_classes, "genotype": str(genotype)})
     assert isinstance(network, Network)
     return network
+
+
+def _check_batch(cfg: CfgNode) -> None:
+    if cfg.MODEL.POOLING == "correlation" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
+        raise UserError(
+            "TRAIN.BATCH_SIZE must be at least 2 a process for MODEL.POOLING correlation: its norm has one value an "
+            "utterance"
+        )
 
 
 def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:
@@ -191,8 +203,8 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
 
     Args:
         architecture: kind, num_classes and, unless a baseline, layers, channels, genotype or space; where they are not
-            as USUAL, pooling, loss with scale, subcenters, a supernet's stem, and the speeds that make classes besides
-            the num_classes of the speakers themselves, which come first.
+            as USUAL, pooling with the bins that it spans, loss with scale, subcenters, a supernet's stem,
+            and the speeds that make classes besides the num_classes of the speakers themselves, which come first.
     """
     kind = architecture["kind"]
     num_classes = architecture["num_classes"] * (1 + len(architecture.get("speeds", USUAL["speeds"]).split()))
@@ -204,6 +216,7 @@ def build_model(architecture: dict[str, Any]) -> SpeakerNetwork:
     options["subcenters"] = architecture.get("subcenters", USUAL["subcenters"])
     if kind != "vggm":
         options["pooling"] = architecture.get("pooling", USUAL["pooling"])
+        options["bins"] = architecture.get("bins", BINS)
     if kind in BASELINES:
         model: SpeakerNetwork = BASELINES[kind](num_classes, **options)
     elif kind == SUPERNET:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from models.norms import Norm
 from models.operations import ReLUFirst
 
+BINS = 257  # of a frame's features, as the paper has them
+
 
 class SpeakerNetwork(nn.Module):
     """A network that embeds spectrograms and tells speakers apart.

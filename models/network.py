@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn, relu
 
-from models.base import CellPlan, SpeakerNetwork, build_stems, plan_cells
+from models.base import BINS, CellPlan, SpeakerNetwork, build_stems, plan_cells
 from models.genotypes import INPUTS, NODES, Gene, Genotype
 from models.heads import build_classifier
 from models.operations import (
@@ -17,7 +17,7 @@ from models.operations import (
     concatenate,
     draw_drop_path,
 )
-from models.pooling import POOLINGS
+from models.pooling import POOLINGS, halve
 
 
 class Cell(nn.Module):
@@ -67,7 +67,9 @@ class Network(SpeakerNetwork):
         channels: C, the first cell's number of channels; doubled at each of the two reduction cells.
         layers: number of cells; cells layers//3 and 2*layers//3 are reductions.
         num_classes: K.
-        pooling: which of `models.pooling.POOLINGS` makes the embedding of the last cell's output.
+        pooling: which of `models.pooling.POOLINGS` makes the embedding of the maps: stem_0's, what goes into the two
+            reductions, and the last cell's output.
+        bins: F, which a pooling may need to know.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
         subcenters: of each class of a cosine classifier.
 
@@ -87,15 +89,17 @@ class Network(SpeakerNetwork):
         pooling: str = "average",
         cosine_scale: float | None = None,
         subcenters: int = 1,
+        bins: int = BINS,
     ) -> None:
         super().__init__()
         self.stem_0, self.stem_1 = build_stems(channels)
         plans = plan_cells(layers, channels, channels, previous_reduction=True)  # stem_1 halves stem_0's output
         kinds = [genotype.reduce if plan.reduction else genotype.normal for plan in plans]
         self.cells = nn.ModuleList(Cell(genes, plan) for genes, plan in zip(kinds, plans, strict=True))
-        self.pooling = POOLINGS[pooling](4 * plans[-1].channels)
+        self.pooling = POOLINGS[pooling](_list_shapes(plans, channels, bins))
         self.embedding_dim = self.pooling.embedding_dim
         self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale, subcenters)
+        self._reductions = [number for number, plan in enumerate(plans) if plan.reduction]
         self.drop_path_probability = 0.0
         self.shares = (0, 1)
         # Where no operation of a kind of cell reads one of its inputs, what prepares that input learns nothing.
@@ -135,10 +139,25 @@ class Network(SpeakerNetwork):
         """Embeddings (B, D) of features (B, T, F), with drop-path's factors: see `draw_drop_path`."""
         # In place: outputs of a norm, and of cells, that nothing reads unrectified.
         older = self.stem_0(features.unsqueeze(1)).relu_()  # (B, 1, T, F) -> (B, C, T/4, F/4)
+        maps = [older]
         output = self.stem_1.after_relu(older)  # (B, C, T/8, F/8)
         rows = [[None] * 2 * NODES] * len(self.cells) if masks is None else masks
-        for cell, row in zip(self.cells, rows, strict=True):
+        for number, (cell, row) in enumerate(zip(self.cells, rows, strict=True)):
             newer = output.relu_()
+            if number in self._reductions:
+                maps.append(newer)
             output = cell(older, newer, row)
             older = newer
-        return self.pooling(output)
+        return self.pooling([*maps, output])
+
+
+def _list_shapes(plans: Sequence[CellPlan], channels: int, bins: int) -> list[tuple[int, int]]:
+    """Channels and frequency bins of what is pooled."""
+    left = halve(halve(bins))
+    shapes = [(channels, left)]
+    left = halve(left)
+    for plan in plans:
+        if plan.reduction:
+            shapes.append((plan.newer, left))
+            left = halve(left)
+    return [*shapes, (4 * plans[-1].channels, left)]

@@ -1,12 +1,14 @@
 """ResNet-18 and ResNet-34 on spectrograms (He et al., CVPR 2016), as the AutoSpeech baselines have them."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from models.base import SpeakerNetwork
+from models.base import BINS, SpeakerNetwork
 from models.heads import build_classifier
 from models.norms import Norm
-from models.pooling import POOLINGS
+from models.pooling import POOLINGS, halve
 
 
 class BasicBlock(nn.Module):
@@ -35,7 +37,8 @@ class ResNet(SpeakerNetwork):
     Args:
         blocks: number of basic blocks in each of the four stages (64, 128, 256, 512 channels).
         num_classes: K.
-        pooling: which of `models.pooling.POOLINGS` makes the embedding of the last stage's output.
+        pooling: which of `models.pooling.POOLINGS` makes the embedding of the four stages' outputs.
+        bins: F, which a pooling may need to know.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
         subcenters: of each class of a cosine classifier.
 
@@ -50,6 +53,7 @@ class ResNet(SpeakerNetwork):
         pooling: str = "average",
         cosine_scale: float | None = None,
         subcenters: int = 1,
+        bins: int = BINS,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=2, bias=False)
@@ -59,7 +63,10 @@ class ResNet(SpeakerNetwork):
         self.layer2 = _stage(blocks[1], 64, 128, stride=2)
         self.layer3 = _stage(blocks[2], 128, 256, stride=2)
         self.layer4 = _stage(blocks[3], 256, 512, stride=2)
-        self.pooling = POOLINGS[pooling](512)
+        shapes = [(64, halve((bins - 1) // 2))]
+        for channels in (128, 256, 512):
+            shapes.append((channels, halve(shapes[-1][1])))
+        self.pooling = POOLINGS[pooling](shapes)
         self.embedding_dim = self.pooling.embedding_dim
         self.classifier = build_classifier(self.embedding_dim, num_classes, cosine_scale, subcenters)
         self._initialise()
@@ -73,10 +80,12 @@ class ResNet(SpeakerNetwork):
             nn.init.zeros_(self.classifier.bias)
 
     def embed(self, features: Tensor) -> Tensor:
-        """Embeddings (B, 512; with attentive pooling 1024) of features (B, T, F)."""
+        """Embeddings (B, D) of features (B, T, F): 512 values with average pooling, with attentive 1024."""
         x = self.maxpool(relu(self.bn1(self.conv1(features.unsqueeze(1)))))  # (B, 64, T/4, F/4)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, 512, T/32, F/32)
-        return self.pooling(x)
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            maps.append(x := stage(x))
+        return self.pooling(maps)  # the last one (B, 512, T/32, F/32)
 
 
 def _stage(count: int, channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
@@ -84,15 +93,11 @@ def _stage(count: int, channels_in: int, channels_out: int, stride: int) -> nn.S
     return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, 1) for _ in range(count - 1)))
 
 
-def resnet18(
-    num_classes: int, pooling: str = "average", cosine_scale: float | None = None, subcenters: int = 1
-) -> ResNet:
-    """ResNet-18: 11,812,003 parameters with 1,251 classes."""
-    return ResNet((2, 2, 2, 2), num_classes, pooling, cosine_scale, subcenters)
+def resnet18(num_classes: int, **options: Any) -> ResNet:
+    """ResNet-18: 11,812,003 parameters with 1,251 classes; options as of `ResNet`."""
+    return ResNet((2, 2, 2, 2), num_classes, **options)
 
 
-def resnet34(
-    num_classes: int, pooling: str = "average", cosine_scale: float | None = None, subcenters: int = 1
-) -> ResNet:
-    """ResNet-34: 21,920,163 parameters with 1,251 classes."""
-    return ResNet((3, 4, 6, 3), num_classes, pooling, cosine_scale, subcenters)
+def resnet34(num_classes: int, **options: Any) -> ResNet:
+    """ResNet-34: 21,920,163 parameters with 1,251 classes; options as of `ResNet`."""
+    return ResNet((3, 4, 6, 3), num_classes, **options)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import create_dct, melscale_fbanks
 
-from models.base import SpeakerNetwork
+from models.base import BINS, SpeakerNetwork
 from models.heads import CosineClassifier
 
-SAMPLE_RATE, BINS = 16_000, 257  # of the front end
+SAMPLE_RATE = 16_000  # of the front end
 CEPSTRA, BANDS = 29, 40
 LOWEST = 20.0  # Hz, of the bands
 LOUD = 70  # per cent of the frames, the loudest ones, count

@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from config import default_config, flatten
-from models import BASELINES, OF_TRAINING, build_baseline, build_network, build_supernet, count_parameters, describe
+from models import (
+    BASELINES,
+    OF_TRAINING,
+    build_baseline,
+    build_model,
+    build_network,
+    build_supernet,
+    count_parameters,
+    describe,
+)
 from models.genotypes import PAPER_GENOTYPE
 from models.heads import CosineClassifier
 from tests.helpers import call_script
@@ -170,6 +179,18 @@ def test_any_number_of_bins(kind: str) -> None:
     network = build_small(kind).eval()
     with torch.no_grad():
         assert [network(torch.randn(2, 32, bins)).shape for bins in (20, 80, 257)] == [(2, 5)] * 3
+
+
+def test_correlation_knows_the_bins_and_needs_two_utterances() -> None:
+    """As the front end has them; the checkpoint records their number, and builds the same network."""
+    cfg = configured(MODEL__POOLING="correlation", MODEL__LAYERS=3, FRONTEND__FEATURE="log_mel", FRONTEND__BANDS=40)
+    network = build_network(cfg, PAPER_GENOTYPE, 2)
+    assert (network.architecture["pooling"], network.architecture["bins"]) == ("correlation", 40)
+    build_model(network.architecture).load_state_dict(network.state_dict())
+    assert describe(configured(MODEL__POOLING="correlation"), "resnet18")["bins"] == 257
+    cfg.TRAIN.BATCH_SIZE = 1
+    with pytest.raises(UserError, match=r"^TRAIN\.BATCH_SIZE must be at least 2 a process for MODEL\.POOLING corr"):
+        build_network(cfg, PAPER_GENOTYPE, 2)
 
 
 def test_vggm_takes_cosines_but_no_other_pooling() -> None:

@@ -32,6 +32,7 @@ NETWORKS = {
         "network",
         {"pooling": "attentive", "loss": "aam", "scale": 30.0, "subcenters": 2, **MODERN},
     ),
+    "derived, correlations": ("network", {"pooling": "correlation", "bins": 80, **MODERN}),
     "resnet18": ("resnet18", {}),
     "vggm": ("vggm", {}),
     "statistics": ("statistics", {}),
