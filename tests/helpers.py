@@ -25,6 +25,7 @@ from models.genotypes import PAPER_GENOTYPE
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = "exps/mini/scratch.yaml"
+MODERN = "exps/mini/modern.yaml"
 SEARCH = "exps/mini/search.yaml"
 GENOTYPE = str(PAPER_GENOTYPE)
 # A network and batches so small that an epoch over the toy corpus takes about a second.

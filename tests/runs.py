@@ -38,6 +38,7 @@ SIMULATED |= {"DATASET__PARTIAL_N_FRAMES_MIN": 40}
 OPTIONS = {"TRAIN__LOSS": "aam", "TRAIN__SUBCENTERS": 2, "TRAIN__TOP_K": 1, "TRAIN__MARGIN_WARMUP": 1}
 OPTIONS |= {"TRAIN__OPTIMIZER": "sgd", "TRAIN__WD": 1e-3, "TRAIN__LR_WARMUP": 1, "TRAIN__CLIP": 0.5}
 OPTIONS |= {"TRAIN__ACCUMULATE": 3, "TRAIN__EMA": 0.9, "DATASET__SAMPLING": "balanced", "MODEL__POOLING": "correlation"}
+OPTIONS |= {"FRONTEND__FEATURE": "log_mel"}
 OPTIONS |= {"DATASET__SUB_DIR": "dev", "TRAIN__END_EPOCH": 2, "MODEL__DROP_PATH_PROB": 0.5, "TRAIN__LR": 0.01}
 RUN_FILES = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt", "protocol.json"}  # of every script
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

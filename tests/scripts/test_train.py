@@ -114,8 +114,7 @@ def test_verification_where_nobody_has_two_sessions(tmp_path: Path, held_out: in
 def test_large_margin_fine_tuning(toy: Path, trained_otherwise: Path, tmp_path: Path) -> None:
     """The shipped second stage takes all over from a run: what embeds, and what tells its speakers apart."""
     first = load_checkpoint(trained_otherwise / "best.pt", ("train",))
-    settings = {"MODEL__POOLING": "correlation", "TRAIN__SUBCENTERS": 2}
-    settings |= {"AUGMENT__NOISE_DIR": "", "AUGMENT__RIR_DIR": ""}
+    settings = {"TRAIN__SUBCENTERS": 2, "AUGMENT__NOISE_DIR": "", "AUGMENT__RIR_DIR": ""}
     settings |= {"MODEL__PRETRAINED": trained_otherwise, "DATASET__PARTIAL_N_FRAMES": 96, "DATASET__NUM_WORKERS": 0}
     command = ("--cfg", "exps/scratch/large_margin.yaml", "--text_arch", GENOTYPE)
     outcome = call_script("train.py", *command, *options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path, **settings))

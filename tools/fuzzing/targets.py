@@ -69,9 +69,7 @@ def genotype_seeds() -> list[Sample]:
 
 def config_seeds() -> list[Sample]:
     files = sorted((ROOT / "exps").rglob("*.yaml"))
-    shipped = [
-        Sample(".yaml", path.read_bytes()) for path in files if path.name != "ablation.yaml"
-    ]  # which has several
+    shipped = [Sample(".yaml", path.read_bytes()) for path in files if path.parent.name != "options"]  # several in one
     return [*shipped, Sample(".yaml", default_config().dump().encode())]
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from config import load_config, override
+from config import flatten, load_config, override
 from models import build_network
 from models.genotypes import PAPER_GENOTYPE
-from tests.helpers import ROOT, SCRATCH
+from tests.helpers import MODERN, ROOT, SCRATCH
 from tools.comparison.options import choose_names, describe_clashes, make_recipes, overrides_of, read_options
 from utils.system.errors import UserError
 
@@ -119,11 +119,20 @@ def test_options_that_nobody_asks_for(tmp_path: Path) -> None:
             make_recipes(load_config(ROOT / SCRATCH), file, options, names)
 
 
-def test_shipped_options() -> None:
-    """Each can be set over exps/mini/scratch.yaml, alone and with all others, for the network of a genotype."""
-    file = ROOT / "exps/mini/ablation.yaml"
+@pytest.mark.parametrize(("name", "config"), [("parts", SCRATCH), ("more", MODERN)])
+def test_shipped_options(name: str, config: str) -> None:
+    """Each can be set over the settings that it is for, alone and with all others, for the network of a genotype."""
+    file = ROOT / f"exps/options/{name}.yaml"
     options = read_options(file)
-    recipes = make_recipes(load_config(ROOT / SCRATCH), file, options, choose_names(options, [], True))
+    recipes = make_recipes(load_config(ROOT / config), file, options, choose_names(options, [], True))
     assert len(recipes) == 2 * len(options) + 2
     for recipe in recipes.values():
         build_network(recipe.cfg, PAPER_GENOTYPE, 5)
+
+
+def test_parts_make_the_modern_recipe() -> None:
+    """All that it has but its length, and whom it trains on."""
+    file = ROOT / "exps/options/parts.yaml"
+    recipe = make_recipes(load_config(ROOT / SCRATCH), file, read_options(file), ["none", "all"])["all"]
+    made, modern = flatten(recipe.cfg), flatten(load_config(ROOT / MODERN))
+    assert {key for key in made if made[key] != modern[key]} == {"TRAIN.END_EPOCH", "DATASET.SUB_DIR"}
