@@ -67,8 +67,8 @@ class Network(SpeakerNetwork):
         channels: C, the first cell's number of channels; doubled at each of the two reduction cells.
         layers: number of cells; cells layers//3 and 2*layers//3 are reductions.
         num_classes: K.
-        pooling: which of `models.pooling.POOLINGS` makes the embedding of the maps: stem_0's, what goes into the two
-            reductions, and the last cell's output.
+        pooling: which of `models.pooling.POOLINGS` makes the embedding of the maps: the features, stem_0's output, what
+            goes into the two reductions, and the last cell's output.
         bins: F, which a pooling may need to know.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
         subcenters: of each class of a cosine classifier.
@@ -138,8 +138,9 @@ class Network(SpeakerNetwork):
     def compute(self, features: Tensor, masks: Tensor | None) -> Tensor:
         """Embeddings (B, D) of features (B, T, F), with drop-path's factors: see `draw_drop_path`."""
         # In place: outputs of a norm, and of cells, that nothing reads unrectified.
-        older = self.stem_0(features.unsqueeze(1)).relu_()  # (B, 1, T, F) -> (B, C, T/4, F/4)
-        maps = [older]
+        image = features.unsqueeze(1)
+        older = self.stem_0(image).relu_()  # (B, 1, T, F) -> (B, C, T/4, F/4)
+        maps = [image, older]
         output = self.stem_1.after_relu(older)  # (B, C, T/8, F/8)
         rows = [[None] * 2 * NODES] * len(self.cells) if masks is None else masks
         for number, (cell, row) in enumerate(zip(self.cells, rows, strict=True)):
@@ -154,7 +155,7 @@ class Network(SpeakerNetwork):
 def _list_shapes(plans: Sequence[CellPlan], channels: int, bins: int) -> list[tuple[int, int]]:
     """Channels and frequency bins of what is pooled."""
     left = halve(halve(bins))
-    shapes = [(channels, left)]
+    shapes = [(1, bins), (channels, left)]
     left = halve(left)
     for plan in plans:
         if plan.reduction:

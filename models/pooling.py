@@ -1,4 +1,4 @@
-"""What makes one embedding (B, D) of a network's feature maps (B, C, T, F), from the shallowest to the last."""
+"""What makes one embedding (B, D) of a network's maps (B, C, T, F): the features, C being 1, and on to the last."""
 
 from collections.abc import Sequence
 
@@ -122,8 +122,8 @@ class Correlations(Pooling):
     over: each is normalised over the batch, since some vary a hundred times as much as others, and a linear layer makes
     an embedding of all of them, some of which are dropped in training. Correlations of channels, in place of means and
     deviations: Stafylakis, Rohdin and Burget, Speaker embeddings by modeling channel-wise correlations, Interspeech
-    2021. It reads shallow maps, too, as multi-layer feature aggregation does (Desplanques et al., ECAPA-TDNN,
-    Interspeech 2020, section 3.3).
+    2021. It reads shallow maps and the features, too, as multi-layer feature aggregation reads shallow layers
+    (Desplanques et al., ECAPA-TDNN, Interspeech 2020, section 3.3).
     """
 
     def __init__(self, shapes: Sequence[Shape]) -> None:

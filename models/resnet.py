@@ -37,7 +37,7 @@ class ResNet(SpeakerNetwork):
     Args:
         blocks: number of basic blocks in each of the four stages (64, 128, 256, 512 channels).
         num_classes: K.
-        pooling: which of `models.pooling.POOLINGS` makes the embedding of the four stages' outputs.
+        pooling: which of `models.pooling.POOLINGS` makes the embedding of the features and the four stages' outputs.
         bins: F, which a pooling may need to know.
         cosine_scale: of a cosine classifier's logits; None for a linear classifier.
         subcenters: of each class of a cosine classifier.
@@ -63,7 +63,7 @@ class ResNet(SpeakerNetwork):
         self.layer2 = _stage(blocks[1], 64, 128, stride=2)
         self.layer3 = _stage(blocks[2], 128, 256, stride=2)
         self.layer4 = _stage(blocks[3], 256, 512, stride=2)
-        shapes = [(64, halve((bins - 1) // 2))]
+        shapes = [(1, bins), (64, halve((bins - 1) // 2))]
         for channels in (128, 256, 512):
             shapes.append((channels, halve(shapes[-1][1])))
         self.pooling = POOLINGS[pooling](shapes)
@@ -81,8 +81,8 @@ class ResNet(SpeakerNetwork):
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings (B, D) of features (B, T, F): 512 values with average pooling, with attentive 1024."""
-        x = self.maxpool(relu(self.bn1(self.conv1(features.unsqueeze(1)))))  # (B, 64, T/4, F/4)
-        maps = []
+        maps = [features.unsqueeze(1)]
+        x = self.maxpool(relu(self.bn1(self.conv1(maps[0]))))  # (B, 64, T/4, F/4)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             maps.append(x := stage(x))
         return self.pooling(maps)  # the last one (B, 512, T/32, F/32)

@@ -215,7 +215,7 @@ def test_contract_of_a_network_that_correlates(kind: str, bins: int) -> None:
         torch.testing.assert_close(network.classifier(embeddings), network(features))
     assert embeddings.shape == (2, network.embedding_dim) == (2, EMBEDDING)
     depths = len(network.pooling.moments)
-    assert depths == 3  # of a network's stem and two reductions, of a ResNet's first stages
+    assert depths == 4  # of features, and of a network's stem and two reductions, or a ResNet's first stages
 
 
 @pytest.mark.parametrize("layers", [1, 2, 8])
