@@ -10,7 +10,7 @@ from models.norms import Norm
 Shape = tuple[int, int]  # channels and frequency bins of a map
 HIDDEN = 64  # nodes of the attention's hidden layer, as in the paper
 SMALLEST_VARIANCE = 1e-6  # the root of 0 has no gradient
-COORDINATES = 24  # that a map's frames are projected to
+COORDINATES = 36  # that a map's frames are projected to
 MOMENTS = 2 * COORDINATES + COORDINATES * (COORDINATES - 1) // 2
 EMBEDDING = 192  # values of an embedding made of correlations
 DROPOUT = 0.3  # of them, before the embedding is made
@@ -103,14 +103,14 @@ class Moments(nn.Module):
         self.register_buffer("pairs", torch.triu_indices(COORDINATES, COORDINATES, offset=1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        frames = self.project(x).squeeze(3)  # (B, C, T, F) -> (B, 24, T)
+        frames = self.project(x).squeeze(3)  # (B, C, T, F) -> (B, 36, T)
         with torch.autocast(x.device.type, enabled=False):
             frames = frames.to(_precise(frames))
             mean = frames.mean(dim=2)
             centred = frames - mean[:, :, None]
             deviation = (centred.square().mean(dim=2) + FLOOR).sqrt()
             standard = centred / deviation[:, :, None]
-            correlations = standard @ standard.transpose(1, 2) / frames.size(2)  # (B, 24, 24)
+            correlations = standard @ standard.transpose(1, 2) / frames.size(2)  # (B, 36, 36)
             correlations = correlations[:, self.pairs[0], self.pairs[1]]
             return torch.cat([mean, deviation.log(), correlations], dim=1)
 
