@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import flatten, load_config, override
-from models import build_network
+from models import DERIVED, build_baseline, build_network, network_kind
 from models.genotypes import PAPER_GENOTYPE
 from tests.helpers import MODERN, ROOT, SCRATCH
 from tools.comparison.options import choose_names, describe_clashes, make_recipes, overrides_of, read_options
@@ -119,7 +119,7 @@ def test_options_that_nobody_asks_for(tmp_path: Path) -> None:
             make_recipes(load_config(ROOT / SCRATCH), file, options, names)
 
 
-@pytest.mark.parametrize(("name", "config"), [("parts", SCRATCH), ("more", MODERN)])
+@pytest.mark.parametrize(("name", "config"), [("parts", SCRATCH), ("more", MODERN), ("sizes", MODERN)])
 def test_shipped_options(name: str, config: str) -> None:
     """Each can be set over the settings that it is for, alone and with all others, for the network of a genotype."""
     file = ROOT / f"exps/options/{name}.yaml"
@@ -127,7 +127,8 @@ def test_shipped_options(name: str, config: str) -> None:
     recipes = make_recipes(load_config(ROOT / config), file, options, choose_names(options, [], True))
     assert len(recipes) == 2 * len(options) + 2
     for recipe in recipes.values():
-        build_network(recipe.cfg, PAPER_GENOTYPE, 5)
+        kind = network_kind(recipe.cfg)
+        _ = build_network(recipe.cfg, PAPER_GENOTYPE, 5) if kind == DERIVED else build_baseline(recipe.cfg, 5)
 
 
 def test_parts_make_the_modern_recipe() -> None:
