@@ -233,7 +233,8 @@ def check_frames(cfg: CfgNode, checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         UserError: naming both.
     """
-    trained = yaml.safe_load(checkpoint.config)["DATASET"]["PARTIAL_N_FRAMES"]
+    own = yaml.safe_load(checkpoint.config)
+    trained = own["DATASET"]["PARTIAL_N_FRAMES"]
     if trained != cfg.DATASET.PARTIAL_N_FRAMES:
         raise UserError(
             f"{path} was trained on crops of {trained} frames, the settings say DATASET.PARTIAL_N_FRAMES "
@@ -241,7 +242,7 @@ def check_frames(cfg: CfgNode, checkpoint: Checkpoint, path: Path) -> None:
         )
     if checkpoint.architecture["kind"] == "vggm" and 0 < cfg.EVAL.WINDOW_FRAMES < SHORTEST:
         raise UserError(f"EVAL.WINDOW_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
-    if cfg.EVAL.WINDOW_FRAMES not in (0, trained):
+    if cfg.EVAL.WINDOW_FRAMES not in (0, trained, own["EVAL"].get("WINDOW_FRAMES")):
         get_logger().warning(
             f"the network was trained on crops of {trained} frames and is evaluated on windows of "
             f"{cfg.EVAL.WINDOW_FRAMES} (EVAL.WINDOW_FRAMES)"

@@ -1,5 +1,6 @@
 """Using a network: embeddings of utterances, and identification by them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from data_objects.lists import speaker_of
 from models import build_model
 from tests.helpers import SPLIT, preprocess, write_corpus
 from tests.networks import FRAMES, build, save_run, settings
-from utils.recognition.network import build_trained, embed_utterances, identify
+from utils.recognition.network import build_trained, check_frames, embed_utterances, identify
 from utils.records.checkpoint import check_identity, load_checkpoint
 
 CPU = torch.device("cpu")
@@ -92,3 +93,15 @@ def test_trained_network_has_the_speakers_alone(tmp_path: Path, kind: str, more:
         assert torch.equal(trained.embed(features), whole.embed(features))
         assert trained(features).shape == (2, 5)
         torch.testing.assert_close(trained(features), whole(features)[:, :5])
+
+
+def test_windows_are_warned_of_where_the_training_had_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What its own settings say is what it was chosen by: no surprise."""
+    run = save_run(tmp_path, "network")
+    checkpoint = load_checkpoint(run / "best.pt", ("train",))
+    cfg = settings(tmp_path, EVAL__WINDOW_FRAMES=2 * FRAMES)
+    for own, is_warned in ((0, True), (2 * FRAMES, False), (3 * FRAMES, True)):
+        trained = settings(tmp_path, EVAL__WINDOW_FRAMES=own)
+        check_frames(cfg, replace(checkpoint, config=trained.dump()), run)
+        said = f"trained on crops of {FRAMES} frames and is evaluated on windows of {2 * FRAMES}"
+        assert (said in capfd.readouterr().err) is is_warned
