@@ -130,8 +130,6 @@ def build_baseline(cfg: CfgNode, num_classes: int) -> SpeakerNetwork:
     for key in ("PARTIAL_N_FRAMES", "PARTIAL_N_FRAMES_MIN") if cfg.MODEL.NAME == "vggm" else ():
         if 0 < cfg.DATASET[key] < SHORTEST:
             raise UserError(f"DATASET.{key} must be at least {SHORTEST} for vggm: its pooling needs as many")
-    if cfg.MODEL.NAME == "vggm" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
-        raise UserError("TRAIN.BATCH_SIZE must be at least 2 a process for vggm: fc7's norm has one value an utterance")
     _check_batch(cfg)
     return build_model(describe(cfg, cfg.MODEL.NAME) | {"num_classes": num_classes})
 
@@ -152,11 +150,15 @@ def build_network(cfg: CfgNode, genotype: Genotype, num_classes: int) -> Network
 
 
 def _check_batch(cfg: CfgNode) -> None:
-    if cfg.MODEL.POOLING == "correlation" and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
-        raise UserError(
-            "TRAIN.BATCH_SIZE must be at least 2 a process for MODEL.POOLING correlation: its norm has one value an "
-            "utterance"
-        )
+    """Refuse batches of one utterance for what normalises a value an utterance."""
+    for is_asked_for, what, norm in (
+        (cfg.MODEL.NAME == "vggm", "vggm", "fc7's norm"),
+        (cfg.MODEL.POOLING == "correlation", "MODEL.POOLING correlation", "its norm"),
+    ):
+        if is_asked_for and check_divisible(cfg.TRAIN.BATCH_SIZE) < 2:
+            raise UserError(
+                f"TRAIN.BATCH_SIZE must be at least 2 a process for {what}: {norm} has one value an utterance"
+            )
 
 
 def build_supernet(cfg: CfgNode, num_classes: int) -> Supernet:

@@ -49,6 +49,11 @@ def build_stems(channels: int) -> tuple[nn.Sequential, ReLUFirst]:
     return stem_0, stem_1
 
 
+def halve(count: int) -> int:
+    """How many frames or bins a stride of 2 leaves: every second one, the first among them; of all operations here."""
+    return (count + 1) // 2
+
+
 class CellPlan(NamedTuple):
     """A cell's place in a stack.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.base import CellPlan, plan_cells
+from models.base import CellPlan, halve, plan_cells
 from models.distribution import keep_probabilities, operation_probabilities
 from models.genotypes import CONCAT, EDGES, INPUTS, NODES, Gene, Genotype, edge_rows
 from models.network import Cell, Network
@@ -123,5 +123,4 @@ def _count(layers: nn.Module, size: Size) -> tuple[int, Size]:
 
 
 def _halve(size: Size) -> Size:
-    """The size of every second frame and bin, the first among them: that of all operations of stride 2."""
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
+    return halve(size[0]), halve(size[1])

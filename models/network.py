@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn, relu
 
-from models.base import BINS, CellPlan, SpeakerNetwork, build_stems, plan_cells
+from models.base import BINS, CellPlan, SpeakerNetwork, build_stems, halve, plan_cells
 from models.genotypes import INPUTS, NODES, Gene, Genotype
 from models.heads import build_classifier
 from models.operations import (
@@ -17,7 +17,7 @@ from models.operations import (
     concatenate,
     draw_drop_path,
 )
-from models.pooling import POOLINGS, halve
+from models.pooling import POOLINGS
 
 
 class Cell(nn.Module):

@@ -139,11 +139,6 @@ class Correlations(Pooling):
         return self.embed(torch.cat([*pooled, maps[-1].mean(dim=(2, 3))], dim=1)[:, :, None, None])
 
 
-def halve(bins: int) -> int:
-    """The bins that a stride of 2 leaves: every second one, the first among them."""
-    return (bins + 1) // 2
-
-
 def _precise(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 

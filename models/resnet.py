@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from models.base import BINS, SpeakerNetwork
+from models.base import BINS, SpeakerNetwork, halve
 from models.heads import build_classifier
 from models.norms import Norm
-from models.pooling import POOLINGS, halve
+from models.pooling import POOLINGS
 
 
 class BasicBlock(nn.Module):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from utils.system.distributed import agree
 from utils.system.errors import RunStoppedError, UserError
-from utils.system.processes import is_main, processes
+from utils.system.processes import ignore_ends, is_main, processes
 from utils.system.shortage import LOADER_KILLED, explain_shortage, is_cut_off
 
 T = TypeVar("T")
@@ -20,14 +20,6 @@ PATIENCE = 30  # seconds that torchrun gives its processes between SIGTERM and S
 
 def _is_muted(number: int) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
-
-
-def _ignore_loaders() -> None:
-    """Let no end of a loader process interrupt what follows, as PyTorch's handler would; in the main thread alone."""
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    except RuntimeError:  # of a signal that was waiting for its handler
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class _Woken(BaseException):
@@ -73,7 +65,7 @@ class Watch:
         try:
             shortage = LOADER_KILLED if self._is_waiting and is_cut_off(error) else explain_shortage(error)
             if shortage and self._before:
-                _ignore_loaders()
+                ignore_ends()
             if isinstance(error, _Woken) or (shortage and self._is_waiting and processes() == 1):
                 self._write()
             if isinstance(error, _Woken):

@@ -1,6 +1,7 @@
 """Which process of a job this is, as `torchrun` says; without it there is one."""
 
 import os
+import signal
 from collections.abc import Callable
 
 from utils.system.errors import UserError
@@ -60,6 +61,14 @@ def part() -> None:
     """Part from the other processes, when the job is done: left to the end of Python, this can abort the process."""
     while _farewells:
         _farewells.pop()()
+
+
+def ignore_ends() -> None:
+    """Let no child's end interrupt what follows, as PyTorch's handler would. To be called in the main thread."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    except RuntimeError:  # of an end that was waiting for that handler
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def is_lost(error: BaseException) -> bool:

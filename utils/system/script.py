@@ -6,7 +6,6 @@ Scripts import this before they have read their command line, so that --help ans
 import errno
 import multiprocessing
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from utils.system.errors import RunStoppedError, UserError
-from utils.system.processes import is_lost, is_main, part, processes, rank
+from utils.system.processes import ignore_ends, is_lost, is_main, part, processes, rank
 from utils.system.shortage import explain_shortage
 from utils.system.text import printable
 
@@ -88,7 +87,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 def _end_children() -> None:
     """End loader processes: one that hangs would be waited for."""
     if children := multiprocessing.active_children():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes the end of one for a failure
+        ignore_ends()
         for child in children:
             child.kill()
 
