@@ -119,7 +119,7 @@ def test_options_that_nobody_asks_for(tmp_path: Path) -> None:
             make_recipes(load_config(ROOT / SCRATCH), file, options, names)
 
 
-@pytest.mark.parametrize(("name", "config"), [("parts", SCRATCH), ("more", MODERN), ("sizes", MODERN)])
+@pytest.mark.parametrize(("name", "config"), [("parts", SCRATCH), ("less", MODERN), ("more", MODERN), ("sizes", MODERN)])
 def test_shipped_options(name: str, config: str) -> None:
     """Each can be set over the settings that it is for, alone and with all others, for the network of a genotype."""
     file = ROOT / f"exps/options/{name}.yaml"
@@ -133,9 +133,11 @@ def test_shipped_options(name: str, config: str) -> None:
             build_baseline(recipe.cfg, 5)
 
 
-def test_parts_make_the_modern_recipe() -> None:
-    """All that it has but its length, and whom it trains on."""
-    file = ROOT / "exps/options/parts.yaml"
-    recipe = make_recipes(load_config(ROOT / SCRATCH), file, read_options(file), ["none", "all"])["all"]
-    made, modern = flatten(recipe.cfg), flatten(load_config(ROOT / MODERN))
-    assert {key for key in made if made[key] != modern[key]} == {"TRAIN.END_EPOCH", "DATASET.SUB_DIR"}
+@pytest.mark.parametrize(("name", "config", "other"), [("parts", SCRATCH, MODERN), ("less", MODERN, SCRATCH)])
+def test_parts_are_all_of_the_modern_recipe(name: str, config: str, other: str) -> None:
+    """All that one has and the other has not, but for its length, whom it trains on, and margins without a margin."""
+    file = ROOT / f"exps/options/{name}.yaml"
+    recipe = make_recipes(load_config(ROOT / config), file, read_options(file), ["none", "all"])["all"]
+    made, wanted = flatten(recipe.cfg), flatten(load_config(ROOT / other))
+    unused = {"TRAIN.MARGIN", "TRAIN.SCALE"} if wanted["TRAIN.LOSS"] == "softmax" else set()
+    assert {key for key in made if made[key] != wanted[key]} == {"TRAIN.END_EPOCH", "DATASET.SUB_DIR"} | unused
