@@ -536,7 +536,9 @@ def _check_steps(cfg: CfgNode) -> None:
     """Refuse what would say nothing, or would never come to its end."""
     for key in ("MARGIN_WARMUP", "SUBCENTERS", "TOP_K"):
         if cfg.TRAIN[key] != _C.TRAIN[key] and cfg.TRAIN.LOSS != "aam":
-            raise UserError(f"TRAIN.{key} {cfg.TRAIN[key]} is for TRAIN.LOSS aam: set that, too")
+            raise UserError(
+                f"TRAIN.{key} {cfg.TRAIN[key]} is for TRAIN.LOSS aam: set that, or leave {key} at {_C.TRAIN[key]}"
+            )
     if cfg.TRAIN.TOP_K_MARGIN != _C.TRAIN.TOP_K_MARGIN and not cfg.TRAIN.TOP_K:
         raise UserError(f"TRAIN.TOP_K_MARGIN {cfg.TRAIN.TOP_K_MARGIN} says nothing: set TRAIN.TOP_K, too")
     if cfg.TRAIN.MOMENTUM != _C.TRAIN.MOMENTUM and cfg.TRAIN.OPTIMIZER != "sgd":
@@ -548,6 +550,25 @@ def _check_steps(cfg: CfgNode) -> None:
     for key in ("LR_WARMUP", "MARGIN_WARMUP"):
         if cfg.TRAIN[key] >= epochs:
             raise UserError(f"TRAIN.{key} {cfg.TRAIN[key]} must be less than the {epochs} epochs of the training")
+
+
+def doubtful_settings(cfg: CfgNode) -> list[str]:
+    """What a training is to be warned of: settings that say nothing, or hardly what was meant; a line each."""
+    train, augment, lines = cfg.TRAIN, cfg.AUGMENT, []
+    has = {
+        "SNR_MIN": augment.NOISE_DIR,
+        "SNR_MAX": augment.NOISE_DIR,
+        "PROBABILITY": augment.NOISE_DIR or augment.RIR_DIR or augment.SPEED or augment.EQ_DB or augment.GAIN_DB,
+    }
+    if train.LOSS == "softmax":
+        idle = [f"TRAIN.{key} {train[key]}" for key in ("MARGIN", "SCALE") if train[key] != _C.TRAIN[key]]
+        lines += [f"{setting} says nothing: TRAIN.LOSS is softmax" for setting in idle]
+    elif train.LABEL_SMOOTHING:
+        lines.append(f"TRAIN.LABEL_SMOOTHING {train.LABEL_SMOOTHING} takes from the margin of aam: 0 is usual")
+    if train.LR_MIN > train.LR:
+        lines.append(f"TRAIN.LR_MIN {train.LR_MIN} is more than TRAIN.LR {train.LR}: the learning rate will rise")
+    idle = [f"AUGMENT.{key} {augment[key]}" for key in has if augment[key] != _C.AUGMENT[key] and not has[key]]
+    return lines + [f"{setting} says nothing: what it is for is not set" for setting in idle]
 
 
 def last_epoch(cfg: CfgNode) -> int:
@@ -575,7 +596,7 @@ def backends(cfg: CfgNode) -> list[str]:
     Raises:
         UserError: one that there is not, none, or one twice.
     """
-    names = cfg.EVAL.BACKENDS.replace(",", " ").split()
+    names = cfg.EVAL.BACKENDS.lower().replace(",", " ").split()
     if not names or len(set(names)) < len(names) or set(names) - set(BACKENDS):
         raise UserError(
             f"EVAL.BACKENDS must be some of {', '.join(BACKENDS)}, each once, not {_quoted(cfg.EVAL.BACKENDS)}"
@@ -616,15 +637,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict:
-    """What a file of settings holds, sections as dicts.
+def read_yaml(path: Path, form: str = "KEY: VALUE lines") -> dict:
+    """What a file of settings, or of another form, holds, sections as dicts.
 
     Raises:
         UserError: it is missing, no YAML, no mapping, or has a key twice.
     """
-    shipped = f"the shipped config files are in {Path(__file__).parent / 'exps'}"
+    shipped = f"the shipped files are in {Path(__file__).parent / 'exps'}"
     try:
-        content = yaml.load(read_text(path, f"needed are settings as YAML; {shipped}"), _Loader)
+        content = yaml.load(read_text(path, f"needed are settings as YAML, {form}; {shipped}"), _Loader)
     except FileNotFoundError as error:
         raise UserError(f"no such config file: {path}; {shipped}") from error
     except _StandsTwiceError as error:
@@ -633,7 +654,7 @@ def read_yaml(path: Path) -> dict:
         # ValueError: a date or number that cannot be; the last ones: tags on what they do not fit
         raise UserError(f"{path} is not YAML: {shown(' '.join(str(error).split()), 300)}") from error
     if not isinstance(content, dict | None):
-        raise UserError(f"{path} must hold KEY: VALUE lines, not {shown(content)}")
+        raise UserError(f"{path} must hold {form}, not {shown(content)}; {shipped}")
     return content or {}
 
 

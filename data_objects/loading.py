@@ -5,8 +5,10 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from utils.system.errors import UserError
+from utils.system.logger import get_logger
 from utils.system.processes import local_processes
 from utils.system.shortage import MEGABYTE, SHARED, more_shared_memory, shared_memory
 
@@ -77,19 +80,30 @@ def open_loader(
         persistent: its processes stay from one iteration to the next.
     """
     check_shared_memory(num_workers, batch_bytes)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=Handing(collate),
-        prefetch_factor=AHEAD if num_workers else None,
-        worker_init_fn=leave_signals_to_main,
-        pin_memory=pin_memory,
-        persistent_workers=persistent and num_workers > 0,
-        # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
-        # torch's is the same however often the data is iterated over.
-        generator=torch.Generator(),
-    )
+    _warn_of_processes(num_workers)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # of which ours tells, once
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=num_workers,
+            collate_fn=Handing(collate),
+            prefetch_factor=AHEAD if num_workers else None,
+            worker_init_fn=leave_signals_to_main,
+            pin_memory=pin_memory,
+            persistent_workers=persistent and num_workers > 0,
+            # Iterating draws a seed for the workers; from a generator of its own, so that what the model draws from
+            # torch's is the same however often the data is iterated over.
+            generator=torch.Generator(),
+        )
+
+
+@cache
+def _warn_of_processes(num_workers: int) -> None:
+    """Say, once, that there are more loader processes than cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers > cores:
+        get_logger().warning(f"DATASET.NUM_WORKERS {num_workers} is more than the {cores} CPU cores for this process")
 
 
 def leave_signals_to_main(worker: int) -> None:

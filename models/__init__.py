@@ -4,6 +4,7 @@ Every network is a `models.base.SpeakerNetwork`. Those built here have their `ar
 `build_model` builds the same network from; checkpoints record it.
 """
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -57,8 +58,20 @@ OF_TRAINING = {
 
 
 def network_kind(cfg: CfgNode) -> str:
-    """What MODEL.NAME means: a baseline by its name, `supernet`, or `network` (a genotype's) for any other name."""
-    return cfg.MODEL.NAME if cfg.MODEL.NAME in (*BASELINES, STATISTICS, SUPERNET) else DERIVED
+    """What MODEL.NAME means: a baseline by its name, `supernet`, or `network` (a genotype's) for any other name.
+
+    Raises:
+        UserError: a name that is nearly one of them.
+    """
+    name, known = cfg.MODEL.NAME, (*BASELINES, STATISTICS, SUPERNET)
+    if name in known:
+        return name
+    if difflib.get_close_matches(name.lower(), known, cutoff=0.7):
+        raise UserError(
+            f"MODEL.NAME {name!r} is nearly, but not quite, one of {', '.join(known)}: which is meant? A genotype's "
+            f"network may be called {DERIVED}"
+        )
+    return DERIVED
 
 
 def describe(cfg: CfgNode, kind: str) -> dict[str, Any]:
@@ -106,7 +119,10 @@ def _describe_options(cfg: CfgNode, kind: str) -> dict[str, Any]:
 def _check_front_end(cfg: CfgNode, kind: str) -> None:
     """Refuse features that a kind of network cannot take; all others take any number of bins."""
     if kind == "vggm" and cfg.FRONTEND.FEATURE == "log_mel":
-        raise UserError("FRONTEND.FEATURE log_mel is not for vggm, whose layers span 257 bins: set log_magnitude")
+        pooling = ", and MODEL.POOLING average" if cfg.MODEL.POOLING != "average" else ""
+        raise UserError(
+            f"FRONTEND.FEATURE log_mel is not for vggm, whose layers span 257 bins: set log_magnitude{pooling}"
+        )
     if kind == STATISTICS and (cfg.FRONTEND.FEATURE, cfg.FRONTEND.NORM) != ("magnitude", "corpus"):
         key = "FEATURE" if cfg.FRONTEND.FEATURE != "magnitude" else "NORM"
         raise UserError(

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import CHOICES, RANGES, all_keys, default_config, flatten, load_config
+from config import CHOICES, RANGES, all_keys, default_config, doubtful_settings, flatten, load_config, override
 from tests.helpers import ROOT
 from utils.system.errors import UserError
 
@@ -241,7 +241,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
     """It is there, so it is not called missing."""
-    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder; needed are settings as YAML; .*exps"):
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder; needed are settings as YAML, .*exps"):
         load_config(tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_hard_choice_of_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ("TRAIN.SUBCENTERS 3", r"TRAIN\.SUBCENTERS 3 is for TRAIN\.LOSS aam: set that, too"),
+        ("TRAIN.SUBCENTERS 3", r"TRAIN\.SUBCENTERS 3 is for TRAIN\.LOSS aam: set that, or leave SUBCENTERS at 1"),
         ("TRAIN.TOP_K 5", r"TRAIN\.TOP_K 5 is for TRAIN\.LOSS aam"),
         ("TRAIN.MARGIN_WARMUP 5", r"TRAIN\.MARGIN_WARMUP 5 is for TRAIN\.LOSS aam"),
         ("TRAIN.LOSS aam TRAIN.TOP_K_MARGIN 0.1", r"TRAIN\.TOP_K_MARGIN 0\.1 says nothing: set TRAIN\.TOP_K, too"),
@@ -291,6 +291,35 @@ def test_options_of_training_that_do_not_go_together(tmp_path: Path, options: st
     with pytest.raises(UserError, match=complaint) as raised:
         load_config(write(tmp_path, ""), options.split())
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("TRAIN.MARGIN 0.3", "TRAIN.MARGIN 0.3 says nothing"),
+        ("TRAIN.SCALE 20 TRAIN.LOSS aam TRAIN.LABEL_SMOOTHING 0.1", "TRAIN.LABEL_SMOOTHING 0.1 takes from the margin"),
+        ("TRAIN.LR 0.0001", "TRAIN.LR_MIN 0.001 is more than TRAIN.LR 0.0001"),
+        ("AUGMENT.PROBABILITY 0.3 AUGMENT.TIME_MASKS 2", "AUGMENT.PROBABILITY 0.3 says nothing"),
+        ("AUGMENT.SNR_MIN 5 AUGMENT.SPEED 0.9", "AUGMENT.SNR_MIN 5.0 says nothing"),
+    ],
+)
+def test_settings_to_be_warned_of(options: str, complaint: str) -> None:
+    """A line for each, and none where they mean something."""
+    (line,) = doubtful_settings(override(default_config(), options.split()))
+    assert line.startswith(complaint)
+
+
+@pytest.mark.parametrize("file", ["", *SHIPPED])
+def test_nothing_to_be_warned_of_is_shipped(file: str) -> None:
+    """Neither the defaults nor what is in exps/."""
+    assert doubtful_settings(load_config(ROOT / file) if file else default_config()) == []
+
+
+def test_augmentation_that_means_something() -> None:
+    """The level of noise, where there is some; the probability of whatever has none of its own."""
+    for options in ("NOISE_DIR here AUGMENT.SNR_MAX 10", "EQ_DB 6", "GAIN_DB 6", "RIR_DIR here", "SPEED 0.9"):
+        settings = f"AUGMENT.PROBABILITY 0.3 AUGMENT.{options}"
+        assert doubtful_settings(override(default_config(), settings.split())) == []
 
 
 @given(st.binary(max_size=60))

@@ -6,9 +6,9 @@
 
 FILE holds options, {name: {KEY: VALUE, ...}, ...}: what each sets over the settings as they are. Compared are these
 settings (none), each option alone, all together (all; where several set one key, the last counts) and, with --without,
-all but each one (all-but-NAME). Every recipe is trained with every seed, with the network that MODEL.NAME says, and the
-best epoch verified by the corpus's trials, with SUB_DIR dev; options that differ in how trials are scored alone share
-a training.
+all but each one (all-but-NAME); with --alone, not all together. Every recipe is trained with every seed, with the
+network that MODEL.NAME says, and the best epoch verified by the corpus's trials, with SUB_DIR dev; options that differ
+in how trials are scored alone share a training.
 
 The folder gets comparison.json, .md and .html, comparison.png and .pdf; the last line of standard output is the
 comparison as JSON. Stopped and run again with the same --out, it takes over what is finished (finished.jsonl) and goes
@@ -33,6 +33,7 @@ def parse_args() -> argparse.Namespace:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--only", nargs="+", default=[], metavar="NAME", help="compare these recipes alone")
     chosen.add_argument("--without", action="store_true", help="compare all but each option, too")
+    chosen.add_argument("--alone", action="store_true", help="do not compare all options together")
     parser.add_argument(
         "--genotype",
         metavar="GENOTYPE",
@@ -50,7 +51,7 @@ def main() -> None:
     cfg = load_config(args.cfg, args.opts)
     from tools.comparison.recipes import compare_recipes
 
-    chosen = args.only, args.without
+    chosen = args.only, args.without, args.alone
     compare_recipes(cfg, args.cfg, args.out, args.recipes, chosen, args.genotype, args.seeds)
 
 

@@ -1,6 +1,7 @@
 """How loader processes hand batches over, and whether there is room for it."""
 
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -40,6 +41,19 @@ def test_handing(num_workers: int) -> None:
     (batch,) = DataLoader(Numbers(), batch_size=10, collate_fn=Handing(collate), num_workers=num_workers)
     assert isinstance(batch, CropBatch)
     assert batch.waveforms.tolist() == list(range(10))
+
+
+def test_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Is told in one line, once, instead of PyTorch's own for every loader."""
+    monkeypatch.setattr(loading.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    loading._warn_of_processes.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for workers in (2, 5, 5):
+            loading.open_loader(Numbers(), [[0]], collate, workers, False, 1)
+    assert caught == []
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("WARNING: DATASET.NUM_WORKERS 5 is more than the 2 CPU cores for this process")
 
 
 def test_room_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from config import default_config, flatten
+from config import default_config, flatten, override
 from models import (
     BASELINES,
+    DERIVED,
     OF_TRAINING,
     build_baseline,
     build_model,
@@ -16,6 +17,7 @@ from models import (
     build_supernet,
     count_parameters,
     describe,
+    network_kind,
 )
 from models.genotypes import PAPER_GENOTYPE
 from models.heads import CosineClassifier
@@ -90,6 +92,16 @@ def test_baseline_by_name() -> None:
     cfg.MODEL.NAME = "resnet19"
     with pytest.raises(UserError, match=r"'resnet19'.*resnet18, resnet34, vggm"):
         build_baseline(cfg, 3)
+
+
+@pytest.mark.parametrize("name", ["resnet", "ResNet34", "resnet50", "vgg-m", "statistic"])
+def test_name_that_is_nearly_a_baselines(name: str) -> None:
+    """Is no genotype's network, as any other name is."""
+    cfg = override(default_config(), ["MODEL.NAME", name])
+    with pytest.raises(UserError, match=rf"^MODEL.NAME '{name}' is nearly, but not quite, one of resnet18, "):
+        network_kind(cfg)
+    for other in ("network", "mine", "AutoSpeech"):
+        assert network_kind(override(default_config(), ["MODEL.NAME", other])) == DERIVED
 
 
 def test_usual_architecture_says_nothing_of_the_options() -> None:

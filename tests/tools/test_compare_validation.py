@@ -49,6 +49,7 @@ def test_every_epoch_that_was_kept(run: Path, tmp_path: Path) -> None:
     own = results["runs"]["a"]
     assert own["kinds"]["hard"]["epoch"] == json.loads((run / "results.json").read_text())["epoch"]
     assert list(own["kinds"]) == ["random", "hard"]  # both speakers held out have several sessions
+    assert "a: no hard trials across sessions: 2 of the 2 speakers held out have several" in outcome.stderr
     files = {f"validation.{kind}" for kind in ("csv", "json", "md", "html", "png", "pdf")}
     assert {path.name for path in (tmp_path / "out").iterdir()} == files | {
         f"validation-scatter.{kind}" for kind in ("png", "pdf")
@@ -115,6 +116,10 @@ def test_what_is_refused(toy: Path, run: Path, tmp_path: Path) -> None:
     for words, reason in cases:
         assert_refused(call_script(TOOL, *words, "--out", tmp_path / "out"), reason)
         assert not list((tmp_path / "out").glob("*"))
+    fitted = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path / "fitted", **DRAWN, MODEL__NAME="statistics")
+    assert call_script("train_baseline.py", "--cfg", SCRATCH, *fitted).status == 0
+    statistics = only_run(tmp_path / "fitted", "train_baseline")
+    assert_refused(call_script(TOOL, statistics, "--out", tmp_path / "out"), "is of statistics, which are fitted")
     merged = options(DATASET__DATA_DIR=toy, OUT_DIR=tmp_path / "merged", TRAIN__KEEP_EPOCHS=1)
     trained = call_script("train.py", "--cfg", SCRATCH, "--text_arch", GENOTYPE, *merged, "DATASET.VAL_CHOICE", "hard")
     assert "DATASET.VAL_CHOICE hard says nothing with SUB_DIR merged" in trained.stderr

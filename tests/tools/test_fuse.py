@@ -12,7 +12,7 @@ import soundfile
 from data_objects.lists import TrialList
 from tests.helpers import call_script, options, preprocess, run_script
 from tests.runs import only_run
-from utils.evaluation.fusion import FEW, Scored, measure_quality, warn_of_weights
+from utils.evaluation.fusion import FEW, Scored, measure_quality, warn_of_certainty, warn_of_weights
 from utils.metrics.rates import equal_error_rate
 from utils.metrics.scoring import Fusion
 from utils.system.errors import UserError
@@ -142,6 +142,14 @@ def test_weights_not_to_be_trusted() -> None:
     assert warned.messages == []
 
 
+def test_certainty_not_to_be_trusted() -> None:
+    """Of trials that are told apart without an error; one error is enough."""
+    for scores, is_warned in (([3.0, 2.0, 1.0], True), ([3.0, 1.0, 2.0], False)):
+        warned = WarningCollector()
+        warn_of_certainty(np.array(scores), np.array([1, 1, 0]))
+        assert bool(warned.messages) is is_warned
+
+
 def test_quality_that_never_changes() -> None:
     """Is refused by name: from trials that have the same of it nothing can be learnt."""
     trials = TrialList.of([(1, "a/b/1.wav", "a/b/2.wav"), (0, "a/b/1.wav", "c/b/1.wav")])
@@ -154,6 +162,7 @@ def test_quality_that_never_changes() -> None:
 def test_what_cannot_be_fused(corpus: Path, runs: list[Path], tmp_path: Path) -> None:
     """Told in one line, before anything is written."""
     others = fit(corpus, tmp_path / "others", DATASET__VAL_SEED=5, DATASET__PARTIAL_N_FRAMES=300)
+    redrawn = fit(corpus, tmp_path / "redrawn", DATASET__VAL_TRIALS=10, DATASET__PARTIAL_N_FRAMES=300)
     nobody = fit(corpus, tmp_path / "nobody", DATASET__VAL_SPEAKERS=0, DATASET__PARTIAL_N_FRAMES=300)
     cases: list[tuple[tuple[object, ...], str]] = [
         ((runs[0],), "or one with --quality"),
@@ -167,6 +176,7 @@ def test_what_cannot_be_fused(corpus: Path, runs: list[Path], tmp_path: Path) ->
         ((f"fused={runs[0]}", runs[1]), f"fused is what all together are called: give {runs[0]} another name"),
         ((f"a={runs[0]}", f"b={tmp_path / 'none'}"), "none is no run folder of train.py or train_baseline.py"),
         ((f"a={runs[0]}", f"b={others}"), "b and a held out other speakers"),
+        ((f"a={runs[0]}", f"b={redrawn}"), "b and a held out the same speakers, but have other trials of them"),
         ((f"a={nobody}", f"b={runs[0]}"), "a: no speakers were held out from its training"),
     ]
     for words, reason in cases:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -208,7 +209,8 @@ class Comparison(Trainings, ABC):
             RunStoppedError: a signal came.
         """
         missing = [job for job in jobs if job not in self.finished]
-        done = f"{len(jobs)} jobs, of which {len(jobs) - len(missing)} are done"
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in Counter(job.kind for job in jobs).items())
+        done = f"{len(jobs)} jobs ({kinds}), of which {len(jobs) - len(missing)} are done"
         get_logger().info(f"{done}; stopped, they go on with --out {self.folder}")
         for number, job in enumerate(missing, start=1):
             get_logger().info(f"job {number}/{len(missing)}: {job}")

@@ -1,5 +1,6 @@
 """Options of training as a file has them, and the recipes that are made of them: none, each, all, all but one."""
 
+import difflib
 import hashlib
 import json
 import re
@@ -82,7 +83,7 @@ def read_options(file: Path) -> dict[str, Overrides]:
             what is the same for all.
     """
     options = {}
-    for name, tree in read_yaml(file).items():
+    for name, tree in read_yaml(file, OPTIONS).items():
         if not (isinstance(name, str) and NAME.fullmatch(name)) or KEY.fullmatch(name):
             raise UserError(
                 f"{file}: {shown(name)} is no name of an option: name it with letters, not all of them capitals as in "
@@ -101,8 +102,15 @@ def read_options(file: Path) -> dict[str, Overrides]:
     return options
 
 
-def choose_names(options: Mapping[str, Overrides], only: Sequence[str], without: bool) -> list[str]:
+def choose_names(
+    options: Mapping[str, Overrides], only: Sequence[str] = (), without: bool = False, alone: bool = False
+) -> list[str]:
     """The names of the recipes to compare, in the order of the table.
+
+    Args:
+        only: these alone; none for all of them.
+        without: all-but-NAME are among all of them.
+        alone: `all` is not.
 
     Raises:
         UserError: one of `only` that there is not.
@@ -111,8 +119,12 @@ def choose_names(options: Mapping[str, Overrides], only: Sequence[str], without:
     left_out = [f"{ALL_BUT}{name}" for name in options] if many else []
     names = [NONE, *options, *([ALL] if many else [])]
     if unknown := [name for name in only if name not in (*names, *left_out)]:
-        raise UserError(f"--only: there is no {shown(unknown[0])}; valid are {', '.join((*names, *left_out))}")
-    return [name for name in (*names, *left_out) if name in only] if only else names + left_out * without
+        close = difflib.get_close_matches(unknown[0], (*names, *left_out), n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"--only: there is no {shown(unknown[0])}; {guess}valid are {', '.join((*names, *left_out))}")
+    if only:
+        return [name for name in (*names, *left_out) if name in only]
+    return [name for name in names if not (alone and name == ALL)] + left_out * without
 
 
 def overrides_of(name: str, options: Mapping[str, Overrides]) -> Overrides:
@@ -151,10 +163,12 @@ def make_recipes(cfg: CfgNode, file: Path, options: Mapping[str, Overrides], nam
                 continue  # nobody asks for it with these settings
             raise UserError(f"{file}: {name}: {error}{remedy(name)}") from error
         recipe = Recipe(name, {key: overrides[key] for key in overrides if key in all_keys()}, own)
-        for other in recipes.values() if name in options else ():
-            if flatten(other.cfg) == flatten(own):
-                raise UserError(f"{file}: {name} has the settings of {other.name}: take one of them out")
-        recipes[name] = recipe
+        same = [other for other in recipes if flatten(recipes[other].cfg) == flatten(own)] if name in options else []
+        if same and name in names:
+            why = "it changes nothing in those of --cfg" if same[0] == NONE else "take one of them out"
+            raise UserError(f"{file}: {name} has the settings of {same[0]}: {why}")
+        if not same:
+            recipes[name] = recipe
     return recipes
 
 

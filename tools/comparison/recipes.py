@@ -127,7 +127,7 @@ def compare_recipes(
     config_file: str,
     out: Path | None,
     file: Path,
-    chosen: tuple[Sequence[str], bool],
+    chosen: tuple[Sequence[str], bool, bool],
     text: str | None,
     seeds: Sequence[int],
 ) -> None:
@@ -135,7 +135,7 @@ def compare_recipes(
 
     Args:
         file: of the options.
-        chosen: names of the recipes to compare, none for all of them; whether all-but-NAME are among all of them.
+        chosen: of the recipes to compare, as `choose_names` takes them.
         text: the genotype, or a file that holds it; None: the paper's.
 
     Raises:

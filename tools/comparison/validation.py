@@ -10,8 +10,10 @@ import yaml
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
+from config import load_config
 from data_objects.lists import TRIALS, TrialList
 from data_objects.trials import build_validation_trials, kinds_of
+from models import STATISTICS
 from tools.comparison.report import make_table, write_comparison
 from utils.evaluation.fusion import Source, open_source
 from utils.evaluation.lists import ListOfTrials, open_lists
@@ -75,6 +77,9 @@ def find_kept(run: Path) -> list[Path]:
         UserError: there are too few.
     """
     files = sorted(run.glob(KEPT_FILES), key=lambda file: (len(file.name), file.name))
+    config = run / "config.yaml"
+    if not files and config.is_file() and load_config(config).MODEL.NAME == STATISTICS:
+        raise UserError(f"{run} is of {STATISTICS}, which are fitted, not trained epoch by epoch: give a network's run")
     if len(files) < FEWEST:
         raise UserError(
             f"{run} has kept {len(files)} epochs ({KEPT_FILES}), and {FEWEST} are needed: train for more, with "
@@ -103,8 +108,18 @@ def draw_kinds(source: Source) -> dict[str, TrialList]:
         RANDOM: build_validation_trials(corpus.index, speakers, *drawn),
         HARD: build_validation_trials(corpus.index, speakers, *drawn, kinds),
     }
+    if trials[HARD].text() == trials[RANDOM].text():
+        get_logger().warning(
+            f"{source.name}: hard trials are the random ones: gender and nationality of too few speakers held out are "
+            "known"
+        )
     if 1 < len(several) < len(speakers):
         trials[ACROSS] = build_validation_trials(corpus.index, several, *drawn, kinds)
+    else:
+        get_logger().warning(
+            f"{source.name}: no {TITLES[ACROSS]}: {len(several)} of the {len(speakers)} speakers held out have several "
+            "sessions, and they are for some of them"
+        )
     return trials
 
 

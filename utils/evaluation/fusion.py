@@ -113,6 +113,15 @@ def warn_of_weights(fusion: Fusion, names: Sequence[str], speakers: int) -> None
         get_logger().warning(f"the weights are fitted to trials of {speakers} speakers: others would give other ones")
 
 
+def warn_of_certainty(llrs: np.ndarray, labels: np.ndarray) -> None:
+    """Say where the trials (N,) that a fusion is fitted to do not tell how large its scores may be."""
+    if llrs[labels == 1].min() > llrs[labels == 0].max():
+        get_logger().warning(
+            "the fusion makes no error on the validation trials, so that nothing tells how certain it may be: do not "
+            "trust Cllr, actDCF and decisions by it"
+        )
+
+
 def common_trials(sources: Sequence[Source]) -> TrialList:
     """The validation trials of all networks, which must be the same ones.
 
@@ -129,9 +138,13 @@ def common_trials(sources: Sequence[Source]) -> TrialList:
             )
         found.append(trials)
         if trials.text() != found[0].text():
+            held_out = [one.trained.checkpoint.protocol["validation_speakers"] for one in (source, sources[0])]
+            differ = "held out other speakers, and each has learnt from some of the other's"
+            if held_out[0] == held_out[1]:
+                differ = "held out the same speakers, but have other trials of them"
             raise UserError(
-                f"{source.name} and {sources[0].name} held out other speakers, and each has learnt from some of the "
-                "other's: train them with the same DATASET.VAL_SPEAKERS, VAL_TRIALS, VAL_SEED and VAL_CHOICE"
+                f"{source.name} and {sources[0].name} {differ}: train them with the same DATASET.VAL_SPEAKERS, "
+                "VAL_TRIALS, VAL_SEED and VAL_CHOICE"
             )
     return found[0]
 
@@ -215,6 +228,7 @@ def fuse(
     try:
         fusion = fit_fusion(together[-1], validation.labels, EVEN)
         warn_of_weights(fusion, list(scores), len(validation.speakers))
+        warn_of_certainty(fusion.llrs(together[-1]), validation.labels)
     except ValueError as error:
         raise UserError(f"no fusion by the validation trials: {error}") from error
     calibrations = {name: calibrate(own[-1], validation, name) for name, own in scores.items()}

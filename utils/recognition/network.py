@@ -228,7 +228,7 @@ def check_genotype(trained: TrainedNetwork, text: str | None) -> None:
 
 
 def check_frames(cfg: CfgNode, checkpoint: Checkpoint, path: Path) -> None:
-    """Refuse settings with crops of another length than a network was trained on; warn of other windows.
+    """Refuse settings with crops of another length than a network was trained on; warn of other windows than its own.
 
     Raises:
         UserError: naming both.
@@ -242,8 +242,10 @@ def check_frames(cfg: CfgNode, checkpoint: Checkpoint, path: Path) -> None:
         )
     if checkpoint.architecture["kind"] == "vggm" and 0 < cfg.EVAL.WINDOW_FRAMES < SHORTEST:
         raise UserError(f"EVAL.WINDOW_FRAMES must be at least {SHORTEST} for vggm: its pooling needs as many")
-    if cfg.EVAL.WINDOW_FRAMES not in (0, trained, own["EVAL"].get("WINDOW_FRAMES")):
+    validated, windows = own["EVAL"].get("WINDOW_FRAMES") or trained, cfg.EVAL.WINDOW_FRAMES or trained
+    if windows != validated:
+        chosen = "" if validated == trained else f", validated on windows of {validated}"
         get_logger().warning(
-            f"the network was trained on crops of {trained} frames and is evaluated on windows of "
-            f"{cfg.EVAL.WINDOW_FRAMES} (EVAL.WINDOW_FRAMES)"
+            f"the network was trained on crops of {trained} frames{chosen} and is evaluated on windows of {windows} "
+            "(EVAL.WINDOW_FRAMES)"
         )

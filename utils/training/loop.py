@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from yacs.config import CfgNode
 
-from config import last_epoch
+from config import doubtful_settings, last_epoch
 from data_objects.corpus import Corpus
 from data_objects.datasets import CropBatch, CropLoader, to_device
 from data_objects.frontend import FrontEnd, count_bins, reverse_time
@@ -162,6 +162,8 @@ def train_network(
     optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, *groups)}
     state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
     log = open_run(state, config_file, load_path, partial(make_step, cfg))
+    for line in doubtful_settings(cfg):
+        log.warning(line)
     if cfg.TRAIN.EMA:
         log.info(f"TRAIN.EMA {cfg.TRAIN.EMA}: what is validated, and kept as {BEST}, is the average of the weights")
     model = wrap(network, device, uses_all=not isinstance(network, Network) or network.uses_all)

@@ -28,9 +28,12 @@ def test_names_of_recipes() -> None:
     left_out = ["all-but-a", "all-but-b", "all-but-c"]
     assert choose_names(OPTIONS, [], True) == ["none", "a", "b", "c", "all", *left_out]
     assert choose_names(OPTIONS, ["all-but-b", "c", "none"], False) == ["none", "c", "all-but-b"]
+    assert choose_names(OPTIONS, alone=True) == ["none", "a", "b", "c"]
     assert choose_names({"a": {}}, [], True) == ["none", "a"]
     with pytest.raises(UserError, match=r"^--only: there is no d; valid are none, a, b, c, all, all-but-a, "):
         choose_names(OPTIONS, ["a", "d"], False)
+    with pytest.raises(UserError, match=r"there is no nine; did you mean none\? valid"):
+        choose_names(OPTIONS, ["nine"])
 
 
 def test_what_recipes_set() -> None:
@@ -109,6 +112,15 @@ def test_options_that_will_not_do(tmp_path: Path, text: str, parts: tuple[str, .
     assert "\n" not in str(caught.value)
 
 
+def test_option_that_changes_nothing(tmp_path: Path) -> None:
+    """Where it is not asked for, it is none of the recipes."""
+    file = written(tmp_path, "a: {TRAIN.LR: 0.01}\nb: {TRAIN.LR: 0.02}\n")
+    cfg, options = load_config(ROOT / SCRATCH), read_options(file)
+    assert list(make_recipes(cfg, file, options, ["none", "b"])) == ["none", "b"]
+    with pytest.raises(UserError, match=r"a has the settings of none: it changes nothing in those of --cfg$"):
+        make_recipes(cfg, file, options, ["a"])
+
+
 def test_options_that_nobody_asks_for(tmp_path: Path) -> None:
     """One that does not go with the settings is refused where it is to be compared, alone or among all."""
     file = written(tmp_path, "a: {TRAIN.LR: 0.1}\nb: {TRAIN.LR_WARMUP: 60}\n")
@@ -119,10 +131,10 @@ def test_options_that_nobody_asks_for(tmp_path: Path) -> None:
             make_recipes(load_config(ROOT / SCRATCH), file, options, names)
 
 
-@pytest.mark.parametrize(("name", "config"), [("parts", SCRATCH), ("less", MODERN), ("more", MODERN), ("sizes", MODERN)])
-def test_shipped_options(name: str, config: str) -> None:
+@pytest.mark.parametrize("name", ["parts", "less", "more", "sizes"])
+def test_shipped_options(name: str) -> None:
     """Each can be set over the settings that it is for, alone and with all others, for the network of a genotype."""
-    file = ROOT / f"exps/options/{name}.yaml"
+    file, config = ROOT / f"exps/options/{name}.yaml", SCRATCH if name == "parts" else MODERN
     options = read_options(file)
     recipes = make_recipes(load_config(ROOT / config), file, options, choose_names(options, [], True))
     assert len(recipes) == 2 * len(options) + 2
