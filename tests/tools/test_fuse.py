@@ -162,7 +162,7 @@ def test_quality_that_never_changes() -> None:
 def test_what_cannot_be_fused(corpus: Path, runs: list[Path], tmp_path: Path) -> None:
     """Told in one line, before anything is written."""
     others = fit(corpus, tmp_path / "others", DATASET__VAL_SEED=5, DATASET__PARTIAL_N_FRAMES=300)
-    redrawn = fit(corpus, tmp_path / "redrawn", DATASET__VAL_TRIALS=10, DATASET__PARTIAL_N_FRAMES=300)
+    redrawn = fit(corpus, tmp_path / "redrawn", DATASET__VAL_TRIALS=20, DATASET__PARTIAL_N_FRAMES=300)
     nobody = fit(corpus, tmp_path / "nobody", DATASET__VAL_SPEAKERS=0, DATASET__PARTIAL_N_FRAMES=300)
     cases: list[tuple[tuple[object, ...], str]] = [
         ((runs[0],), "or one with --quality"),
