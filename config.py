@@ -673,10 +673,18 @@ def _quoted(value: object) -> str:
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    """{"TRAIN": {"LR": 1}} as {"TRAIN.LR": 1}."""
+    """{"TRAIN": {"LR": 1}} as {"TRAIN.LR": 1}.
+
+    Raises:
+        UserError: a key stands there twice, with dots and in its section.
+    """
     leaves: dict[str, object] = {}
     for key, value in tree.items():
-        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        own = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        if twice := leaves.keys() & own.keys():
+            key = shown(min(twice))
+            raise UserError(f"{key} stands there with dots and in its section: which is meant? Take one away")
+        leaves |= own
     return leaves
 
 

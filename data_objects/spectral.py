@@ -91,8 +91,8 @@ class Masks:
     widest: int
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """The masks (M, 2) float32 of a crop: how far along the places where it fits each stands, in [0, 1), and its
-        width."""
+        """The masks (M, 2) float32 of a crop: how far along the places where it fits each stands, in [0, 1] (1 by
+        rounding alone), and its width."""
         widths = generator.integers(self.widest + 1, size=self.count)
         return np.stack([generator.random(self.count), widths], axis=1).astype(np.float32)
 

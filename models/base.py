@@ -23,6 +23,12 @@ class SpeakerNetwork(nn.Module):
     embedding_dim: int
     classifier: nn.Linear
 
+    def share_batches(self, place: int, processes: int) -> None:
+        """Draw what is random for whole batches, of which this process, one of so many, has its share."""
+        for module in self.modules():
+            if hasattr(module, "shares"):
+                setattr(module, "shares", (place, processes))  # noqa: B010 - of modules, mypy knows no such attribute
+
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings (B, D) of features (B, T, F)."""
         raise NotImplementedError

@@ -83,15 +83,37 @@ class AttentiveStatistics(Pooling):
         return torch.cat([mean, (variance + SMALLEST_VARIANCE).sqrt()], dim=1)
 
 
-class Moments(nn.Module):
+class ShareDropout(nn.Module):
+    """Dropout of a process's share of a batch: together, all processes drop what one process alone would.
+
+    Attributes:
+        shares: this process's place among those that share a batch, and their number; each draws for all of them.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.shares = (0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (B, D) in evaluation; in training 0 where something is dropped, the rest divided by its probability."""
+        if not self.training:
+            return x
+        place, processes = self.shares
+        keep = 1 - self.probability
+        factors = x.new_empty(x.size(0) * processes, x.size(1)).bernoulli_(keep).div_(keep)
+        return x * factors[place * x.size(0) : (place + 1) * x.size(0)]
+
+
+class MapMoments(nn.Module):
     """Means, log deviations and correlations over time of what a map's frames are projected to: (B, C, T, F) -> (B, M).
 
-    One convolution that spans all bins makes of every frame a few coordinates, x_t. With m and s their mean and
-    deviation over time, it gives m, log s, and above the diagonal the correlations
+    One convolution that spans all bins makes of every frame a few coordinates, x_t. With m their mean over time and
+    s = sqrt(mean_t (x_t - m)^2 + 1e-4) their deviation, it gives m, log s, and above the diagonal the correlations
 
-        mean_t (x_ti - m_i) (x_tj - m_j) / (s_i s_j).
+        mean_t (x_ti - m_i) (x_tj - m_j) / (s_i s_j),
 
-    They are taken in float32 under bfloat16 autocast too.
+    which are near 0 where a coordinate hardly moves. They are taken in float32 under bfloat16 autocast too.
     """
 
     pairs: Tensor
@@ -128,9 +150,9 @@ class Correlations(Pooling):
 
     def __init__(self, shapes: Sequence[Shape]) -> None:
         super().__init__(shapes)
-        self.moments = nn.ModuleList(Moments(shape) for shape in shapes[:-1])
+        self.moments = nn.ModuleList(MapMoments(shape) for shape in shapes[:-1])
         size = shapes[-1][0] + MOMENTS * (len(shapes) - 1)
-        layers = Norm(size, affine=False), nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(size, EMBEDDING)
+        layers = Norm(size, affine=False), nn.Flatten(), ShareDropout(DROPOUT), nn.Linear(size, EMBEDDING)
         self.embed = nn.Sequential(*layers)
         self.embedding_dim = EMBEDDING
 

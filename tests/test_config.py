@@ -389,6 +389,13 @@ def test_key_that_stands_twice(tmp_path: Path, text: str, complaint: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_key_with_dots_and_in_its_section(tmp_path: Path) -> None:
+    """Is one key that stands twice."""
+    (tmp_path / "twice.yaml").write_text("TRAIN.LR: 1\nTRAIN: {LR: 2}\n")
+    with pytest.raises(UserError, match=r"TRAIN\.LR stands there with dots and in its section: which is meant\?"):
+        load_config(tmp_path / "twice.yaml")
+
+
 def test_same_key_in_two_sections(tmp_path: Path) -> None:
     """That is none twice; nor what is taken over by an anchor and changed."""
     text = "a: &a {LR: 1}\nb: {<<: *a, LR: 2}\n"

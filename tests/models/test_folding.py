@@ -29,8 +29,10 @@ def test_folded_baseline_computes_the_same(kind: str) -> None:
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
 
 
+@pytest.mark.parametrize("pooling", ["attentive", "correlation"])
 @pytest.mark.parametrize("kind", ["network", "resnet18", "resnet34"])
-def test_folded_network_attends_as_before(kind: str) -> None:
-    """Norms become part of convolutions; the pooling stays."""
+def test_folded_network_pools_as_before(kind: str, pooling: str) -> None:
+    """Norms become part of convolutions, the pooling's too."""
     architecture = {"kind": kind, "layers": 3, "channels": 4, "num_classes": 5, "genotype": GENOTYPE}
-    assert_folds(settled(build_model(architecture | {"pooling": "attentive"})))
+    architecture |= {"pooling": pooling} | ({"bins": 257} if pooling == "correlation" else {})
+    assert_folds(settled(build_model(architecture)))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import build_model, count_parameters
 from models.base import SpeakerNetwork
@@ -20,7 +20,8 @@ from models.pooling import (
     AttentiveStatistics,
     AveragePooling,
     Correlations,
-    Moments,
+    MapMoments,
+    ShareDropout,
 )
 
 CHANNELS = 6
@@ -126,10 +127,10 @@ def test_average_pooling_has_nothing_to_learn() -> None:
 # ------------------------------------------------------------------------------------------------------------------
 # Correlations
 # ------------------------------------------------------------------------------------------------------------------
-def draw_moments(frames: int = 9) -> tuple[Moments, Tensor]:
+def draw_moments(frames: int = 9) -> tuple[MapMoments, Tensor]:
     """Moments, as they are evaluated, and a map (B, C, T, F), in float64."""
     torch.manual_seed(0)
-    return Moments((CHANNELS, 4)).double().eval(), torch.randn(3, CHANNELS, frames, 4, dtype=torch.float64)
+    return MapMoments((CHANNELS, 4)).double().eval(), torch.randn(3, CHANNELS, frames, 4, dtype=torch.float64)
 
 
 def test_moments_by_numpy() -> None:
@@ -160,6 +161,29 @@ def test_correlations_have_shallow_maps_and_the_mean_of_the_last() -> None:
     assert not torch.equal(pooling.train()(maps), pooling(maps))  # other values are dropped each time
 
 
+def test_dropout_of_a_share() -> None:
+    """It is nn.Dropout's of the whole batch, share by share; a mean of 1 stays, and evaluation leaves all as it is."""
+    ours, usual, x = ShareDropout(0.3), nn.Dropout(0.3), torch.randn(6, 50)
+    torch.manual_seed(1)
+    whole = usual(x)
+    for processes in (1, 3):
+        for place, share in enumerate(x.chunk(processes)):
+            ours.shares = (place, processes)
+            torch.manual_seed(1)
+            torch.testing.assert_close(ours(share), whole.chunk(processes)[place])
+    assert ours.eval()(x) is x
+
+
+def test_every_part_knows_its_share() -> None:
+    """Drop-path, and dropout of whatever network."""
+    for kind in ("network", "resnet18"):
+        network = build(kind, pooling="correlation")
+        network.share_batches(1, 2)
+        having = [module for module in network.modules() if hasattr(module, "shares")]
+        assert len(having) == (2 if kind == "network" else 1)
+        assert all(module.shares == (1, 2) for module in having)
+
+
 @pytest.mark.parametrize("frames", [1, 5])
 def test_gradient_of_moments_of_frames_that_are_all_alike(frames: int) -> None:
     """As of attention: there is one, finite."""
@@ -182,10 +206,13 @@ def test_moments_are_not_taken_in_bfloat16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found, frames = moments(x), moments.project(x)
     assert found.dtype == torch.float32 and frames.dtype == torch.bfloat16
-    variance = frames.double().squeeze(3).var(dim=2, unbiased=False) + FLOOR
-    torch.testing.assert_close(
-        found[:, COORDINATES : 2 * COORDINATES].double(), 0.5 * variance.log(), rtol=1e-4, atol=1e-4
-    )
+    frames = frames.double().squeeze(3)
+    mean, deviation = frames.mean(dim=2), (frames.var(dim=2, unbiased=False) + FLOOR).sqrt()
+    standard = (frames - mean[:, :, None]) / deviation[:, :, None]
+    row, column = torch.triu_indices(COORDINATES, COORDINATES, offset=1)
+    correlations = (standard @ standard.mT / frames.size(2))[:, row, column]
+    expected = torch.cat([mean, deviation.log(), correlations], dim=1)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -249,8 +276,8 @@ def test_compiled_training_step_pools_as_before(monkeypatch: pytest.MonkeyPatch,
         torch.manual_seed(0)
         network = build("network", pooling=pooling).train()
         for module in network.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0  # compiled, it is drawn in another way
+            if isinstance(module, ShareDropout):
+                module.probability = 0.0  # compiled, it is drawn in another way
         if is_compiled:
             network.compile_for_training()
             with torch.autocast("cpu", torch.bfloat16):

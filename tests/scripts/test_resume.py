@@ -142,7 +142,7 @@ def test_stopped_by_a_signal(
     assert process.returncode == 128 + number
     run_dir = only_run(tmp_path, script)
     checkpoint = load_checkpoint(run_dir / "last.pt", (script,))
-    where = f"in epoch {checkpoint.epoch + 1}, after step {checkpoint.batch} of "
+    where = f"in epoch {checkpoint.epoch + 1}, after batch {checkpoint.batch} of "
     where = where if checkpoint.batch else f"after epoch {checkpoint.epoch}"
     assert message.startswith(f"{script}.py: stopped by {number.name} {where}")
     assert message.endswith(f"go on with: python {script}.py --cfg {run_dir / 'config.yaml'} --load_path {run_dir}")

@@ -28,6 +28,7 @@ SETTINGS |= {"FRONTEND__FEATURE": "log_mel"}  # whose statistics are measured by
 MORE: dict[str, tuple[object, ...]] = {"search": ()}
 MORE["train"] = ("TRAIN.ACCUMULATE", 4, "TRAIN.CLIP", 0.5, "TRAIN.OPTIMIZER", "adamw", "TRAIN.WD", 0.01)
 MORE["train"] += ("TRAIN.EMA", 0.5, "TRAIN.LR_WARMUP", 1, "DATASET.SAMPLING", "balanced")
+MORE["train"] += ("MODEL.POOLING", "correlation")  # whose dropout is of the whole batch
 
 
 def new_run(script: str, toy: Path, out: Path, *more: object) -> list[object]:

@@ -105,8 +105,9 @@ def training_minutes(run_dir: Path, batch_size: int) -> float:
     """Minutes in training steps, from metrics.jsonl: without validation, and whether it was interrupted or not."""
     checkpoint, _ = load_last(run_dir, ("train", "train_baseline"))
     speeds = pd.read_json(run_dir / "metrics.jsonl", lines=True, precise_float=True)["utterances_per_second"]
-    utterances = checkpoint.step * batch_size / len(speeds)  # an epoch; none has a smaller batch
-    return float((utterances / speeds).sum() / 60)
+    utterances = checkpoint.step * batch_size  # in all epochs; none has a smaller batch
+    # 0: an epoch that an earlier version went on with at its end
+    return float(utterances * (1 / speeds[speeds > 0]).mean() / 60)
 
 
 def scored(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

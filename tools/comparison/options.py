@@ -127,24 +127,31 @@ def choose_names(
     return [name for name in names if not (alone and name == ALL)] + left_out * without
 
 
+def options_of(name: str, options: Mapping[str, Overrides]) -> list[str]:
+    """The options that a recipe is made of."""
+    if name == ALL or name.startswith(ALL_BUT):
+        return [option for option in options if option != name.removeprefix(ALL_BUT)]
+    return [name] if name in options else []
+
+
 def overrides_of(name: str, options: Mapping[str, Overrides]) -> Overrides:
     """What a recipe sets; where several of its options set one key, the last one's value."""
-    used = [name] if name in options else []
-    if name == ALL or name.startswith(ALL_BUT):
-        used = [option for option in options if option != name.removeprefix(ALL_BUT)]
-    return {key: value for option in used for key, value in options[option].items()}
+    return {key: value for option in options_of(name, options) for key, value in options[option].items()}
 
 
 def describe_clashes(options: Mapping[str, Overrides], names: Sequence[str]) -> list[str]:
-    """A line, where `names` has options together that set one key, of whose value is taken."""
-    if not set(names) - {NONE, *options}:
-        return []
-    clashes = []
-    for key in dict.fromkeys(key for own in options.values() for key in own):
-        setting = [name for name, own in options.items() if key in own]
-        if len({repr(options[name][key]) for name in setting}) > 1:
-            clashes.append(f"{key} {options[setting[-1]][key]} of {setting[-1]} (not of {', '.join(setting[:-1])})")
-    return [f"{ALL}: of options that set one key, the last counts: {'; '.join(clashes)}"] if clashes else []
+    """A line for each of `names` with options together that set one key otherwise: of whose value is taken."""
+    lines = []
+    for recipe in (name for name in names if name not in (NONE, *options)):
+        used, clashes = options_of(recipe, options), []
+        for key in dict.fromkeys(key for name in used for key in options[name]):
+            *others, last = [name for name in used if key in options[name]]
+            value = options[last][key]
+            if against := [name for name in others if repr(options[name][key]) != repr(value)]:
+                clashes.append(f"{key} {value} of {last} (not of {', '.join(against)})")
+        if clashes:
+            lines.append(f"{recipe}: of options that set one key, the last counts: {'; '.join(clashes)}")
+    return lines
 
 
 def make_recipes(cfg: CfgNode, file: Path, options: Mapping[str, Overrides], names: Sequence[str]) -> dict[str, Recipe]:

@@ -28,6 +28,7 @@ from utils.system.errors import UserError
 from utils.system.text import some
 
 CLASSIFIER, POOLING, COUNTER = "classifier.", "pooling.", "num_batches_tracked"
+OF_CLASSES = ("subcenters", "pooling")  # options without which alike a row is of something else
 Class = tuple[str, Fraction]  # a speaker, and at which speed
 
 
@@ -72,7 +73,7 @@ def load_pretrained(
     """Start a network from the weights in a file: a checkpoint, a run folder, or a plain dictionary of tensors.
 
     A file for more than one input channel (ImageNet's three) has its first convolution summed over them: what the
-    network would compute if every channel held the spectrogram. The pooling's attention is taken over where it fits;
+    network would compute if every channel held the spectrogram. The pooling's layers are taken over where they fit;
     the classifier's row of a speaker where a checkpoint of ours was trained on a speaker of that name, by the same kind
     of classifier with as many sub-centres; of a speaker at another speed (AUGMENT.SPEED_CLASSES), where it was trained
     at that speed, too. All else must be there and fit.
@@ -104,8 +105,8 @@ def load_pretrained(
     taken = [name for name in own if not name.startswith(CLASSIFIER) and _take(own, weights, name, file)]
     architecture = getattr(network, "architecture", {})
     classes, shared = list_classes(speakers, architecture), 0
-    if is_ours and _subcenters(checkpoint.architecture) == _subcenters(architecture):
-        shared = _take_rows(own, weights, classes, _trained_classes(content), _subcenters(architecture))
+    if is_ours and all(_option(checkpoint.architecture, name) == _option(architecture, name) for name in OF_CLASSES):
+        shared = _take_rows(own, weights, classes, _trained_classes(content), _option(architecture, "subcenters"))
     network.load_state_dict(own)
     drawn = [name for name in own if name not in taken and not name.startswith(CLASSIFIER)]
     drawn = [name for name in drawn if not name.endswith(COUNTER)]
@@ -162,9 +163,9 @@ def _trained_classes(content: dict[str, Any]) -> dict[Class, int]:
     return {(name, speed): row for row, (name, speed) in enumerate(classes) if name not in untrained}
 
 
-def _subcenters(architecture: dict[str, Any]) -> int:
-    """How many of a classifier's rows are a class's."""
-    return architecture.get("subcenters", USUAL["subcenters"])
+def _option(architecture: dict[str, Any], name: str) -> Any:
+    """What an architecture has of one of its options."""
+    return architecture.get(name, USUAL[name])
 
 
 def _take_rows(
@@ -179,7 +180,7 @@ def _take_rows(
     names = [name for name in own if name.startswith(CLASSIFIER)]
     there = [name for name in weights if name.startswith(CLASSIFIER)]
     if names != there or any(own[name].shape[1:] != weights[name].shape[1:] for name in names):
-        return 0  # a cosine classifier has no bias; attention makes embeddings twice as long
+        return 0  # a cosine classifier has no bias
     pairs = [(row, rows[own_class]) for row, own_class in enumerate(classes) if own_class in rows]
     if pairs:
         here, other = map(list, zip(*pairs, strict=True))

@@ -67,7 +67,7 @@ def run_search(cfg: CfgNode, config_file: str, load_path: str | None) -> None:
     corpus = Corpus(cfg)
     crops = corpus.halves() if cfg.SEARCH.DATA_SPLIT == "halves" else (corpus.crops("train"), corpus.crops("val"))
     supernet = build_supernet(cfg, corpus.check_num_classes(cfg.MODEL.NUM_CLASSES)).to(device)
-    supernet.shares = (rank(), processes())
+    supernet.share_batches(rank(), processes())
     optimizers = build_optimizers(cfg, supernet)
     state = TrainingState(cfg, "search", supernet, corpus.build_front_end().to(device), optimizers, corpus)
     log = open_run(state, config_file, load_path, partial(make_step, cfg))
@@ -261,7 +261,7 @@ def search_epoch(
             meter.update(*outcome[name])
         state.count_step()
         if state.batch % cfg.PRINT_FREQ == 0 and state.batch < steps:
-            log.info(f"{epoch}, step {state.batch}/{steps}: {format_figures(read_meters(state, meters))}")
+            log.info(f"{epoch}, batch {state.batch}/{steps}: {format_figures(read_meters(state, meters))}")
         if time_left := clock.tick(watch.waited):
             log.info(time_left)
         if watch.after_iteration(over=state.batch < steps and bool(clock.is_over())):

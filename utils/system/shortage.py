@@ -60,6 +60,8 @@ def is_cut_off(error: BaseException | None) -> bool:
 
 def shared_memory() -> str:
     """How much of it there is."""
+    if not SHARED.is_dir():
+        return "this machine has too little of it"
     room = shutil.disk_usage(SHARED)
     return f"{SHARED} has {room.free / MEGABYTE:,.0f} MB free of {room.total / MEGABYTE:,.0f}"
 

@@ -156,8 +156,7 @@ def train_network(
     check_options(cfg, network, corpus)
     crops, front_end = corpus.crops("train"), corpus.build_front_end().to(device)
     network.to(device)
-    if isinstance(network, Network):
-        network.shares = (rank(), processes())
+    network.share_batches(rank(), processes())
     groups = [network.parameters()] if cfg.TRAIN.LR_PRETRAINED == 1 else split_parameters(network)
     optimizers: dict[str, torch.optim.Optimizer] = {"weights": build_weight_optimizer(cfg, *groups)}
     state = TrainingState(cfg, script, network, front_end, optimizers, corpus)
@@ -270,7 +269,7 @@ def train_epoch(
         if state.batch % cfg.PRINT_FREQ < len(group) and state.batch < steps:
             figures = meter.read()
             check_finite(figures["loss"], state.epoch, state.batch)
-            log.info(f"{epoch}, step {state.batch}/{steps}: {format_figures(figures)}")
+            log.info(f"{epoch}, batch {state.batch}/{steps}: {format_figures(figures)}")
         watch.after_iteration()
     figures = meter.read()
     check_finite(figures["loss"], state.epoch, steps)

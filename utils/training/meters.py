@@ -28,7 +28,9 @@ class TrainingMeter:
             self.utterances = state["utterances"] // processes()
             # Each process takes its own sums again; where their number has changed, somebody's.
             self._sums = state["sums"][rank() :: processes()].sum(dim=0).to(device)
-        self._before = self.utterances
+        # The seconds that its utterances took; those of a checkpoint that is older than this have not been counted.
+        self._uncounted = self.utterances if state is not None and "seconds" not in state else 0
+        self._before = (state or {}).get("seconds", 0.0)
         self._began = time.perf_counter()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -39,11 +41,14 @@ class TrainingMeter:
         self.utterances += len(labels)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint within an epoch must hold: sums (processes, 2), utterances of all processes."""
-        return {"sums": stack(self._sums), "utterances": self.utterances * processes()}
+        """What a checkpoint within an epoch must hold: sums (processes, 2), utterances of all processes, seconds."""
+        return {"sums": stack(self._sums), "utterances": self.utterances * processes(), "seconds": self._seconds()}
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._began
 
     def read(self) -> dict[str, float]:
-        """loss, top1 in per cent, and utterances_per_second since the meter was made."""
+        """loss, top1 in per cent, and utterances_per_second, without what was done again after an interruption."""
         loss, correct = (stack(self._sums).sum(dim=0) / (self.utterances * processes())).tolist()
-        speed = (self.utterances - self._before) * processes() / (time.perf_counter() - self._began)
+        speed = (self.utterances - self._uncounted) * processes() / self._seconds()
         return {"loss": loss, "top1": 100 * correct, "utterances_per_second": speed}

@@ -79,7 +79,7 @@ def check_finite(loss: float, epoch: int, step: int) -> None:
         DivergedError: the loss is NaN or infinite.
     """
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}, at or before step {step}: {REMEDY}")
+        raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}, at or before batch {step}: {REMEDY}")
 
 
 def format_figures(figures: dict[str, float]) -> str:
@@ -186,7 +186,7 @@ class TrainingState(Generic[N]):
     def where(self, run_dir: Path, steps: int) -> str:
         """How far the run is, and the command that goes on with it."""
         done = (
-            f"in epoch {self.epoch + 1}, after step {self.batch} of {steps}"
+            f"in epoch {self.epoch + 1}, after batch {self.batch} of {steps}"
             if self.batch
             else f"after epoch {self.epoch}"
         )
@@ -205,7 +205,7 @@ class TrainingState(Generic[N]):
         if broken:
             others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
             raise DivergedError(
-                f"{broken[0]}{others} not finite in epoch {self.epoch + 1}, at or before step {self.batch}: {REMEDY}"
+                f"{broken[0]}{others} not finite in epoch {self.epoch + 1}, at or before batch {self.batch}: {REMEDY}"
             )
 
     def save(self, path: Path, *, can_go_on: bool = True) -> None:

@@ -47,6 +47,8 @@ def test_what_recipes_set() -> None:
     assert "TRAIN.WD" not in line
     assert describe_clashes({"a": {"TRAIN.LR": 0.1}, "b": {"TRAIN.LR": 0.1, "TRAIN.WD": 1}}, ["all"]) == []
     assert describe_clashes(OPTIONS, ["none", *OPTIONS]) == []  # none of them together
+    assert describe_clashes(OPTIONS, ["all-but-a", "all-but-b"]) == []  # one of both is left out
+    assert [line.split(":")[0] for line in describe_clashes(OPTIONS, ["all", "all-but-c"])] == ["all", "all-but-c"]
 
 
 def test_settings_of_recipes(tmp_path: Path) -> None:

@@ -128,6 +128,20 @@ def test_another_number_of_subcentres_is_drawn_anew(tmp_path: Path) -> None:
     assert torch.equal(network.classifier.weight, drawn)
 
 
+def test_rows_for_embeddings_of_another_pooling_are_drawn_anew(tmp_path: Path) -> None:
+    """Though they are as long: of 12 channels an average has 192 values, as correlations have."""
+    checkpoint = checkpoint_of(tmp_path, OWN)
+    architecture = checkpoint.architecture | {"channels": 12}
+    checkpoint.architecture, checkpoint.model = architecture, build_model(architecture).state_dict()
+    checkpoint.identity = identity_of(checkpoint)
+    save_checkpoint(checkpoint, tmp_path / "best.pt")
+    network = another(checkpoint, pooling="correlation", bins=257)
+    assert network.classifier.weight.shape == checkpoint.model["classifier.weight"].shape
+    drawn = network.classifier.weight.clone()
+    assert "the classifier drawn anew; left over" in load_pretrained(network, str(tmp_path), OWN)
+    assert torch.equal(network.classifier.weight, drawn)
+
+
 def test_rows_of_other_people_are_never_taken(tmp_path: Path) -> None:
     """As many classes, other names; nor of a file that has no names."""
     before = checkpoint_of(tmp_path, ["v", "w", "x", "y", "z"])

@@ -3,6 +3,7 @@
 import errno
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 from torch._inductor.exc import CppCompileError
@@ -50,6 +51,12 @@ def test_full_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "/dev/shm has 0 MB free of 64" in explain_shortage(error)
     monkeypatch.setattr(shortage.shutil, "disk_usage", lambda path: EMPTY)
     assert explain_shortage(error) == ""
+
+
+def test_shared_memory_that_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on macOS: how much of it there is, nothing says, but the remedy."""
+    monkeypatch.setattr(shortage, "SHARED", tmp_path / "none")
+    assert "too little of it: give the container more" in explain_shortage(RuntimeError("unable to mmap 8 bytes"))
 
 
 @pytest.mark.parametrize("error", [None, ValueError("killed by signal"), RuntimeError("killed by signal"), OSError()])

@@ -28,7 +28,7 @@ def test_best_epoch_has_the_highest_accuracy_and_then_the_lowest_loss(toy: Path)
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_loss_that_is_no_number_stops_the_run(loss: float) -> None:
     """With what to do."""
-    with pytest.raises(UserError, match=r"epoch 3, at or before step 7: lower TRAIN\.LR"):
+    with pytest.raises(UserError, match=r"epoch 3, at or before batch 7: lower TRAIN\.LR"):
         check_finite(loss, 2, 7)
 
 
@@ -41,7 +41,7 @@ def test_nothing_that_is_no_number_is_saved(toy: Path, tmp_path: Path, name: str
     state.save(tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     network.get_buffer(name).fill_(value) if "running" in name else network.get_parameter(name).data[0, 0].fill_(value)
-    with pytest.raises(DivergedError, match=rf"{name} is not finite in epoch 1, at or before step 0: lower TRAIN\.LR"):
+    with pytest.raises(DivergedError, match=rf"{name} is not finite in epoch 1, at or before batch 0: lower TRAIN\.LR"):
         state.save(tmp_path / "last.pt")
     assert (tmp_path / "last.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
