@@ -136,6 +136,8 @@ def test_usual_architecture_says_nothing_of_the_options() -> None:
         ("TRAIN.CLIP", 1.0),
         ("TRAIN.ACCUMULATE", 2),
         ("TRAIN.EMA", 0.999),
+        ("TRAIN.KEEP_EPOCHS", 1),
+        ("MODEL.PRETRAINED", "run"),
     ],
 )
 def test_what_is_not_trained_refuses_what_it_does_not_take(key: str, value: object) -> None:
