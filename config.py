@@ -554,21 +554,22 @@ def _check_steps(cfg: CfgNode) -> None:
 
 def doubtful_settings(cfg: CfgNode) -> list[str]:
     """What a training is to be warned of: settings that say nothing, or hardly what was meant; a line each."""
-    train, augment, lines = cfg.TRAIN, cfg.AUGMENT, []
-    has = {
-        "SNR_MIN": augment.NOISE_DIR,
-        "SNR_MAX": augment.NOISE_DIR,
-        "PROBABILITY": augment.NOISE_DIR or augment.RIR_DIR or augment.SPEED or augment.EQ_DB or augment.GAIN_DB,
-    }
-    if train.LOSS == "softmax":
-        idle = [f"TRAIN.{key} {train[key]}" for key in ("MARGIN", "SCALE") if train[key] != _C.TRAIN[key]]
-        lines += [f"{setting} says nothing: TRAIN.LOSS is softmax" for setting in idle]
-    elif train.LABEL_SMOOTHING:
+    train, augment = cfg.TRAIN, cfg.AUGMENT
+    is_aam, has_noise = train.LOSS == "aam", bool(augment.NOISE_DIR)
+    is_drawn = has_noise or augment.RIR_DIR or augment.SPEED or augment.EQ_DB or augment.GAIN_DB
+    says = {"TRAIN.MARGIN": is_aam, "TRAIN.SCALE": is_aam}
+    says |= {"AUGMENT.SNR_MIN": has_noise, "AUGMENT.SNR_MAX": has_noise, "AUGMENT.PROBABILITY": is_drawn}
+    values, usual = flatten(cfg), flatten(_C)
+    lines = [
+        f"{key} {values[key]} says nothing: what it is for is not set"
+        for key in says
+        if values[key] != usual[key] and not says[key]
+    ]
+    if is_aam and train.LABEL_SMOOTHING:
         lines.append(f"TRAIN.LABEL_SMOOTHING {train.LABEL_SMOOTHING} takes from the margin of aam: 0 is usual")
     if train.LR_MIN > train.LR:
         lines.append(f"TRAIN.LR_MIN {train.LR_MIN} is more than TRAIN.LR {train.LR}: the learning rate will rise")
-    idle = [f"AUGMENT.{key} {augment[key]}" for key in has if augment[key] != _C.AUGMENT[key] and not has[key]]
-    return lines + [f"{setting} says nothing: what it is for is not set" for setting in idle]
+    return lines
 
 
 def last_epoch(cfg: CfgNode) -> int:
@@ -731,11 +732,15 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
 
 def _valid_keys(key: str) -> str:
     close = [name for name in all_keys() if name.rpartition(".")[2] == key.rpartition(".")[2].upper()]
-    close += difflib.get_close_matches(key.upper(), all_keys(), n=1)
     section = key.rpartition(".")[0]
     siblings = [name for name in all_keys() if name.rpartition(".")[0] == section] if section else list(_C)
-    guess = f"did you mean {close[0]}? " if close else ""
-    return f"{guess}valid are {', '.join(siblings or list(_C))}"
+    return f"{suggest(key.upper(), all_keys(), close)}valid are {', '.join(siblings or list(_C))}"
+
+
+def suggest(word: str, valid: Sequence[str], close: Sequence[str] = ()) -> str:
+    """`did you mean X? `, where there is something close to a word among what is valid; rather one of `close`."""
+    found = [*close, *difflib.get_close_matches(word, valid, n=1)]
+    return f"did you mean {found[0]}? " if found else ""
 
 
 def _coerce(value: object, default: object, key: str, source: str) -> object:

@@ -25,9 +25,10 @@ class SpeakerNetwork(nn.Module):
 
     def share_batches(self, place: int, processes: int) -> None:
         """Draw what is random for whole batches, of which this process, one of so many, has its share."""
+        module: Any
         for module in self.modules():
             if hasattr(module, "shares"):
-                setattr(module, "shares", (place, processes))  # noqa: B010 - of modules, mypy knows no such attribute
+                module.shares = (place, processes)
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings (B, D) of features (B, T, F)."""

@@ -1,6 +1,5 @@
 """Options of training as a file has them, and the recipes that are made of them: none, each, all, all but one."""
 
-import difflib
 import hashlib
 import json
 import re
@@ -12,7 +11,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config import all_keys, flatten, override, read_yaml, shown
+from config import all_keys, flatten, override, read_yaml, shown, suggest
 from utils.system.cli import KEY
 from utils.system.errors import UserError
 
@@ -118,12 +117,12 @@ def choose_names(
     many = len(options) > 1
     left_out = [f"{ALL_BUT}{name}" for name in options] if many else []
     names = [NONE, *options, *([ALL] if many else [])]
-    if unknown := [name for name in only if name not in (*names, *left_out)]:
-        close = difflib.get_close_matches(unknown[0], (*names, *left_out), n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"--only: there is no {shown(unknown[0])}; {guess}valid are {', '.join((*names, *left_out))}")
+    valid = names + left_out
+    if unknown := [name for name in only if name not in valid]:
+        guess = suggest(unknown[0], valid)
+        raise UserError(f"--only: there is no {shown(unknown[0])}; {guess}valid are {', '.join(valid)}")
     if only:
-        return [name for name in (*names, *left_out) if name in only]
+        return [name for name in valid if name in only]
     return [name for name in names if not (alone and name == ALL)] + left_out * without
 
 
