@@ -555,17 +555,16 @@ def _check_steps(cfg: CfgNode) -> None:
 def doubtful_settings(cfg: CfgNode) -> list[str]:
     """What a training is to be warned of: settings that say nothing, or hardly what was meant; a line each."""
     train, augment = cfg.TRAIN, cfg.AUGMENT
-    is_aam, has_noise = train.LOSS == "aam", bool(augment.NOISE_DIR)
-    is_drawn = has_noise or augment.RIR_DIR or augment.SPEED or augment.EQ_DB or augment.GAIN_DB
-    says = {"TRAIN.MARGIN": is_aam, "TRAIN.SCALE": is_aam}
-    says |= {"AUGMENT.SNR_MIN": has_noise, "AUGMENT.SNR_MAX": has_noise, "AUGMENT.PROBABILITY": is_drawn}
+    idle: dict[str, str] = {}  # key -> why it would say nothing
+    if train.LOSS == "softmax":
+        idle |= dict.fromkeys(("TRAIN.MARGIN", "TRAIN.SCALE"), "TRAIN.LOSS is softmax")
+    if not augment.NOISE_DIR:
+        idle |= dict.fromkeys(("AUGMENT.SNR_MIN", "AUGMENT.SNR_MAX"), "what it is for is not set")
+    if not (augment.NOISE_DIR or augment.RIR_DIR or augment.SPEED or augment.EQ_DB or augment.GAIN_DB):
+        idle["AUGMENT.PROBABILITY"] = "what it is for is not set"
     values, usual = flatten(cfg), flatten(_C)
-    lines = [
-        f"{key} {values[key]} says nothing: what it is for is not set"
-        for key in says
-        if values[key] != usual[key] and not says[key]
-    ]
-    if is_aam and train.LABEL_SMOOTHING:
+    lines = [f"{key} {values[key]} says nothing: {why}" for key, why in idle.items() if values[key] != usual[key]]
+    if train.LOSS == "aam" and train.LABEL_SMOOTHING:
         lines.append(f"TRAIN.LABEL_SMOOTHING {train.LABEL_SMOOTHING} takes from the margin of aam: 0 is usual")
     if train.LR_MIN > train.LR:
         lines.append(f"TRAIN.LR_MIN {train.LR_MIN} is more than TRAIN.LR {train.LR}: the learning rate will rise")
